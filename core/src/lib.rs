@@ -1,0 +1,14 @@
+//! The tapeline shard: a deterministic state machine and the structures it owns.
+//!
+//! Time, randomness and input are arguments; outputs go to an outbox that the caller owns. Nothing in this crate does
+//! I/O, reads a clock, starts a thread, logs, or allocates after construction. See `ARCHITECTURE.md` for the map.
+
+pub mod catalog;
+pub mod event;
+pub mod features;
+pub mod handler;
+pub mod hash;
+pub mod limits;
+pub mod route;
+pub mod scanner;
+pub mod units;

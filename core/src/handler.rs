@@ -3,7 +3,7 @@
 use crate::event::payload::{Alert, Cause, Features, Payload, Signal};
 use crate::event::{EventRef, Flags, Identity, KindSet, KindVersion, Slot};
 use crate::hash;
-use crate::limits::{CONTINUATION_BYTES, SPAN_SLOTS_MAX, STAGED_SLOTS_MAX, STAGED_TIMERS_MAX};
+use crate::limits::{CONTINUATION_BYTES, MESH_DELAY_NS, SPAN_SLOTS_MAX, STAGED_SLOTS_MAX, STAGED_TIMERS_MAX};
 use crate::units::{SourceId, SymbolId, UnixNanos};
 use bytemuck::{Pod, Zeroable};
 
@@ -17,7 +17,7 @@ use bytemuck::{Pod, Zeroable};
 /// Outputs must depend on nothing but the events of the symbol, their times and the handler's own parameters.
 pub trait Handler: Send + Sync + 'static {
     /// What the handler remembers of one symbol. Zero bytes = nothing yet.
-    type State: Pod;
+    type State: Pod + Send;
     /// Name in reports, dead letters and snapshots. Unique on its bus.
     const NAME: &'static str;
     /// Version of the layout of `State`.
@@ -27,6 +27,10 @@ pub trait Handler: Send + Sync + 'static {
     /// A handler that never answers [`Verdict::Fail`] may say `false` and save the copy; should it panic all the same,
     /// its state for that symbol begins anew from zero.
     const ROLLBACK: bool = true;
+
+    /// Whether the handler publishes for other symbols than the one at hand. Shards pay for it by keeping step with each
+    /// other, so it is declared; [`Ctx::publish_to`] refuses another symbol when it is not.
+    const CROSSES_SYMBOLS: bool = false;
 
     /// Kinds of events that this handler wants.
     fn interests(&self) -> KindSet;
@@ -142,6 +146,24 @@ impl Staging {
         &self.timers
     }
 
+    /// Whether nothing is staged.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.timers.is_empty()
+    }
+
+    /// Writes the hashes of the root's symbol and source into every staged event's [`Cause`].
+    pub(crate) fn sign(&mut self, (symbol_hash, source_hash): (u64, u64)) {
+        let mut at = 0;
+        while at < self.slots.len() {
+            at += self.slots[at].span();
+            let last = &mut self.slots[at - 1];
+            let cause: Cause = bytemuck::must_cast(*last.continuation_words());
+            *last = Slot::continuation(bytemuck::must_cast(Cause { symbol_hash, source_hash, ..cause }));
+        }
+    }
+
     /// Effects that found no room, since the start.
     #[must_use]
     pub fn refused(&self) -> u64 {
@@ -192,6 +214,8 @@ pub struct CallSite {
     pub handler: u16,
     /// Source that stands for the handler in the events it makes.
     pub source: SourceId,
+    /// Whether the handler may publish for other symbols.
+    pub crosses_symbols: bool,
 }
 
 /// What a handler may ask of its shard during a call. Nothing waits and nothing allocates: full is [`Full`].
@@ -262,7 +286,8 @@ impl<'a> Ctx<'a> {
     /// whether or not that symbol lives on this shard.
     ///
     /// # Errors
-    /// [`Full`] as [`Ctx::publish`].
+    /// [`Full`] as [`Ctx::publish`], and for another symbol when the handler does not declare
+    /// [`Handler::CROSSES_SYMBOLS`].
     pub fn publish_to<P: Payload>(
         &mut self,
         symbol: SymbolId,
@@ -272,6 +297,10 @@ impl<'a> Ctx<'a> {
     ) -> Result<(), Full> {
         const WORDS: usize = CONTINUATION_BYTES / 8;
         let span = 1 + tail.len().div_ceil(WORDS) + 1;
+        if symbol != self.site.symbol && !self.site.crosses_symbols {
+            self.staging.refused += 1;
+            return Err(Full);
+        }
         if span > SPAN_SLOTS_MAX || self.staging.slots.len() + span > STAGED_SLOTS_MAX {
             self.staging.refused += 1;
             return Err(Full);
@@ -280,7 +309,9 @@ impl<'a> Ctx<'a> {
         head.kind = KindVersion::new(P::KIND, P::VERSION);
         head.set_span(span);
         head.flags = Flags::LAST.with(Flags::DERIVED);
-        head.ts_recv = self.site.now;
+        // Another symbol hears of it one mesh delay later, wherever it lives.
+        let delay_ns = if symbol == self.site.symbol { 0 } else { MESH_DELAY_NS };
+        head.ts_recv = self.site.now.saturating_add(delay_ns);
         head.ts_event = self.site.ts_event;
         head.seq = self.site.root.seq;
         head.symbol = symbol;
@@ -300,7 +331,8 @@ impl<'a> Ctx<'a> {
             handler: self.site.handler,
             by_timer: u16::from(self.site.timer_ns != 0),
             timer_ns: self.site.timer_ns,
-            reserved: [0; 3],
+            // The shard fills in the hashes when the effect takes place: names are its business.
+            ..Cause::default()
         };
         self.staging.slots.push(Slot::continuation(bytemuck::must_cast(cause)));
         self.staging.next_index += 1;
@@ -358,6 +390,7 @@ mod tests {
             seed: 1,
             handler: 4,
             source: SourceId(5),
+            crosses_symbols: false,
         }
     }
 

@@ -3,12 +3,17 @@
 //! Time, randomness and input are arguments; outputs go to an outbox that the caller owns. Nothing in this crate does
 //! I/O, reads a clock, starts a thread, logs, or allocates after construction. See `ARCHITECTURE.md` for the map.
 
+pub mod bus;
 pub mod catalog;
+pub mod digest;
 pub mod event;
 pub mod features;
 pub mod handler;
 pub mod hash;
+pub mod ledger;
 pub mod limits;
+pub mod mesh;
 pub mod route;
 pub mod scanner;
+pub mod shard;
 pub mod units;

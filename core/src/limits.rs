@@ -63,6 +63,8 @@ pub const MESH_DELAY_NS: u64 = TICK_NS;
 pub const TIMERS_DEFAULT: usize = 1 << 17;
 /// Events for other symbols that wait on one shard until they fall due.
 pub const MESH_PENDING_DEFAULT: usize = 1 << 14;
+/// Timers that a shard fires in one step before it looks at its rings again.
+pub const TIMERS_PER_STEP: usize = 256;
 /// How far shard time runs on after the last event, so that one-shot timers can finish.
 pub const DRAIN_NS_MAX: u64 = 24 * 3600 * 1_000_000_000;
 

@@ -503,8 +503,12 @@ pub struct Cause {
     pub by_timer: u16,
     /// T of the timer, ns since the UNIX epoch; 0 when it was no timer.
     pub timer_ns: u64,
+    /// Stable hash of the root's symbol text: ids differ between tapes.
+    pub symbol_hash: u64,
+    /// Stable hash of the root's source name.
+    pub source_hash: u64,
     /// Always 0.
-    pub reserved: [u64; 3],
+    pub reserved: u64,
 }
 
 impl Cause {

@@ -1,0 +1,265 @@
+//! The ledger: where every event went, counted once, by kind and final state.
+//!
+//! At every instant, for every kind:
+//!
+//! ```text
+//! offered  = accepted + refused (by reason)
+//! accepted = delivered + coalesced + expired + refused_after_admission + dead_lettered + in_flight
+//! ```
+//!
+//! A shard has two: one for source events, one for the events that its handlers derive. Ticks, definitions and epochs
+//! are counted apart, as `control`.
+
+use crate::event::Kind;
+use crate::limits::KIND_ROWS;
+
+/// Why an event was refused at admission.
+#[repr(usize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The kind is not known to this build.
+    UnknownKind = 0,
+    /// The version of the kind's layout is not known to this build.
+    UnknownVersion = 1,
+    /// The symbol was not defined.
+    UnknownSymbol = 2,
+    /// The source was not defined.
+    UnknownSource = 3,
+    /// A field is outside its range.
+    OutOfRange = 4,
+    /// Continuations are missing or too many for the kind.
+    BrokenSpan = 5,
+    /// Cross-symbol events that found no room to wait.
+    MeshFull = 6,
+    /// The shard's ring was full, and the source could not wait (`--overload live`).
+    RingFull = 7,
+}
+
+impl Refusal {
+    /// Every reason, by number.
+    pub const ALL: [Self; 8] = [
+        Self::UnknownKind,
+        Self::UnknownVersion,
+        Self::UnknownSymbol,
+        Self::UnknownSource,
+        Self::OutOfRange,
+        Self::BrokenSpan,
+        Self::MeshFull,
+        Self::RingFull,
+    ];
+
+    /// Name in JSON (`refused_by`).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownKind => "unknown_kind",
+            Self::UnknownVersion => "unknown_version",
+            Self::UnknownSymbol => "unknown_symbol",
+            Self::UnknownSource => "unknown_source",
+            Self::OutOfRange => "out_of_range",
+            Self::BrokenSpan => "broken_span",
+            Self::MeshFull => "mesh_full",
+            Self::RingFull => "ring_full",
+        }
+    }
+}
+
+/// Counts of one kind, or of all kinds together. Refusals by reason are in [`Ledger::refused_by`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Row {
+    /// Taken from a ring.
+    pub offered: u64,
+    /// Passed admission.
+    pub accepted: u64,
+    /// Refused at admission.
+    pub refused: u64,
+    /// Every live handler (also none) has finished with it.
+    pub delivered: u64,
+    /// Merged away into a newer event of its key.
+    pub coalesced: u64,
+    /// Expired while it waited.
+    pub expired: u64,
+    /// Refused after admission, by a topic's policy.
+    pub refused_after_admission: u64,
+    /// A handler gave up on it.
+    pub dead_lettered: u64,
+    /// Being handled, or waiting for a retry, a hold or a spill.
+    pub in_flight: u64,
+}
+
+impl Row {
+    /// Whether both equations hold.
+    #[must_use]
+    pub const fn is_balanced(&self) -> bool {
+        let settled =
+            self.delivered + self.coalesced + self.expired + self.refused_after_admission + self.dead_lettered;
+        self.offered == self.accepted + self.refused && self.accepted == settled + self.in_flight
+    }
+
+    /// Adds `other`, field by field.
+    pub fn add(&mut self, other: &Self) {
+        self.offered += other.offered;
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.delivered += other.delivered;
+        self.coalesced += other.coalesced;
+        self.expired += other.expired;
+        self.refused_after_admission += other.refused_after_admission;
+        self.dead_lettered += other.dead_lettered;
+        self.in_flight += other.in_flight;
+    }
+}
+
+/// Final state of an event that was accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Every live handler has finished.
+    Delivered,
+    /// A handler gave up.
+    DeadLettered,
+}
+
+/// Counts by kind, and by reason of refusal.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    rows: Box<[Row; KIND_ROWS]>,
+    refused_by: [u64; Refusal::ALL.len()],
+    control: u64,
+}
+
+impl Ledger {
+    /// A ledger of zeros.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            rows: Box::new([Row::default(); KIND_ROWS]),
+            refused_by: [0; Refusal::ALL.len()],
+            control: 0,
+        }
+    }
+
+    /// An event was accepted, and is being handled.
+    #[inline]
+    pub fn accept(&mut self, kind: Kind) {
+        let row = &mut self.rows[kind.row()];
+        row.offered += 1;
+        row.accepted += 1;
+        row.in_flight += 1;
+    }
+
+    /// An event was refused.
+    #[cold]
+    pub fn refuse(&mut self, kind: Kind, reason: Refusal) {
+        let row = &mut self.rows[kind.row()];
+        row.offered += 1;
+        row.refused += 1;
+        self.refused_by[reason as usize] += 1;
+    }
+
+    /// An accepted event has come to its end.
+    #[inline]
+    pub fn settle(&mut self, kind: Kind, outcome: Outcome) {
+        let row = &mut self.rows[kind.row()];
+        debug_assert!(row.in_flight > 0, "Invariant: only an accepted event is settled");
+        row.in_flight -= 1;
+        match outcome {
+            Outcome::Delivered => row.delivered += 1,
+            Outcome::DeadLettered => row.dead_lettered += 1,
+        }
+    }
+
+    /// A tick, definition or epoch passed.
+    #[inline]
+    pub fn control(&mut self) {
+        self.control += 1;
+    }
+
+    /// Control events so far.
+    #[must_use]
+    pub fn controls(&self) -> u64 {
+        self.control
+    }
+
+    /// Counts of one kind; kinds that this build does not know share one row.
+    #[must_use]
+    pub fn row(&self, kind: Kind) -> &Row {
+        &self.rows[kind.row()]
+    }
+
+    /// Counts of all kinds together.
+    #[must_use]
+    pub fn total(&self) -> Row {
+        let mut total = Row::default();
+        self.rows.iter().for_each(|row| total.add(row));
+        total
+    }
+
+    /// Refusals for `reason`.
+    #[must_use]
+    pub fn refused_by(&self, reason: Refusal) -> u64 {
+        self.refused_by[reason as usize]
+    }
+
+    /// Events offered of kinds that this build does not know.
+    #[must_use]
+    pub fn unknown_offered(&self) -> u64 {
+        self.rows[0].offered
+    }
+
+    /// Whether every row balances and the reasons add up to the refusals.
+    #[must_use]
+    pub fn is_balanced(&self) -> bool {
+        let reasons: u64 = self.refused_by.iter().sum();
+        self.rows.iter().all(Row::is_balanced) && reasons == self.total().refused
+    }
+
+    /// Adds another shard's ledger.
+    pub fn add(&mut self, other: &Self) {
+        self.rows.iter_mut().zip(other.rows.iter()).for_each(|(mine, theirs)| mine.add(theirs));
+        self.refused_by.iter_mut().zip(other.refused_by).for_each(|(mine, theirs)| *mine += theirs);
+        self.control += other.control;
+    }
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_is_counted_once_and_an_imbalance_shows() {
+        let mut ledger = Ledger::new();
+        ledger.accept(Kind::TRADE);
+        assert!(ledger.is_balanced(), "while it is in flight, too");
+        ledger.settle(Kind::TRADE, Outcome::Delivered);
+        ledger.accept(Kind::QUOTE);
+        ledger.settle(Kind::QUOTE, Outcome::DeadLettered);
+        ledger.refuse(Kind(63), Refusal::UnknownKind);
+        ledger.control();
+        let total = ledger.total();
+        assert_eq!((total.offered, total.accepted, total.refused), (3, 2, 1));
+        assert_eq!((total.delivered, total.dead_lettered, total.in_flight), (1, 1, 0));
+        assert_eq!((ledger.controls(), ledger.unknown_offered()), (1, 1));
+        assert!(ledger.is_balanced());
+
+        let mut sum = Ledger::new();
+        sum.add(&ledger);
+        sum.add(&ledger);
+        assert_eq!(sum.total().offered, 6);
+        assert!(sum.is_balanced());
+
+        sum.rows[Kind::TRADE.row()].delivered += 1;
+        assert!(!sum.is_balanced(), "an event delivered twice");
+        let mut lost = ledger.clone();
+        lost.rows[Kind::QUOTE.row()].dead_lettered -= 1;
+        assert!(!lost.is_balanced(), "an event lost");
+        ledger.refused_by[0] += 1;
+        assert!(!ledger.is_balanced(), "a refusal with two reasons");
+    }
+}

@@ -1,0 +1,983 @@
+//! The shard: one single-threaded, deterministic state machine.
+//!
+//! # Poll order
+//! Each [`Shard::step`] goes, in this order:
+//! 1. mesh rings are drained into the waiting room, whatever else is stuck (two shards that are full toward each other
+//!    must not deadlock);
+//! 2. an event that a panic cut short is finished;
+//! 3. then, until the batch is done, whatever is next by (time, timers before mesh events before source events): timers
+//!    due, events of other symbols that fall due, source events;
+//! 4. effects leave: to the wheel, the digest and the outbox, and to other shards;
+//! 5. the other shards are told how far this one has come.
+//!
+//! # Time
+//! Shard time is the running maximum of the `ts_recv` of what is admitted and of the ticks that the source writes. An
+//! earlier `ts_recv` stays in the event, is clamped for the clock, and is counted. Before an event of time t is admitted,
+//! every timer with T <= t has fired in the order (T, order of scheduling).
+//!
+//! # Other shards
+//! Where a handler publishes for other symbols, a shard may handle what lies before its *horizon*: the earliest time
+//! at which an event of another shard can still fall due. Each shard sends the others a tick with its *bound*, the earliest
+//! time at which it can still make something; such an event falls due one mesh delay later at least. Where no handler crosses
+//! symbols, the horizon is the end of time and costs one compare.
+
+use crate::bus::{Bus, Call, Chain, HandlerStats, Progress};
+use crate::catalog::Catalog;
+use crate::digest::Digest;
+use crate::event::payload::{BookDepth, Tick};
+use crate::event::{EventBuf, EventRef, Flags, Identity, Kind, Slot};
+use crate::handler::{Staging, TimerRequest};
+use crate::ledger::{Ledger, Outcome, Refusal};
+use crate::limits::{
+    BATCH_SLOTS, CASCADE_DEPTH_MAX, DRAIN_NS_MAX, MESH_DELAY_NS, MESH_PENDING_DEFAULT, SPAN_SLOTS_MAX,
+    STAGED_SLOTS_MAX, TICK_NS, TIMERS_PER_STEP,
+};
+use crate::mesh::Pending;
+use crate::ring::{Consumer, Producer};
+use crate::route::RouteTable;
+use crate::units::{SCALE_MAX, SymbolId, UnixNanos};
+use crate::wheel::Wheel;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// Due stamp of an event that is no sample: replayed before the measured part, to build state.
+pub const DUE_NONE: u64 = u64::MAX;
+
+/// What measures time inside a shard. Its values reach histograms only, never an output.
+pub trait Probe: Send {
+    /// A time stamp, in the probe's own unit.
+    fn now(&mut self) -> u64;
+
+    /// A batch was handled.
+    fn batch(&mut self, batch: &Batch<'_>);
+}
+
+/// No measurement.
+impl Probe for () {
+    fn now(&mut self) -> u64 {
+        0
+    }
+
+    fn batch(&mut self, _batch: &Batch<'_>) {}
+}
+
+/// A batch of source events, stamped as one.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// [`Probe::now`] before the first of them was handled.
+    pub started: u64,
+    /// [`Probe::now`] after the last handler of the last cascade returned.
+    pub done: u64,
+    /// Accepted events that are samples.
+    pub samples: usize,
+    /// Due stamps of the samples; empty when the ring carries none.
+    pub dues: &'a [u64],
+}
+
+/// Where outputs go. Owned by the caller.
+pub trait Outbox {
+    /// Whether the outputs of one event more, at most [`STAGED_SLOTS_MAX`] slots, fit. A shard waits while it is false.
+    fn has_room(&mut self) -> bool;
+
+    /// Takes an output with its cause.
+    fn put(&mut self, output: EventRef<'_>);
+}
+
+/// Outputs are counted and digested only.
+impl Outbox for () {
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn put(&mut self, _output: EventRef<'_>) {}
+}
+
+/// Parameters of a shard.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This shard's number, from 0.
+    pub shard: usize,
+    /// Who owns which symbol.
+    pub routes: RouteTable,
+    /// Pending timers at most.
+    pub timers_max: usize,
+    /// Slots of events for other symbols that may wait here.
+    pub mesh_pending_slots: usize,
+    /// Seed of everything that looks random.
+    pub seed: u64,
+}
+
+impl Config {
+    /// The only shard of an engine, with the default limits.
+    #[must_use]
+    pub fn single() -> Self {
+        Self {
+            shard: 0,
+            routes: RouteTable::new(1),
+            timers_max: crate::limits::TIMERS_DEFAULT,
+            mesh_pending_slots: MESH_PENDING_DEFAULT,
+            seed: 0,
+        }
+    }
+}
+
+/// A shared limit that acted: outputs may then depend on the number of shards, or on the run.
+#[repr(usize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limit {
+    /// A timer found no room in the wheel.
+    Timers = 0,
+    /// An event for another symbol found no room to wait.
+    MeshPending = 1,
+    /// A handler's effects found no room to be staged.
+    Staging = 2,
+    /// A cascade went deeper than [`CASCADE_DEPTH_MAX`]: its last events were published but not handled.
+    CascadeDepth = 3,
+}
+
+impl Limit {
+    /// Every limit, by number.
+    pub const ALL: [Self; 4] = [Self::Timers, Self::MeshPending, Self::Staging, Self::CascadeDepth];
+
+    /// Name in JSON (`limits_hit`).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Timers => "timers",
+            Self::MeshPending => "mesh_pending",
+            Self::Staging => "staging",
+            Self::CascadeDepth => "cascade_depth",
+        }
+    }
+
+    /// Whether the limit is shared by the symbols of a shard, so that outputs may depend on the number of shards.
+    #[must_use]
+    pub const fn is_shared(self) -> bool {
+        matches!(self, Self::Timers | Self::MeshPending)
+    }
+}
+
+/// What one step did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[must_use]
+pub struct Step {
+    /// Ring slots taken, timers fired and mesh events handled. 0 = idle or stuck.
+    pub work: usize,
+    /// The outbox or a mesh ring has no room: nothing new was begun.
+    pub is_stuck: bool,
+}
+
+/// The end of a ring that a shard reads, and the batch that it has taken from it.
+struct Inlet {
+    ring: Consumer,
+    slots: Box<[Slot; BATCH_SLOTS]>,
+    dues: Box<[u64; BATCH_SLOTS]>,
+    at: usize,
+    len: usize,
+}
+
+impl Inlet {
+    fn new(ring: Consumer) -> Self {
+        Self {
+            ring,
+            slots: Box::new([Slot::ZERO; BATCH_SLOTS]),
+            dues: Box::new([0; BATCH_SLOTS]),
+            at: 0,
+            len: 0,
+        }
+    }
+
+    /// Takes the next batch once the last one is used up.
+    #[inline]
+    fn refill(&mut self) -> usize {
+        if self.at < self.len {
+            return 0;
+        }
+        self.at = 0;
+        self.len = if self.ring.has_dues() {
+            self.ring.pop_batch_with_dues(&mut self.slots[..], &mut self.dues[..])
+        } else {
+            self.ring.pop_batch(&mut self.slots[..])
+        };
+        self.len
+    }
+}
+
+/// One direction to another shard.
+struct Outlet {
+    ring: Producer,
+    /// Slots that found the ring full, in order.
+    stash: Vec<Slot>,
+    sent: u64,
+    bound_sent: UnixNanos,
+}
+
+/// One direction from another shard.
+struct Peer {
+    inlet: Inlet,
+    bound: UnixNanos,
+    received: u64,
+}
+
+/// What the handlers are being called for. A panic leaves it in place, and the next turn goes on with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Active {
+    None,
+    /// The event at the inlet's cursor.
+    Source,
+    /// The event of another symbol in `scratch`.
+    Mesh,
+    /// The timer in `timer`.
+    Timer,
+    /// The event in `scratch`, which a handler made for the root's symbol.
+    Derived,
+}
+
+/// The shard. See the module's documentation.
+pub struct Shard<C: Chain, P: Probe = ()> {
+    config: Config,
+    catalog: Catalog,
+    bus: Bus<C>,
+    probe: P,
+    input: Inlet,
+    peers: Vec<Peer>,
+    /// By shard; `None` for this one.
+    outlets: Vec<Option<Outlet>>,
+    pending: Pending,
+    wheel: Wheel<TimerRequest>,
+    staging: Staging,
+    scratch: Box<[Slot; SPAN_SLOTS_MAX]>,
+    scratch_span: usize,
+    samples: Box<[u64; BATCH_SLOTS]>,
+    samples_len: usize,
+
+    clock: UnixNanos,
+    /// Running maximum of what the source has sent: nothing earlier will come.
+    source_time: UnixNanos,
+    source_done: bool,
+    /// Time of the first tick or event of the source: no shard can have made anything earlier.
+    start_time: UnixNanos,
+    /// Earliest time at which another shard's event can still fall due here.
+    horizon: UnixNanos,
+    /// Source events before this time need no look at wheel, mesh or horizon.
+    quiet_until: UnixNanos,
+
+    active: Active,
+    progress: Progress,
+    /// How the root came: `Source`, `Mesh` or `Timer`.
+    root_as: Active,
+    root: Identity,
+    root_kind: Kind,
+    /// Symbol whose handlers are called: the root event's, or the timer's.
+    root_symbol: SymbolId,
+    /// Whether any handler gave up on the root event.
+    root_failed: bool,
+    /// `ts_event` of what the handlers make.
+    ts_event: UnixNanos,
+    timer: TimerRequest,
+    /// T of the timer, 0 when the root is an event.
+    timer_due: UnixNanos,
+    /// Staged slots before this one have been looked at.
+    cascade_at: usize,
+    /// Staged slots before this one were made by the generation at hand.
+    generation_end: usize,
+    cascade_depth: usize,
+
+    ledger: Ledger,
+    derived: Ledger,
+    digest: Digest,
+    clamped: u64,
+    timers_fired: u64,
+    limits_hit: [u64; Limit::ALL.len()],
+}
+
+impl<C: Chain, P: Probe> Shard<C, P> {
+    /// A shard that reads `input`. Allocates everything that it will ever need.
+    ///
+    /// `catalog` holds the sources of the bus's handlers and nothing that the input does not define the same way.
+    /// `peers` are the rings from the other shards, `outlets` those to them, by shard, with `None` at this one's place;
+    /// both may be empty when no handler crosses symbols.
+    ///
+    /// # Panics
+    /// When the bus crosses symbols and the rings do not match the number of shards.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        catalog: Catalog,
+        bus: Bus<C>,
+        probe: P,
+        input: Consumer,
+        peers: Vec<Consumer>,
+        outlets: Vec<Option<Producer>>,
+    ) -> Self {
+        let shards = config.routes.shards();
+        assert!(config.shard < shards, "shard {} of {shards}", config.shard);
+        if bus.crosses_symbols() && shards > 1 {
+            assert_eq!(peers.len(), shards - 1, "a ring from each other shard");
+            assert_eq!(outlets.len(), shards, "a ring to each other shard");
+        }
+        let symbols_max = catalog.symbols_max();
+        let has_peers = bus.crosses_symbols() && !peers.is_empty();
+        Self {
+            wheel: Wheel::new(config.timers_max, TICK_NS),
+            pending: Pending::new(if bus.crosses_symbols() { config.mesh_pending_slots } else { SPAN_SLOTS_MAX }),
+            catalog,
+            bus,
+            probe,
+            input: Inlet::new(input),
+            peers: peers
+                .into_iter()
+                .map(|ring| Peer { inlet: Inlet::new(ring), bound: UnixNanos::ZERO, received: 0 })
+                .collect(),
+            outlets: outlets
+                .into_iter()
+                .map(|ring| {
+                    let stash = Vec::with_capacity(2 * STAGED_SLOTS_MAX);
+                    ring.map(|ring| Outlet { ring, stash, sent: 0, bound_sent: UnixNanos::ZERO })
+                })
+                .collect(),
+            staging: Staging::new(),
+            scratch: Box::new([Slot::ZERO; SPAN_SLOTS_MAX]),
+            scratch_span: 0,
+            samples: Box::new([0; BATCH_SLOTS]),
+            samples_len: 0,
+            clock: UnixNanos::ZERO,
+            source_time: UnixNanos::ZERO,
+            source_done: false,
+            horizon: if has_peers { UnixNanos::ZERO } else { UnixNanos::UNKNOWN },
+            quiet_until: UnixNanos::ZERO,
+            start_time: UnixNanos::ZERO,
+            active: Active::None,
+            progress: Progress::default(),
+            root_as: Active::None,
+            root: Identity::default(),
+            root_kind: Kind::default(),
+            root_symbol: SymbolId::NONE,
+            root_failed: false,
+            ts_event: UnixNanos::ZERO,
+            timer: TimerRequest::default(),
+            timer_due: UnixNanos::ZERO,
+            cascade_at: 0,
+            generation_end: 0,
+            cascade_depth: 0,
+            ledger: Ledger::new(),
+            derived: Ledger::new(),
+            digest: Digest::new(symbols_max),
+            clamped: 0,
+            timers_fired: 0,
+            limits_hit: [0; Limit::ALL.len()],
+            config,
+        }
+    }
+
+    /// Does one batch of work and returns. Never waits, never allocates. See the module's poll order.
+    pub fn step(&mut self, out: &mut impl Outbox) -> Step {
+        let mut step = Step::default();
+        let meshed = self.horizon != UnixNanos::UNKNOWN;
+        if meshed {
+            step.work += self.take_mesh();
+            if !self.flush_mesh() {
+                step.is_stuck = true;
+                return step;
+            }
+        }
+        if !out.has_room() {
+            step.is_stuck = true;
+            return step;
+        }
+        step.work += self.input.refill();
+        if step.work == 0 && !meshed && self.input.at == self.input.len && self.source_time < self.quiet_until {
+            // Idle, the most frequent state of a paced shard: nothing came and no timer can be due.
+            if !self.source_done || self.wheel.is_empty() && self.pending.is_empty() {
+                return step;
+            }
+        }
+        let started = self.probe.now();
+        self.samples_len = 0;
+        let mut samples = 0;
+        loop {
+            // One catch for the whole batch: what is active survives the unwinding and is finished in the next turn.
+            match catch_unwind(AssertUnwindSafe(|| self.run(out, &mut samples))) {
+                Ok(fired) => {
+                    step.work += fired;
+                    break;
+                }
+                Err(panic) => {
+                    let Some((handler, mark)) = self.progress.running.take() else { resume_unwind(panic) };
+                    drop(panic);
+                    self.staging.roll_back(mark);
+                    self.bus.recover(handler, self.root_symbol);
+                    self.progress.next = handler + 1;
+                    self.progress.failed = true;
+                }
+            }
+        }
+        if samples > 0 {
+            let done = self.probe.now();
+            self.probe.batch(&Batch { started, done, samples, dues: &self.samples[..self.samples_len] });
+        }
+        if meshed {
+            self.flush_mesh();
+            self.tell_peers(step.work == 0);
+        }
+        step
+    }
+
+    /// Handles what is next until the batch is used up, something is missing, or the timers' budget is spent. Returns
+    /// the timers and mesh events handled.
+    #[inline]
+    fn run(&mut self, out: &mut impl Outbox, samples: &mut usize) -> usize {
+        let mut handled = 0;
+        loop {
+            if self.active != Active::None {
+                self.finish(out, samples);
+            }
+            if self.input.at < self.input.len {
+                let head = &self.input.slots[self.input.at];
+                if head.ts_recv.max(self.clock) < self.quiet_until {
+                    self.begin_source();
+                    continue;
+                }
+            }
+            if handled == TIMERS_PER_STEP || !out.has_room() || self.mesh_is_stuck() || !self.next(out) {
+                return handled;
+            }
+            handled += usize::from(self.active != Active::Source);
+        }
+    }
+
+    /// Begins whatever is next by (time, timers before mesh events before source events). False when nothing may be.
+    #[inline(never)]
+    fn next(&mut self, out: &mut impl Outbox) -> bool {
+        let source_waits = self.input.at < self.input.len;
+        let source_known = if source_waits {
+            self.input.slots[self.input.at].ts_recv.max(self.clock)
+        } else if self.source_done {
+            self.source_time.saturating_add(DRAIN_NS_MAX)
+        } else {
+            self.source_time
+        };
+        let mesh_due = self.pending.next_due();
+        let timers_until = source_known.min(mesh_due).min(self.horizon);
+        if let Some((due, timer)) = self.wheel.pop_due(timers_until) {
+            self.update_quiet();
+            self.begin_timer(due, timer);
+            return true;
+        }
+        self.update_quiet();
+        if mesh_due <= source_known && mesh_due < self.horizon {
+            self.begin_mesh(out);
+            return true;
+        }
+        if source_waits && source_known < self.horizon {
+            self.begin_source();
+            return true;
+        }
+        false
+    }
+
+    /// Sets `quiet_until` after wheel, waiting room or horizon have changed.
+    #[inline]
+    fn update_quiet(&mut self) {
+        let timer = self.wheel.next_due_hint().unwrap_or(UnixNanos::UNKNOWN);
+        self.quiet_until = timer.min(self.pending.next_due()).min(self.horizon);
+    }
+
+    /// Takes the event at the inlet's cursor: control is done with at once; an event passes admission and becomes active.
+    #[inline]
+    fn begin_source(&mut self) {
+        let (at, len) = (self.input.at, self.input.len);
+        let head = self.input.slots[at];
+        if head.ts_recv < self.clock {
+            self.clamped += u64::from(!head.kind().is_control());
+        } else {
+            self.clock = head.ts_recv;
+        }
+        self.source_time = self.source_time.max(self.clock);
+        if self.start_time == UnixNanos::ZERO {
+            self.start_time = self.source_time;
+        }
+        if head.kind().is_control() {
+            self.control(at, len);
+            return;
+        }
+        match self.admit(&head, &self.input.slots[at..len]) {
+            Ok(()) => {
+                self.ledger.accept(head.kind());
+                self.begin(Active::Source, head.identity(), head.kind(), head.symbol, head.ts_event);
+            }
+            Err(reason) => {
+                self.ledger.refuse(head.kind(), reason);
+                self.input.at += self.span_at(at, len);
+            }
+        }
+    }
+
+    /// Slots to skip for the event at `at`: its span as far as it is there.
+    fn span_at(&self, at: usize, len: usize) -> usize {
+        EventRef::first(&self.input.slots[at..len]).map_or(1, |event| event.slots().len())
+    }
+
+    /// Checks an event against its kind's schema: known kind, version, symbol and source, fields in range, whole span.
+    #[inline]
+    fn admit(&self, head: &Slot, slots: &[Slot]) -> Result<(), Refusal> {
+        let kind = head.kind();
+        if !kind.is_known() {
+            return Err(Refusal::UnknownKind);
+        }
+        if head.kind.version() != 0 {
+            return Err(Refusal::UnknownVersion);
+        }
+        if head.symbol.index() >= self.catalog.symbols() {
+            return Err(Refusal::UnknownSymbol);
+        }
+        if head.source.index() >= self.catalog.sources() {
+            return Err(Refusal::UnknownSource);
+        }
+        if head.scale > SCALE_MAX {
+            return Err(Refusal::OutOfRange);
+        }
+        // One slot is the whole event for most kinds; the others are looked at apart.
+        if head.span() == 1 && kind != Kind::BAR && !head.flags.contains(Flags::WIDE) && kind != Kind::BOOK_DEPTH {
+            return Ok(());
+        }
+        admit_span(slots)
+    }
+
+    /// A tick, definition or epoch.
+    #[inline(never)]
+    fn control(&mut self, at: usize, len: usize) {
+        self.ledger.control();
+        let head = &self.input.slots[at];
+        match head.kind() {
+            Kind::TICK if head.payload_as::<Tick>().last != 0 => self.source_done = true,
+            Kind::SYMBOL_DEF | Kind::SOURCE_DEF => {
+                let event = EventRef::first(&self.input.slots[at..len]).expect("Invariant: rings carry whole events");
+                // The authority and this table have the same capacity: a refusal here is a bug, not an input.
+                self.catalog.apply(event).expect("Invariant: definitions come in order from one authority");
+            }
+            _ => {}
+        }
+        self.input.at += self.span_at(at, len);
+    }
+
+    #[inline]
+    fn begin(&mut self, root_as: Active, root: Identity, kind: Kind, symbol: SymbolId, ts_event: UnixNanos) {
+        self.staging.clear();
+        (self.active, self.root_as) = (root_as, root_as);
+        self.progress = Progress::default();
+        (self.root, self.root_kind, self.root_symbol, self.root_failed) = (root, kind, symbol, false);
+        (self.ts_event, self.timer_due) = (ts_event, UnixNanos::ZERO);
+        (self.cascade_at, self.generation_end, self.cascade_depth) = (0, 0, 0);
+    }
+
+    fn begin_timer(&mut self, due: UnixNanos, timer: TimerRequest) {
+        self.clock = self.clock.max(due);
+        self.timers_fired += 1;
+        self.begin(Active::Timer, timer.cause, Kind::TICK, timer.symbol, due);
+        (self.timer, self.timer_due) = (timer, due);
+    }
+
+    /// Takes the first waiting event of another symbol. It is an output of its symbol, and its own identity is the root of
+    /// what it causes.
+    fn begin_mesh(&mut self, out: &mut impl Outbox) {
+        self.scratch_span = self.pending.pop(&mut self.scratch);
+        self.update_quiet();
+        let head = self.scratch[0];
+        self.clock = self.clock.max(head.ts_recv);
+        self.derived.accept(head.kind());
+        let event = EventRef::first(&self.scratch[..self.scratch_span]).expect("Invariant: staged events are whole");
+        self.digest.absorb(&self.catalog, event);
+        out.put(event);
+        self.begin(Active::Mesh, head.identity(), head.kind(), head.symbol, head.ts_event);
+    }
+
+    /// Takes the active event, and then each event that it causes, through the handlers; then lets the effects out.
+    ///
+    /// A panic may leave it at any call of a handler; called again, it goes on with the handler after that one.
+    #[inline]
+    fn finish(&mut self, out: &mut impl Outbox, samples: &mut usize) {
+        loop {
+            self.walk();
+            if let Active::Derived = self.active {
+                self.derived.settle(self.scratch[0].kind(), outcome(self.progress.failed));
+            } else {
+                self.root_failed = self.progress.failed;
+            }
+            if self.staging.slots().len() == self.cascade_at || !self.next_derived() {
+                break;
+            }
+        }
+        if !self.staging.is_empty() {
+            self.commit(out);
+        }
+        match self.root_as {
+            Active::Source => {
+                self.ledger.settle(self.root_kind, outcome(self.root_failed));
+                self.sample(samples);
+                self.input.at += self.input.slots[self.input.at].span();
+            }
+            Active::Mesh => self.derived.settle(self.root_kind, outcome(self.root_failed)),
+            Active::Timer | Active::Derived | Active::None => {}
+        }
+        self.active = Active::None;
+    }
+
+    /// Calls the handlers that have not seen the active event yet.
+    #[inline]
+    fn walk(&mut self) {
+        let mut call = Call {
+            now: self.clock,
+            ts_event: self.ts_event,
+            root: self.root,
+            timer_ns: self.timer_due.0,
+            seed: self.config.seed,
+            staging: &mut self.staging,
+            progress: &mut self.progress,
+        };
+        match self.active {
+            Active::Source => {
+                let at = self.input.at;
+                let span = self.input.slots[at].span();
+                let event = EventRef::first(&self.input.slots[at..at + span]);
+                self.bus.on_event(event.expect("Invariant: admission has seen the span whole"), &mut call);
+            }
+            Active::Mesh | Active::Derived => {
+                let event = EventRef::first(&self.scratch[..self.scratch_span]);
+                self.bus.on_event(event.expect("Invariant: staged events are whole"), &mut call);
+            }
+            Active::Timer => self.bus.on_timer(&self.timer, &mut call),
+            Active::None => {}
+        }
+    }
+
+    /// Makes the next derived event that a handler wants the active one. Counts those that none wants.
+    fn next_derived(&mut self) -> bool {
+        loop {
+            if self.cascade_at == self.generation_end || self.cascade_depth == 0 {
+                self.generation_end = self.staging.slots().len();
+                self.cascade_depth += 1;
+            }
+            let Some(event) = EventRef::first(&self.staging.slots()[self.cascade_at..]) else { return false };
+            let head = event.head();
+            let span = event.slots().len();
+            self.cascade_at += span;
+            if head.symbol != self.root_symbol {
+                continue; // handled where and when it falls due
+            }
+            self.derived.accept(head.kind());
+            if !self.bus.wants(head.kind()) {
+                self.derived.settle(head.kind(), Outcome::Delivered);
+            } else if self.cascade_depth > CASCADE_DEPTH_MAX {
+                self.limits_hit[Limit::CascadeDepth as usize] += 1;
+                self.derived.settle(head.kind(), Outcome::Delivered);
+            } else {
+                self.scratch[..span].copy_from_slice(event.slots());
+                self.scratch_span = span;
+                self.active = Active::Derived;
+                self.progress = Progress::default();
+                return true;
+            }
+        }
+    }
+
+    /// Lets the staged effects of a root event out: timers to the wheel, outputs to digest and outbox, events for other
+    /// symbols to wherever they are handled.
+    #[inline(never)]
+    fn commit(&mut self, out: &mut impl Outbox) {
+        for timer in self.staging.timers() {
+            if self.wheel.schedule(timer.due, *timer).is_err() {
+                self.limits_hit[Limit::Timers as usize] += 1;
+            }
+        }
+        let hashes = (self.catalog.symbol_hash(self.root.symbol), self.catalog.source_hash(self.root.source));
+        self.staging.sign(hashes);
+        let mut at = 0;
+        while let Some(event) = EventRef::first(&self.staging.slots()[at..]) {
+            at += event.slots().len();
+            let symbol = event.head().symbol;
+            if symbol == self.root_symbol {
+                self.digest.absorb(&self.catalog, event);
+                out.put(event);
+                continue;
+            }
+            let owner = self.config.routes.shard(self.catalog.route_slot(symbol));
+            match self.outlets.get_mut(owner).and_then(Option::as_mut) {
+                Some(outlet) => outlet.send(event),
+                None => {
+                    if self.pending.insert(event).is_err() {
+                        self.limits_hit[Limit::MeshPending as usize] += 1;
+                        self.derived.refuse(event.kind(), Refusal::MeshFull);
+                    }
+                }
+            }
+        }
+        self.update_quiet();
+    }
+
+    /// Notes the active source event as a sample, unless it is from the past or replayed before the measured part.
+    #[inline]
+    fn sample(&mut self, samples: &mut usize) {
+        let at = self.input.at;
+        if self.input.slots[at].flags.contains(Flags::HISTORICAL) {
+            return;
+        }
+        if self.input.ring.has_dues() {
+            let due = self.input.dues[at];
+            if due == DUE_NONE {
+                return;
+            }
+            self.samples[self.samples_len] = due;
+            self.samples_len += 1;
+        }
+        *samples += 1;
+    }
+
+    /// Drains the mesh rings into the waiting room, and notes how far the other shards have come.
+    fn take_mesh(&mut self) -> usize {
+        let mut work = 0;
+        for peer in &mut self.peers {
+            let slots = peer.inlet.refill();
+            if slots == 0 {
+                continue;
+            }
+            let mut at = 0;
+            while at < slots {
+                let event = EventRef::first(&peer.inlet.slots[at..slots]).expect("Invariant: rings carry whole events");
+                at += event.slots().len();
+                if event.kind() == Kind::TICK {
+                    peer.bound = event.head().ts_recv;
+                    continue;
+                }
+                work += 1;
+                peer.received += 1;
+                if self.pending.insert(event).is_err() {
+                    self.limits_hit[Limit::MeshPending as usize] += 1;
+                    self.derived.refuse(event.kind(), Refusal::MeshFull);
+                }
+            }
+            peer.inlet.at = slots;
+        }
+        // A shard that has heard nothing yet cannot have made anything before the first event of the source.
+        let start = self.start_time;
+        let bound = self.peers.iter().map(|peer| peer.bound.max(start)).min().unwrap_or(UnixNanos::UNKNOWN);
+        let horizon = bound.saturating_add(MESH_DELAY_NS);
+        // The end of time means "no peers": a horizon that saturates stays one below it.
+        self.horizon = horizon.min(UnixNanos(u64::MAX - 1)).max(self.horizon);
+        self.update_quiet();
+        work
+    }
+
+    /// Sends what found a ring full. False while something is left.
+    fn flush_mesh(&mut self) -> bool {
+        self.outlets.iter_mut().flatten().fold(true, |done, outlet| outlet.flush() && done)
+    }
+
+    /// Whether an event for another shard is waiting for room: nothing new may be begun then.
+    #[inline]
+    fn mesh_is_stuck(&self) -> bool {
+        self.horizon != UnixNanos::UNKNOWN && self.outlets.iter().flatten().any(|outlet| !outlet.stash.is_empty())
+    }
+
+    /// Tells the other shards the earliest time at which this one can still make something.
+    fn tell_peers(&mut self, is_idle: bool) {
+        let source = if self.input.at < self.input.len {
+            self.input.slots[self.input.at].ts_recv.max(self.clock)
+        } else if self.source_done {
+            UnixNanos::UNKNOWN
+        } else {
+            self.source_time
+        };
+        let timer = self.wheel.next_due_hint().unwrap_or(UnixNanos::UNKNOWN);
+        let bound = source.min(timer).min(self.pending.next_due()).min(self.horizon);
+        for outlet in self.outlets.iter_mut().flatten() {
+            let step_ns = bound.0.saturating_sub(outlet.bound_sent.0);
+            if step_ns == 0 || !is_idle && step_ns < MESH_DELAY_NS / 4 {
+                continue;
+            }
+            let mut tick = EventBuf::new(&Tick::default());
+            tick.head_mut().ts_recv = bound;
+            if outlet.stash.is_empty() && outlet.ring.push(tick.slots()).is_ok() {
+                outlet.bound_sent = bound;
+            }
+        }
+    }
+
+    /// Whether the shard has nothing left to do: the source has ended and was handled, nothing waits here, and no timer is
+    /// pending within the drain's bound. Events of other shards may still come: see [`Shard::mesh_counts`].
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        let drain_end = self.source_time.saturating_add(DRAIN_NS_MAX);
+        self.source_done
+            && self.active == Active::None
+            && self.input.at == self.input.len
+            && self.pending.is_empty()
+            && self.wheel.next_due_hint().is_none_or(|due| due > drain_end)
+            && self.outlets.iter().flatten().all(|outlet| outlet.stash.is_empty())
+    }
+
+    /// Events sent to and received from other shards. A drain has ended when all shards are drained and the sums agree,
+    /// twice in a row.
+    #[must_use]
+    pub fn mesh_counts(&self) -> (u64, u64) {
+        let sent = self.outlets.iter().flatten().map(|outlet| outlet.sent).sum();
+        (sent, self.peers.iter().map(|peer| peer.received).sum())
+    }
+
+    /// Shard time.
+    #[must_use]
+    pub fn clock(&self) -> UnixNanos {
+        self.clock
+    }
+
+    /// Source events, by kind.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Events that handlers made, by kind.
+    #[must_use]
+    pub fn derived(&self) -> &Ledger {
+        &self.derived
+    }
+
+    /// Outputs so far.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// This shard's part of the engine's digest.
+    #[must_use]
+    pub fn digest_total(&self) -> u64 {
+        self.digest.total(&self.catalog)
+    }
+
+    /// Names, as far as they were defined.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// What measures.
+    pub fn probe(&mut self) -> &mut P {
+        &mut self.probe
+    }
+
+    /// Counts of each handler, in dispatch order. Allocates: for reports.
+    #[must_use]
+    pub fn handlers(&mut self) -> Vec<(&'static str, HandlerStats)> {
+        self.bus.stats()
+    }
+
+    /// How often `limit` acted.
+    #[must_use]
+    pub fn limit_hits(&self, limit: Limit) -> u64 {
+        match limit {
+            Limit::Staging => self.staging.refused(),
+            limit => self.limits_hit[limit as usize],
+        }
+    }
+
+    /// Events whose `ts_recv` was earlier than shard time.
+    #[must_use]
+    pub fn clamped(&self) -> u64 {
+        self.clamped
+    }
+
+    /// Timers that have fired.
+    #[must_use]
+    pub fn timers_fired(&self) -> u64 {
+        self.timers_fired
+    }
+
+    /// Slots that the source may still put into the ring, and that wait in the batch, for reports.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.input.len - self.input.at
+    }
+
+    /// Bytes per structure. Those of states and digest are zero pages until a symbol is used.
+    #[must_use]
+    pub fn bytes(&mut self) -> [(&'static str, usize); 6] {
+        [
+            ("catalog", self.catalog.bytes()),
+            ("handler states", self.bus.bytes()),
+            ("digest", self.digest.bytes()),
+            ("wheel", self.wheel.bytes()),
+            ("mesh", self.pending.bytes()),
+            ("staging", self.staging.bytes()),
+        ]
+    }
+}
+
+impl Outlet {
+    /// Sends an event, or keeps it until there is room: the shard begins nothing new meanwhile, so that the stash holds one
+    /// root's effects at most, and never grows.
+    fn send(&mut self, event: EventRef<'_>) {
+        self.sent += 1;
+        if !self.stash.is_empty() || self.ring.push(event.slots()).is_err() {
+            debug_assert!(self.stash.len() + event.slots().len() <= self.stash.capacity(), "Invariant: one root's effects");
+            self.stash.extend_from_slice(event.slots());
+        }
+    }
+
+    fn flush(&mut self) -> bool {
+        let mut sent = 0;
+        while let Some(event) = EventRef::first(&self.stash[sent..]) {
+            if self.ring.push(event.slots()).is_err() {
+                break;
+            }
+            sent += event.slots().len();
+        }
+        if sent > 0 {
+            self.stash.drain(..sent);
+        }
+        self.stash.is_empty()
+    }
+}
+
+/// Final state of an event whose handlers have been called.
+#[inline]
+fn outcome(failed: bool) -> Outcome {
+    if failed { Outcome::DeadLettered } else { Outcome::Delivered }
+}
+
+/// Checks the continuations of a kind that has some.
+#[inline(never)]
+fn admit_span(slots: &[Slot]) -> Result<(), Refusal> {
+    let event = EventRef::first(slots).ok_or(Refusal::BrokenSpan)?;
+    let head = event.head();
+    let tail = event.tail().len();
+    let derived = usize::from(head.flags.contains(Flags::DERIVED));
+    let wanted = derived
+        + match head.kind() {
+            Kind::BAR => 1,
+            Kind::QUOTE => usize::from(head.flags.contains(Flags::WIDE)),
+            Kind::BOOK_DEPTH => {
+                let levels = usize::from(head.payload_as::<BookDepth>().levels);
+                (levels * size_of::<crate::event::payload::DepthLevel>()).div_ceil(crate::limits::CONTINUATION_BYTES)
+            }
+            Kind::NEWS => {
+                let text_bytes = head.payload_as::<crate::event::payload::News>().text_bytes as usize;
+                text_bytes.div_ceil(crate::limits::CONTINUATION_BYTES)
+            }
+            Kind::FEATURES => {
+                let count = head.payload_as::<crate::event::payload::Features>().count as usize;
+                (count * 8).div_ceil(crate::limits::CONTINUATION_BYTES)
+            }
+            _ => 0,
+        };
+    if tail == wanted { Ok(()) } else { Err(Refusal::BrokenSpan) }
+}
+
+impl<C: Chain, P: Probe> std::fmt::Debug for Shard<C, P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("shard", &self.config.shard)
+            .field("clock", &self.clock)
+            .field("active", &self.active)
+            .field("horizon", &self.horizon)
+            .finish_non_exhaustive()
+    }
+}

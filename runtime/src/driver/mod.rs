@@ -1,0 +1,247 @@
+//! Drivers: what turns a placement plan into running cores.
+//!
+//! A driver runs one [`CoreLoop`] for each core of the plan. The choice is made before the first executor starts, is
+//! printed, and can be forced. Both drivers poll the same stations in the same order, and their outputs are equal.
+
+mod glommio;
+mod threads;
+
+use crate::clock::RunClock;
+use crate::jitter::GapDetector;
+use crate::placement::CorePlan;
+use crate::station::{Station, StationReport};
+use crossbeam_utils::CachePadded;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Which driver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Driver {
+    /// Thread-per-core executors over io_uring.
+    Glommio,
+    /// Plain threads: where io_uring is refused, and for tests.
+    Threads,
+}
+
+impl Driver {
+    /// Name on the command line and in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Glommio => "glommio",
+            Self::Threads => "threads",
+        }
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a core's loop does when no station has work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Idle {
+    /// Polls on: for a core that the stations have to themselves.
+    BusySpin,
+    /// Gives the core to whoever waits for it: for cores that are shared.
+    Yield,
+}
+
+/// Why an engine did not run to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DriverError {
+    /// A core's thread could not be started.
+    #[error("cannot start a thread for {0}: {1}")]
+    Start(String, std::io::Error),
+    /// io_uring or the executor was refused.
+    #[error("cannot start a glommio executor for {0}: {1}")]
+    Executor(String, String),
+    /// A core's loop died. Holds the core and the panic's text.
+    #[error("{0} died: {1}")]
+    Died(String, String),
+}
+
+/// State of a core's loop, as the main thread sees it.
+mod state {
+    pub(super) const RUNNING: u8 = 0;
+    pub(super) const DONE: u8 = 1;
+    pub(super) const DEAD: u8 = 2;
+}
+
+/// What a core's loop and the main thread share. Written by the loop, but for `stop`.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Turns of the loop: health looks whether it moves.
+    heartbeat: CachePadded<AtomicU64>,
+    state: AtomicU8,
+    sent: AtomicU64,
+    received: AtomicU64,
+    stop: CachePadded<AtomicBool>,
+}
+
+/// One core's stations and the loop that polls them.
+pub struct CoreLoop {
+    plan: CorePlan,
+    stations: Vec<Box<dyn Station>>,
+    idle: Idle,
+    clock: RunClock,
+    gaps: GapDetector,
+    shared: Arc<Shared>,
+    heartbeat: u64,
+}
+
+/// What a core has to say at the end.
+#[derive(Debug)]
+pub struct CoreReport {
+    /// Its plan.
+    pub plan: CorePlan,
+    /// Its stations, in poll order.
+    pub stations: Vec<StationReport>,
+    /// Scheduler gaps that the loop saw.
+    pub gaps: GapDetector,
+    /// Times that the kernel took the core away while the loop wanted to run; `None` if it could not be read.
+    pub involuntary_switches: Option<u64>,
+}
+
+/// Whether a loop goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    Worked,
+    Idle,
+    Stop,
+}
+
+/// Marks the core as dead unless the loop came to its end.
+struct DeathMark(Arc<Shared>);
+
+impl Drop for DeathMark {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.state.store(state::DEAD, Ordering::Release);
+        }
+    }
+}
+
+impl CoreLoop {
+    /// A loop over `stations`, in poll order.
+    #[must_use]
+    pub fn new(plan: CorePlan, stations: Vec<Box<dyn Station>>, idle: Idle, clock: RunClock) -> Self {
+        Self { plan, stations, idle, clock, gaps: GapDetector::new(), shared: Arc::default(), heartbeat: 0 }
+    }
+
+    /// Name for threads and messages.
+    fn name(&self) -> String {
+        self.plan.core.map_or_else(|| "unpinned core".to_owned(), |core| format!("core {core}"))
+    }
+
+    /// Polls each station once.
+    #[inline]
+    fn turn(&mut self) -> Turn {
+        self.heartbeat += 1;
+        self.shared.heartbeat.store(self.heartbeat, Ordering::Relaxed);
+        let mut work = 0;
+        for station in &mut self.stations {
+            work += station.poll();
+        }
+        self.gaps.observe(self.clock.now_ns());
+        if work > 0 {
+            // Not done any more, if it ever was: an event of another shard may have come in.
+            if self.shared.state.load(Ordering::Relaxed) == state::DONE {
+                self.shared.state.store(state::RUNNING, Ordering::Release);
+            }
+            return Turn::Worked;
+        }
+        if self.shared.stop.load(Ordering::Acquire) {
+            return Turn::Stop;
+        }
+        if self.stations.iter().all(|station| station.is_done()) {
+            let (sent, received) = self.mesh_counts();
+            self.shared.sent.store(sent, Ordering::Relaxed);
+            self.shared.received.store(received, Ordering::Relaxed);
+            // Synchronises with the main thread's Acquire load in `Supervisor::is_drained`.
+            self.shared.state.store(state::DONE, Ordering::Release);
+        }
+        Turn::Idle
+    }
+
+    fn mesh_counts(&self) -> (u64, u64) {
+        self.stations.iter().map(|station| station.mesh_counts()).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
+    fn finish(self, involuntary_switches: Option<u64>) -> CoreReport {
+        CoreReport {
+            plan: self.plan,
+            stations: self.stations.into_iter().map(Station::report).collect(),
+            gaps: self.gaps,
+            involuntary_switches,
+        }
+    }
+}
+
+/// Runs the loops until all stations are done, and returns what they say, by core.
+///
+/// Waits for any loop to end first, then stops all, then joins: a loop that dies does not leave the others waiting for it.
+///
+/// # Errors
+/// When a loop could not be started or died; the others are stopped and joined before.
+pub fn run(driver: Driver, loops: Vec<CoreLoop>) -> Result<Vec<CoreReport>, DriverError> {
+    let supervisor = Supervisor { shared: loops.iter().map(|core| Arc::clone(&core.shared)).collect() };
+    match driver {
+        Driver::Threads => threads::run(loops, &supervisor),
+        Driver::Glommio => glommio::run(loops, &supervisor),
+    }
+}
+
+/// The main thread's view of the loops.
+struct Supervisor {
+    shared: Vec<Arc<Shared>>,
+}
+
+impl Supervisor {
+    /// Waits until the engine has drained or a loop has died, then stops all.
+    fn wait(&self) {
+        let mut drained_rounds = 0;
+        loop {
+            if self.shared.iter().any(|core| core.state.load(Ordering::Acquire) == state::DEAD) {
+                break;
+            }
+            // Two rounds with equal sums: nothing was under way between them.
+            drained_rounds = if self.is_drained() { drained_rounds + 1 } else { 0 };
+            if drained_rounds == 2 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.stop();
+    }
+
+    fn stop(&self) {
+        self.shared.iter().for_each(|core| core.stop.store(true, Ordering::Release));
+    }
+
+    fn is_drained(&self) -> bool {
+        let all_done = self.shared.iter().all(|core| core.state.load(Ordering::Acquire) == state::DONE);
+        let sum = |pick: fn(&Shared) -> &AtomicU64| -> u64 {
+            self.shared.iter().map(|core| pick(core).load(Ordering::Relaxed)).sum()
+        };
+        all_done && sum(|core| &core.sent) == sum(|core| &core.received)
+    }
+}
+
+/// The text of a panic.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown panic".to_owned())
+}
+
+/// Pins the calling thread to a core. A refusal is not fatal: the report says what was read back.
+fn pin(core: Option<usize>) {
+    if let Some(core) = core {
+        core_affinity::set_for_current(core_affinity::CoreId { id: core });
+    }
+}

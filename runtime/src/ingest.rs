@@ -1,0 +1,419 @@
+//! Ingest: captures are read, decoded and merged on a thread of their own, into blocks that the source station takes.
+//!
+//! Blocks are preallocated and go round between two bounded queues, so that memory does not depend on the length of a
+//! capture and a source that is behind makes the reader wait.
+//!
+//! # Merging
+//! Several captures are merged by (running maximum of the input's `ts_recv`, source name, number of the message in its
+//! input, the input's name). A merge never reorders one input, never splits a message, keeps every event, and does not
+//! depend on the order of the arguments.
+//!
+//! # Passes
+//! With `--loop`, each pass begins with an epoch event and shifts all times by the span of the first pass and 1 ms more
+//! than the pass before.
+
+use crate::input::{Input, InputError, MESSAGE_SLOTS_MAX, SlotBuf, Status, Tally};
+use crossbeam_queue::ArrayQueue;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+use tapeline_core::catalog::Catalog;
+use tapeline_core::event::payload::Epoch;
+use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, Slot};
+use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
+
+/// Slots of one block: 1 MiB.
+pub const BLOCK_SLOTS: usize = MESSAGE_SLOTS_MAX;
+/// Blocks that go round. Enough that a decoder that is descheduled for some milliseconds is not noticed.
+pub const BLOCKS: usize = 8;
+/// Time between the passes of `--loop`, in ns of capture time.
+pub const PASS_GAP_NS: u64 = 1_000_000;
+
+/// A run of events on its way from ingest to source.
+pub struct Block {
+    /// Definitions that the events use for the first time.
+    pub definitions: Vec<Slot>,
+    /// Whole events, in order.
+    pub events: SlotBuf,
+    /// Nothing follows.
+    pub is_last: bool,
+}
+
+impl Block {
+    fn new() -> Self {
+        Self {
+            definitions: Vec::with_capacity(1 << 10),
+            events: SlotBuf::with_capacity(BLOCK_SLOTS),
+            is_last: false,
+        }
+    }
+
+    fn clear(&mut self) {
+        self.definitions.clear();
+        self.events.clear();
+        self.is_last = false;
+    }
+}
+
+/// The two queues that blocks go round.
+#[derive(Clone)]
+pub struct BlockQueue {
+    full: Arc<ArrayQueue<Box<Block>>>,
+    empty: Arc<ArrayQueue<Box<Block>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl BlockQueue {
+    /// Queues with `blocks` empty blocks.
+    #[must_use]
+    pub fn new(blocks: usize) -> Self {
+        let empty = ArrayQueue::new(blocks);
+        for _ in 0..blocks {
+            assert!(empty.push(Box::new(Block::new())).is_ok(), "the queue holds all blocks");
+        }
+        Self { full: Arc::new(ArrayQueue::new(blocks)), empty: Arc::new(empty), stop: Arc::default() }
+    }
+
+    /// The next block, if one is ready. Never waits.
+    #[must_use]
+    pub fn take(&self) -> Option<Box<Block>> {
+        self.full.pop()
+    }
+
+    /// Gives a used block back.
+    pub fn give_back(&self, mut block: Box<Block>) {
+        block.clear();
+        assert!(self.empty.push(block).is_ok(), "the queue holds all blocks");
+    }
+
+    /// Tells the reader that nobody will take blocks any more.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Blocks that are ready.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.full.len()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Waits for an empty block; `None` once stopped.
+    fn wait_empty(&self) -> Option<Box<Block>> {
+        loop {
+            if self.is_stopped() {
+                return None;
+            }
+            if let Some(block) = self.empty.pop() {
+                return Some(block);
+            }
+            thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    fn send(&self, block: Box<Block>) {
+        assert!(self.full.push(block).is_ok(), "the queue holds all blocks");
+    }
+}
+
+/// What was seen of one capture.
+#[derive(Clone, Debug, Default)]
+pub struct CaptureStats {
+    /// Name as the user gave it.
+    pub path: String,
+    /// Format's name.
+    pub format: &'static str,
+    /// Source events of the first pass.
+    pub events: u64,
+    /// Symbols that it has events for.
+    pub symbols: u64,
+    /// Smallest and largest `ts_recv`; `None` without events.
+    pub span: Option<(u64, u64)>,
+    /// What the decoder counted in the first pass.
+    pub tally: Tally,
+}
+
+/// What ingest hands over when it has ended.
+#[derive(Debug, Default)]
+pub struct IngestReport {
+    /// By capture, in merge order.
+    pub captures: Vec<CaptureStats>,
+    /// The first error of each capture that ended badly.
+    pub errors: Vec<InputError>,
+}
+
+/// One capture to read: its name, and how to open it anew for each pass.
+pub struct Capture {
+    /// Name as the user gave it.
+    pub path: String,
+    /// Opens it.
+    pub open: Box<dyn FnMut() -> Result<Box<dyn Input>, InputError> + Send>,
+}
+
+/// What to read.
+pub struct Ingest {
+    /// Captures to merge.
+    pub captures: Vec<Capture>,
+    /// Passes over all of them, at least 1.
+    pub passes: u64,
+    /// The engine's names; the handlers' sources are in it already.
+    pub catalog: Catalog,
+}
+
+/// One capture that is open, and the chunk of it that was decoded ahead.
+struct Lane {
+    input: Box<dyn Input>,
+    chunk: SlotBuf,
+    at: usize,
+    status: Status,
+    /// Running maximum of `ts_recv`: the first part of the merge key.
+    time: UnixNanos,
+    /// Messages taken.
+    messages: u64,
+    error: Option<InputError>,
+}
+
+impl Lane {
+    /// Decodes ahead until a message is there or the capture ends.
+    fn fill(&mut self, catalog: &mut Catalog) {
+        while self.at == self.chunk.slots().len() && self.status == Status::More {
+            self.chunk.clear();
+            self.at = 0;
+            self.status = self.input.read(catalog, &mut self.chunk).unwrap_or_else(|error| {
+                self.error = Some(error);
+                Status::End
+            });
+        }
+    }
+
+    fn head(&self) -> Option<&Slot> {
+        self.chunk.slots().get(self.at)
+    }
+
+    /// Slots of the message at the cursor.
+    fn message_slots(&self) -> usize {
+        let rest = &self.chunk.slots()[self.at..];
+        let mut end = 0;
+        while let Some(event) = EventRef::first(&rest[end..]) {
+            end += event.slots().len();
+            if event.head().flags.contains(Flags::LAST) {
+                return end;
+            }
+        }
+        rest.len()
+    }
+}
+
+impl Ingest {
+    /// Reads everything into the queue. Runs until the captures end or the queue is stopped.
+    ///
+    /// Errors do not stop the other captures: what could be read is replayed, and they are in the report.
+    pub fn run(mut self, queue: &BlockQueue) -> IngestReport {
+        let mut report = IngestReport::default();
+        // The order of the arguments must not show: not in ids, and not in ties.
+        self.captures.sort_by(|a, b| file_name(&a.path).cmp(file_name(&b.path)).then_with(|| a.path.cmp(&b.path)));
+        let mut announced = Announced::default();
+        let mut seen = vec![vec![0u64; self.catalog.symbols_max().div_ceil(64)]; self.captures.len()];
+        let mut shift_ns = 0;
+        for pass in 0..self.passes.max(1) {
+            let mut lanes = Vec::new();
+            for capture in &mut self.captures {
+                match (capture.open)() {
+                    Ok(input) => lanes.push(Lane {
+                        input,
+                        chunk: SlotBuf::with_capacity(MESSAGE_SLOTS_MAX),
+                        at: 0,
+                        status: Status::More,
+                        time: UnixNanos::ZERO,
+                        messages: 0,
+                        error: None,
+                    }),
+                    Err(error) => {
+                        report.errors.push(error);
+                        lanes.clear();
+                        break;
+                    }
+                }
+            }
+            if lanes.len() < self.captures.len() {
+                break;
+            }
+            let mut stats: Vec<CaptureStats> = self
+                .captures
+                .iter()
+                .zip(&lanes)
+                .map(|(capture, lane)| CaptureStats {
+                    path: capture.path.clone(),
+                    format: lane.input.format(),
+                    ..CaptureStats::default()
+                })
+                .collect();
+            let is_done =
+                self.pass(pass, shift_ns, &mut lanes, &mut stats, &mut seen, &mut announced, queue).is_some();
+            if pass == 0 {
+                for ((stats, lane), seen) in stats.iter_mut().zip(&lanes).zip(&seen) {
+                    stats.tally = lane.input.tally();
+                    stats.symbols = seen.iter().map(|word| u64::from(word.count_ones())).sum();
+                }
+                let first = stats.iter().filter_map(|stats| stats.span).map(|span| span.0).min().unwrap_or(0);
+                let last = stats.iter().filter_map(|stats| stats.span).map(|span| span.1).max().unwrap_or(0);
+                shift_ns = (last - first).saturating_add(PASS_GAP_NS);
+                report.captures = stats;
+                report.errors.extend(lanes.into_iter().filter_map(|lane| lane.error));
+            }
+            if !is_done {
+                break;
+            }
+        }
+        if let Some(mut block) = queue.wait_empty() {
+            block.is_last = true;
+            queue.send(block);
+        }
+        report
+    }
+
+    /// One pass over the captures. `None` when the queue was stopped.
+    #[expect(clippy::too_many_arguments, reason = "the loop of one function, cut out for reading")]
+    fn pass(
+        &mut self,
+        pass: u64,
+        shift_ns: u64,
+        lanes: &mut [Lane],
+        stats: &mut [CaptureStats],
+        seen: &mut [Vec<u64>],
+        announced: &mut Announced,
+        queue: &BlockQueue,
+    ) -> Option<()> {
+        let shift_ns = shift_ns.saturating_mul(pass);
+        let mut block = queue.wait_empty()?;
+        if self.passes > 1 {
+            let epoch = EventBuf::new(&Epoch { number: pass, ..Epoch::default() });
+            block.events.extend(epoch.slots());
+        }
+        if let [lane] = lanes {
+            // One capture: decoded straight into the block.
+            while lane.status == Status::More {
+                if block.events.remaining() < MESSAGE_SLOTS_MAX {
+                    self.send(block, announced, queue);
+                    block = queue.wait_empty()?;
+                }
+                let from = block.events.slots().len();
+                lane.status = lane.input.read(&mut self.catalog, &mut block.events).unwrap_or_else(|error| {
+                    lane.error = Some(error);
+                    Status::End
+                });
+                prepare(&mut block.events.slots_mut()[from..], shift_ns, &mut stats[0], &mut seen[0]);
+                if block.events.slots().len() == from && lane.status == Status::More {
+                    self.send(block, announced, queue);
+                    block = queue.wait_empty()?;
+                }
+            }
+            self.send(block, announced, queue);
+            return Some(());
+        }
+        loop {
+            for lane in lanes.iter_mut() {
+                lane.fill(&mut self.catalog);
+                if let Some(ts) = lane.head().map(|head| head.ts_recv) {
+                    lane.time = lane.time.max(ts);
+                }
+            }
+            let next = (0..lanes.len()).filter(|&index| lanes[index].head().is_some()).min_by(|&a, &b| {
+                let key = |index: usize| {
+                    let lane: &Lane = &lanes[index];
+                    let source = lane.head().map_or(SourceId::NONE, |head| head.source);
+                    (lane.time, self.catalog.source_name(source), lane.messages, index)
+                };
+                key(a).cmp(&key(b))
+            });
+            let Some(index) = next else { break };
+            let lane = &mut lanes[index];
+            let slots = lane.message_slots();
+            if block.events.remaining() < slots {
+                self.send(block, announced, queue);
+                block = queue.wait_empty()?;
+            }
+            let from = block.events.slots().len();
+            block.events.extend(&lane.chunk.slots()[lane.at..lane.at + slots]);
+            lane.at += slots;
+            lane.messages += 1;
+            let message = &mut block.events.slots_mut()[from..];
+            let most = prepare(message, 0, &mut stats[index], &mut seen[index]);
+            lane.time = lane.time.max(most);
+            shift(message, shift_ns);
+        }
+        self.send(block, announced, queue);
+        Some(())
+    }
+
+    /// Puts the definitions that are new before the block's events, and sends it.
+    fn send(&self, mut block: Box<Block>, announced: &mut Announced, queue: &BlockQueue) {
+        announced.define(&self.catalog, &mut block.definitions);
+        queue.send(block);
+    }
+}
+
+/// The last part of a path: what breaks ties between captures that stand in the same folder or in two.
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Counts the events of a run, and shifts its times. Returns the largest `ts_recv`, before the shift.
+fn prepare(slots: &mut [Slot], shift_ns: u64, stats: &mut CaptureStats, seen: &mut [u64]) -> UnixNanos {
+    let mut most = UnixNanos::ZERO;
+    for slot in slots.iter().filter(|slot| slot.kind() != Kind::CONTINUATION && !slot.kind().is_control()) {
+        stats.events += 1;
+        let span = stats.span.get_or_insert((slot.ts_recv.0, slot.ts_recv.0));
+        *span = (span.0.min(slot.ts_recv.0), span.1.max(slot.ts_recv.0));
+        most = most.max(slot.ts_recv);
+        let symbol = slot.symbol.index();
+        if let Some(word) = seen.get_mut(symbol / 64) {
+            *word |= 1 << (symbol % 64);
+        }
+    }
+    shift(slots, shift_ns);
+    most
+}
+
+fn shift(slots: &mut [Slot], shift_ns: u64) {
+    if shift_ns == 0 {
+        return;
+    }
+    for slot in slots.iter_mut().filter(|slot| slot.kind() != Kind::CONTINUATION) {
+        slot.ts_recv = slot.ts_recv.saturating_add(shift_ns);
+        if slot.ts_event != UnixNanos::UNKNOWN {
+            slot.ts_event = slot.ts_event.saturating_add(shift_ns);
+        }
+    }
+}
+
+/// How many of a catalog's names have been defined downstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Announced {
+    symbols: usize,
+    sources: usize,
+}
+
+impl Default for Announced {
+    /// Id 0 needs no definition.
+    fn default() -> Self {
+        Self { symbols: 1, sources: 1 }
+    }
+}
+
+impl Announced {
+    /// Appends the definitions of the names that are new since the last call.
+    pub fn define(&mut self, catalog: &Catalog, into: &mut Vec<Slot>) {
+        for id in self.sources..catalog.sources() {
+            into.extend_from_slice(catalog.source_def(SourceId(id as u8)).slots());
+        }
+        for id in self.symbols..catalog.symbols() {
+            into.extend_from_slice(catalog.symbol_def(SymbolId(id as u32)).slots());
+        }
+        (self.symbols, self.sources) = (catalog.symbols(), catalog.sources());
+    }
+}

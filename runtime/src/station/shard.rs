@@ -1,0 +1,155 @@
+//! The shard station: a shard of the core, its probe and its way out.
+
+use super::{Station, StationReport};
+use crate::clock::RunClock;
+use crate::report::latency::new_histogram;
+use hdrhistogram::Histogram;
+use tapeline_core::bus::{Chain, HandlerStats};
+use tapeline_core::event::EventRef;
+use tapeline_core::ledger::Ledger;
+use tapeline_core::limits::STAGED_SLOTS_MAX;
+use tapeline_core::ring::Producer;
+use tapeline_core::shard::{Batch, Limit, Outbox, Probe, Shard};
+
+/// Measures a shard: service and response times of its source events.
+pub struct RunProbe {
+    clock: RunClock,
+    service: Histogram<u64>,
+    response: Histogram<u64>,
+    /// Run clock at the first and last batch.
+    span_ns: Option<(u64, u64)>,
+}
+
+impl RunProbe {
+    /// A probe on the run's clock. Allocates its histograms.
+    #[must_use]
+    pub fn new(clock: RunClock) -> Self {
+        Self { clock, service: new_histogram(), response: new_histogram(), span_ns: None }
+    }
+}
+
+impl Probe for RunProbe {
+    #[inline]
+    fn now(&mut self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    #[inline]
+    fn batch(&mut self, batch: &Batch<'_>) {
+        // An event takes its batch's start and end.
+        self.service.saturating_record_n(batch.done.saturating_sub(batch.started).max(1), batch.samples as u64);
+        for due in batch.dues {
+            self.response.saturating_record(batch.done.saturating_sub(*due).max(1));
+        }
+        self.span_ns.get_or_insert((batch.started, batch.done)).1 = batch.done;
+    }
+}
+
+/// The way out of a shard: a ring to the sink's thread, or nowhere.
+pub struct Egress {
+    ring: Option<Producer>,
+}
+
+impl Egress {
+    /// A way out through `ring`; without one, outputs are counted and digested only.
+    #[must_use]
+    pub fn new(ring: Option<Producer>) -> Self {
+        Self { ring }
+    }
+}
+
+impl Outbox for Egress {
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        self.ring.as_mut().is_none_or(|ring| ring.free_slots() >= STAGED_SLOTS_MAX)
+    }
+
+    fn put(&mut self, output: EventRef<'_>) {
+        if let Some(ring) = &mut self.ring {
+            ring.push(output.slots()).expect("Invariant: the shard asks for room before it begins an event");
+        }
+    }
+}
+
+/// What a shard has to say at the end.
+#[derive(Debug)]
+pub struct ShardReport {
+    /// Its number.
+    pub shard: usize,
+    /// Source events, by kind.
+    pub ledger: Ledger,
+    /// Events that handlers made, by kind.
+    pub derived: Ledger,
+    /// Its part of the digest.
+    pub digest: u64,
+    /// Outputs.
+    pub outputs: u64,
+    /// From the start to the end of an event's batch, ns.
+    pub service: Histogram<u64>,
+    /// From the due time to the end of an event's batch, ns; paced runs only.
+    pub response: Histogram<u64>,
+    /// Run clock at the first and last batch.
+    pub span_ns: Option<(u64, u64)>,
+    /// Limits that acted, and how often.
+    pub limits_hit: Vec<(Limit, u64)>,
+    /// Counts of each handler, in dispatch order.
+    pub handlers: Vec<(&'static str, HandlerStats)>,
+    /// Events whose `ts_recv` was earlier than shard time.
+    pub clamped: u64,
+    /// Timers that fired.
+    pub timers_fired: u64,
+    /// Bytes per structure.
+    pub bytes: Vec<(&'static str, usize)>,
+}
+
+/// The shard station.
+pub struct ShardStation<C: Chain> {
+    number: usize,
+    shard: Shard<C, RunProbe>,
+    egress: Egress,
+}
+
+impl<C: Chain> ShardStation<C> {
+    /// A station for `shard`, whose outputs leave through `egress`.
+    #[must_use]
+    pub fn new(number: usize, shard: Shard<C, RunProbe>, egress: Egress) -> Self {
+        Self { number, shard, egress }
+    }
+}
+
+impl<C: Chain> Station for ShardStation<C> {
+    #[inline]
+    fn poll(&mut self) -> usize {
+        self.shard.step(&mut self.egress).work
+    }
+
+    fn is_done(&self) -> bool {
+        self.shard.is_drained()
+    }
+
+    fn mesh_counts(&self) -> (u64, u64) {
+        self.shard.mesh_counts()
+    }
+
+    fn report(mut self: Box<Self>) -> StationReport {
+        let limits_hit = Limit::ALL.iter().map(|limit| (*limit, self.shard.limit_hits(*limit)));
+        let limits_hit = limits_hit.filter(|(_, count)| *count > 0).collect();
+        let handlers = self.shard.handlers();
+        let bytes = self.shard.bytes().to_vec();
+        StationReport::Shard(Box::new(ShardReport {
+            shard: self.number,
+            ledger: self.shard.ledger().clone(),
+            derived: self.shard.derived().clone(),
+            digest: self.shard.digest_total(),
+            outputs: self.shard.digest().outputs(),
+            limits_hit,
+            handlers,
+            clamped: self.shard.clamped(),
+            timers_fired: self.shard.timers_fired(),
+            bytes,
+            service: self.shard.probe().service.clone(),
+            response: self.shard.probe().response.clone(),
+            span_ns: self.shard.probe().span_ns,
+        }))
+    }
+}

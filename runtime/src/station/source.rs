@@ -1,0 +1,473 @@
+//! The source station: takes blocks, paces them, routes each event to the ring of its shard.
+//!
+//! It is also the clock of the shards. The source's time is the running maximum of `ts_recv` over the whole stream; where an
+//! event's own `ts_recv` lies before it, its shard is first sent a tick, so that the event is handled at the same time
+//! whatever the number of shards. Shards without events hear of the passing of time by ticks.
+
+use super::{Station, StationReport};
+use crate::clock::RunClock;
+use crate::ingest::{Block, BlockQueue};
+use crate::pacer::Pacer;
+use crate::report::latency::new_histogram;
+use hdrhistogram::Histogram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tapeline_core::event::payload::{SymbolDef, Tick};
+use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, Slot};
+use tapeline_core::ledger::{Ledger, Refusal};
+use tapeline_core::limits::{BATCH_SLOTS, MESH_DELAY_NS, ROUTE_SLOTS};
+use tapeline_core::ring::Producer;
+use tapeline_core::route::RouteTable;
+use tapeline_core::shard::DUE_NONE;
+use tapeline_core::units::UnixNanos;
+
+/// Slots that one poll sends at most.
+const POLL_SLOTS: usize = 4 * BATCH_SLOTS;
+/// Events that one reading of the clock serves while the source catches up: 16 pushes take less than a microsecond.
+const EVENTS_PER_READING: usize = 16;
+/// Shards hear of the passing of time at least this often, in ns of capture time.
+const TICK_EVERY_NS: u64 = 10_000_000;
+
+/// What the source does when a ring is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Overload {
+    /// Waits for room: nothing is lost, and the wait shows as latency.
+    #[default]
+    Wait,
+    /// Refuses the event and counts it, as on a feed that cannot wait.
+    Live,
+}
+
+/// Parameters of the source.
+pub struct SourceConfig {
+    /// Schedule.
+    pub pacer: Pacer,
+    /// Whether the rings carry due stamps: for paced runs, and where a part is not measured.
+    pub has_dues: bool,
+    /// What happens when a ring is full.
+    pub overload: Overload,
+    /// Events before this time are replayed at once and are no samples.
+    pub start: Option<UnixNanos>,
+    /// Events from this time on are not replayed.
+    pub end: Option<UnixNanos>,
+    /// Who owns which symbol.
+    pub routes: RouteTable,
+    /// Symbols that may come.
+    pub symbols_max: usize,
+    /// Whether shards keep step with each other.
+    pub is_meshed: bool,
+    /// Set from outside to end the replay early.
+    pub interrupt: Arc<AtomicBool>,
+}
+
+/// What the source has to say at the end.
+#[derive(Debug)]
+pub struct SourceReport {
+    /// Lag of events that the source itself sent late, ns; paced runs only.
+    pub pacer_lag: Histogram<u64>,
+    /// Lag of events that were due while a ring was full, ns; paced runs only.
+    pub backpressure: Histogram<u64>,
+    /// Run clock at the first and last measured event.
+    pub span_ns: Option<(u64, u64)>,
+    /// When the last event was due, on the run clock.
+    pub last_due_ns: u64,
+    /// Measured messages of a paced run.
+    pub messages: u64,
+    /// Source events put into rings.
+    pub sent: u64,
+    /// Source events that a full ring refused.
+    pub refused: Ledger,
+    /// Polls that found a ring full.
+    pub full_polls: u64,
+    /// The replay was ended early.
+    pub is_interrupted: bool,
+}
+
+/// One shard's ring.
+struct Lane {
+    ring: Producer,
+    /// Latest time that the shard has been told.
+    time: UnixNanos,
+}
+
+#[inline]
+fn push(ring: &mut Producer, slots: &[Slot], due: u64, has_dues: bool) -> bool {
+    if has_dues { ring.push_due(slots, due).is_ok() } else { ring.push(slots).is_ok() }
+}
+
+/// How far the source is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Sending what is before `--start`.
+    Prelude,
+    /// Waiting until the shards have taken the prelude.
+    Settling,
+    /// Sending what is measured.
+    Measured,
+    /// Sending the last tick.
+    Ending,
+    /// Nothing is left.
+    Done,
+}
+
+/// The source station. See the module's documentation.
+pub struct SourceStation {
+    config: SourceConfig,
+    clock: RunClock,
+    queue: BlockQueue,
+    lanes: Vec<Lane>,
+    /// Where output sinks hear of definitions.
+    definitions: Option<Producer>,
+    block: Option<Box<Block>>,
+    defined: usize,
+    at: usize,
+    /// Shard of each symbol.
+    shard_of: Box<[u8]>,
+    time: UnixNanos,
+    next_tick: UnixNanos,
+    phase: Phase,
+    /// Due time of the message at hand.
+    message_due: Option<u64>,
+    now_ns: u64,
+    events_since_reading: usize,
+    /// The ring is full now.
+    is_blocked: bool,
+    /// Events due until then were due while a ring was full.
+    blocked_until_ns: u64,
+    ticks: EventBuf,
+    report: SourceReport,
+}
+
+impl SourceStation {
+    /// A source that reads `queue` and feeds `rings`, by shard. Allocates everything that it will ever need.
+    #[must_use]
+    pub fn new(
+        config: SourceConfig,
+        clock: RunClock,
+        queue: BlockQueue,
+        rings: Vec<Producer>,
+        definitions: Option<Producer>,
+    ) -> Self {
+        let phase = if config.start.is_some() { Phase::Prelude } else { Phase::Measured };
+        Self {
+            shard_of: vec![0; config.symbols_max].into_boxed_slice(),
+            config,
+            clock,
+            queue,
+            lanes: rings
+                .into_iter()
+                .map(|ring| Lane { ring, time: UnixNanos::ZERO })
+                .collect(),
+            definitions,
+            block: None,
+            defined: 0,
+            at: 0,
+            time: UnixNanos::ZERO,
+            next_tick: UnixNanos::ZERO,
+            phase,
+            message_due: None,
+            now_ns: 0,
+            events_since_reading: 0,
+            is_blocked: false,
+            blocked_until_ns: 0,
+            ticks: EventBuf::new(&Tick::default()),
+            report: SourceReport {
+                pacer_lag: new_histogram(),
+                backpressure: new_histogram(),
+                span_ns: None,
+                last_due_ns: 0,
+                messages: 0,
+                sent: 0,
+                refused: Ledger::new(),
+                full_polls: 0,
+                is_interrupted: false,
+            },
+        }
+    }
+
+    /// Sends a control event to every shard. False when a ring is full; nothing is sent then.
+    fn broadcast(&mut self, slots: &[Slot]) -> bool {
+        if self.lanes.iter_mut().any(|lane| lane.ring.free_slots() < slots.len()) {
+            return false;
+        }
+        for lane in &mut self.lanes {
+            let is_sent = push(&mut lane.ring, slots, DUE_NONE, self.config.has_dues);
+            debug_assert!(is_sent, "Invariant: there was room");
+        }
+        true
+    }
+
+    /// Sends the block's definitions. False when a ring is full.
+    fn define(&mut self) -> bool {
+        let Some(block) = self.block.take() else { return true };
+        while let Some(event) = EventRef::first(&block.definitions[self.defined..]) {
+            if self.definitions.as_mut().is_some_and(|ring| ring.free_slots() < event.slots().len())
+                || !self.broadcast(event.slots())
+            {
+                break;
+            }
+            if let Some(ring) = &mut self.definitions {
+                let is_sent = ring.push(event.slots()).is_ok();
+                debug_assert!(is_sent, "Invariant: there was room");
+            }
+            if let Some(def) = event.get::<SymbolDef>() {
+                let slot = (def.hash % ROUTE_SLOTS as u64) as u16;
+                self.shard_of[event.head().symbol.index()] = self.config.routes.shard(slot) as u8;
+            }
+            self.defined += event.slots().len();
+        }
+        let is_done = self.defined == block.definitions.len();
+        self.block = Some(block);
+        is_done
+    }
+
+    /// Tells every shard that is behind what time it is, as far as there is room.
+    fn tick_all(&mut self, time: UnixNanos) {
+        for lane in &mut self.lanes {
+            if lane.time < time {
+                self.ticks.head_mut().ts_recv = time;
+                if push(&mut lane.ring, self.ticks.slots(), DUE_NONE, self.config.has_dues) {
+                    lane.time = time;
+                }
+            }
+        }
+    }
+
+    /// Sends the events at the cursor as one run when nothing has to be looked at one by one. Returns the slots sent.
+    #[inline]
+    fn send_run(&mut self, block: &Block) -> usize {
+        let slots = &block.events.slots()[self.at..];
+        let slots = &slots[..slots.len().min(POLL_SLOTS)];
+        let (mut end, mut time, mut events) = (0, self.time, 0);
+        while let Some(head) = slots.get(end) {
+            let span = head.span();
+            if head.kind().is_control() || head.ts_recv < time || end + span > slots.len() {
+                break;
+            }
+            time = head.ts_recv;
+            events += 1;
+            end += span;
+        }
+        let sent = self.lanes[0].ring.push_batch(&slots[..end], None);
+        if sent < end {
+            self.report.full_polls += 1;
+            events = slots[..sent].iter().filter(|slot| slot.kind() != Kind::CONTINUATION).count();
+            time = slots[..sent].iter().rev().find(|slot| slot.kind() != Kind::CONTINUATION).map_or(self.time, |s| s.ts_recv);
+        }
+        self.time = time;
+        self.lanes[0].time = time;
+        self.report.sent += events as u64;
+        self.at += sent;
+        sent
+    }
+
+    /// Sends the event at the cursor, if it is due and there is room. Returns its slots, or 0.
+    #[inline]
+    fn send_one(&mut self, block: &Block) -> usize {
+        let slots = &block.events.slots()[self.at..];
+        let Some(event) = EventRef::first(slots) else {
+            // Inputs append whole events only; a stray continuation is stepped over rather than looped on.
+            self.at += 1;
+            return 1;
+        };
+        let (head, span) = (event.head(), event.slots().len());
+        if head.kind().is_control() {
+            if !self.broadcast(event.slots()) {
+                return 0;
+            }
+            if head.kind() == Kind::TICK {
+                self.time = self.time.max(head.ts_recv);
+                self.lanes.iter_mut().for_each(|lane| lane.time = lane.time.max(head.ts_recv));
+            }
+            self.at += span;
+            return span;
+        }
+        let time = self.time.max(head.ts_recv);
+        if self.config.end.is_some_and(|end| time >= end) {
+            self.phase = Phase::Ending;
+            return 0;
+        }
+        if self.phase == Phase::Prelude && self.config.start.is_none_or(|start| time >= start) {
+            self.phase = Phase::Settling;
+        }
+        if self.phase == Phase::Settling {
+            if self.lanes.iter_mut().any(|lane| lane.ring.occupied_slots() > 0) {
+                return 0;
+            }
+            self.phase = Phase::Measured;
+            self.read_clock();
+        }
+        let is_measured = self.phase == Phase::Measured;
+        let due = if !is_measured || !self.config.has_dues {
+            DUE_NONE
+        } else if let Some(due) = self.message_due {
+            due
+        } else {
+            self.read_clock();
+            let due = self.config.pacer.due_ns(time, self.now_ns);
+            self.message_due = Some(due);
+            due
+        };
+        if is_measured && self.config.pacer.is_paced() {
+            if self.now_ns < due || self.events_since_reading >= EVENTS_PER_READING {
+                self.read_clock();
+            }
+            if self.now_ns < due {
+                return 0;
+            }
+        }
+        let shard = self.shard_of[head.symbol.index().min(self.shard_of.len() - 1)] as usize;
+        let lane = &mut self.lanes[shard];
+        if head.ts_recv < time && lane.time < time {
+            self.ticks.head_mut().ts_recv = time;
+            if lane.ring.free_slots() < span + 1 {
+                return self.full(event, time);
+            }
+            let is_sent = push(&mut lane.ring, self.ticks.slots(), DUE_NONE, self.config.has_dues);
+            debug_assert!(is_sent, "Invariant: there was room");
+        }
+        if !push(&mut lane.ring, event.slots(), due, self.config.has_dues) {
+            return self.full(event, time);
+        }
+        lane.time = time;
+        self.time = time;
+        self.sent(head, due, is_measured);
+        self.at += span;
+        if time >= self.next_tick {
+            let every_ns = if self.config.is_meshed { MESH_DELAY_NS / 2 } else { TICK_EVERY_NS };
+            self.next_tick = time.saturating_add(every_ns);
+            self.tick_all(time);
+        }
+        span
+    }
+
+    /// Counts an event that was sent.
+    #[inline]
+    fn sent(&mut self, head: &Slot, due: u64, is_measured: bool) {
+        self.report.sent += 1;
+        if !is_measured {
+            return;
+        }
+        if self.config.pacer.is_paced() {
+            if self.is_blocked {
+                // The ring has room again: what was due until now was due while it was full.
+                self.is_blocked = false;
+                self.read_clock();
+                self.blocked_until_ns = self.now_ns;
+            }
+            self.events_since_reading += 1;
+            let lag = self.now_ns.saturating_sub(due);
+            let is_engines = due < self.blocked_until_ns;
+            let stage = if is_engines { &mut self.report.backpressure } else { &mut self.report.pacer_lag };
+            stage.saturating_record(lag.max(1));
+            self.report.last_due_ns = due;
+            let span = self.report.span_ns.get_or_insert((self.now_ns, self.now_ns));
+            span.1 = self.now_ns;
+        }
+        if head.flags.contains(Flags::LAST) {
+            self.message_due = None;
+            self.report.messages += 1;
+        }
+    }
+
+    /// A ring is full: the event waits, or is refused.
+    #[cold]
+    fn full(&mut self, event: EventRef<'_>, time: UnixNanos) -> usize {
+        self.report.full_polls += 1;
+        if self.config.overload == Overload::Live && self.phase == Phase::Measured {
+            self.report.refused.refuse(event.kind(), Refusal::RingFull);
+            if event.head().flags.contains(Flags::LAST) {
+                self.message_due = None;
+                self.report.messages += 1;
+            }
+            self.time = time;
+            self.at += event.slots().len();
+            return event.slots().len();
+        }
+        self.is_blocked = true;
+        if self.config.is_meshed {
+            // The full shard may be waiting for one of the others to hear what time it is.
+            self.tick_all(time);
+        }
+        0
+    }
+
+    #[inline]
+    fn read_clock(&mut self) {
+        self.now_ns = self.clock.now_ns();
+        self.events_since_reading = 0;
+    }
+
+    /// Tells every shard that nothing follows.
+    fn end(&mut self) {
+        let mut tick = EventBuf::new(&Tick { last: 1, ..Tick::default() });
+        tick.head_mut().ts_recv = self.time;
+        if self.broadcast(tick.slots()) {
+            self.phase = Phase::Done;
+            self.queue.stop();
+            if let Some(block) = self.block.take() {
+                self.queue.give_back(block);
+            }
+            while let Some(block) = self.queue.take() {
+                self.queue.give_back(block);
+            }
+        }
+    }
+}
+
+impl Station for SourceStation {
+    fn poll(&mut self) -> usize {
+        if self.phase == Phase::Done {
+            return 0;
+        }
+        if self.config.interrupt.load(Ordering::Relaxed) && self.phase != Phase::Ending {
+            self.phase = Phase::Ending;
+            self.report.is_interrupted = true;
+        }
+        if self.phase == Phase::Ending {
+            self.end();
+            return 1;
+        }
+        if self.block.is_none() {
+            self.block = self.queue.take();
+            (self.defined, self.at) = (0, 0);
+        }
+        if !self.define() {
+            return 0;
+        }
+        let Some(block) = self.block.take() else {
+            // Starved: the reader may need this very core.
+            std::thread::yield_now();
+            return 0;
+        };
+        let is_run = self.lanes.len() == 1 && !self.config.has_dues && self.config.end.is_none();
+        let (slots, mut work) = (block.events.slots().len(), 0);
+        while self.at < slots && work < POLL_SLOTS {
+            let mut sent = if is_run { self.send_run(&block) } else { 0 };
+            if sent == 0 {
+                sent = self.send_one(&block);
+            }
+            if sent == 0 {
+                break;
+            }
+            work += sent;
+        }
+        if self.at < slots {
+            self.block = Some(block);
+        } else {
+            if block.is_last {
+                self.phase = Phase::Ending;
+            }
+            self.queue.give_back(block);
+        }
+        work
+    }
+
+    fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    fn report(self: Box<Self>) -> StationReport {
+        StationReport::Source(Box::new(self.report))
+    }
+}

@@ -8,11 +8,12 @@ mod mini_shard;
 use bytemuck::Zeroable;
 use market::{At, DAY, Market, SECOND};
 use mini_shard::MiniShard;
-use tapeline_core::event::payload::Features;
-use tapeline_core::event::{Kind, KindSet};
+use tapeline_core::event::payload::{Alert, Features};
+use tapeline_core::event::{EventRef, Identity, Kind, KindSet};
 use tapeline_core::features::{Engine, Feature, State};
-use tapeline_core::handler::Handler;
-use tapeline_core::units::{SymbolId, UnixNanos};
+use tapeline_core::handler::{CallSite, Ctx, Handler, Staging, Verdict};
+use tapeline_core::limits::{STAGED_TIMERS_MAX, TICK_NS};
+use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
 
 const ETH: SymbolId = SymbolId(1);
 /// 2024-08-08 12:00 UTC.
@@ -39,7 +40,7 @@ fn play(events: &[At]) -> MiniShard<Engine> {
 
 /// End, ready mask and values of each vector.
 fn vectors(shard: &MiniShard<Engine>) -> Vec<(u64, u64, Vec<f64>)> {
-    let of = |event: tapeline_core::event::EventRef<'_>| {
+    let of = |event: EventRef<'_>| {
         let ready = event.get::<Features>().unwrap().ready;
         (event.head().ts_recv.0, ready, Features::values_of(event).collect())
     };
@@ -231,6 +232,56 @@ fn a_bar_whose_timer_was_lost_is_closed_by_the_next_event() {
     let made = vectors(&shard);
     assert_eq!(made.iter().map(|v| v.0 - NOON).collect::<Vec<_>>(), [3 * SECOND, 4 * SECOND]);
     assert_eq!(made.iter().map(|v| v.2[Feature::VolumeBar as usize]).collect::<Vec<_>>(), [1.0, 2.0]);
+}
+
+/// The bus may run other handlers of the same event before this one, which can fill the staging area.
+#[test]
+fn a_full_staging_area_delays_the_bar_or_costs_the_vector_and_says_so() {
+    let site = |now: u64, timer_ns: u64| CallSite {
+        now: UnixNanos(now),
+        tick_ns: TICK_NS,
+        symbol: ETH,
+        ts_event: UnixNanos(now),
+        root: Identity::default(),
+        timer_ns,
+        seed: 1,
+        handler: 0,
+        source: SourceId(9),
+    };
+    let engine = Engine::new();
+    let mut state = State::zeroed();
+    let mut staging = Staging::new();
+    let event = |engine: &Engine, state: &mut State, staging: &mut Staging, at: At| {
+        let slots = at.slots();
+        let cx = &mut Ctx::new(site(at.ts_recv, 0), staging);
+        assert_eq!(engine.on_event(state, EventRef::first(&slots).unwrap(), cx), Verdict::Done);
+    };
+
+    // No timer is to be had: the trade counts all the same, and the next event tries again.
+    for token in 0..STAGED_TIMERS_MAX as u64 {
+        Ctx::new(site(NOON, 0), &mut staging).timer_at(UnixNanos(NOON), token).unwrap();
+    }
+    event(&engine, &mut state, &mut staging, trade(NOON, 100, 10));
+    assert_eq!(staging.refused(), 1);
+    staging.clear();
+    event(&engine, &mut state, &mut staging, trade(NOON + 1, 102, 10));
+    let end = NOON + SECOND;
+    assert_eq!((staging.timers().len(), staging.timers()[0].due), (1, UnixNanos(end)));
+    event(&engine, &mut state, &mut staging, trade(NOON + 2, 101, 10));
+    assert_eq!(staging.timers().len(), 1, "one timer a bar");
+
+    // No room for the vector: the bar closes all the same.
+    while Ctx::new(site(NOON, 0), &mut staging).alert(&Alert::default()).is_ok() {}
+    let cx = &mut Ctx::new(site(end, end), &mut staging);
+    assert_eq!(engine.on_timer(&mut state, end, cx), Verdict::Done);
+    assert_eq!(state.unpublished(), 1);
+    staging.clear();
+    event(&engine, &mut state, &mut staging, trade(end, 104, 10));
+    let cx = &mut Ctx::new(site(end + SECOND, end + SECOND), &mut staging);
+    assert_eq!(engine.on_timer(&mut state, end + SECOND, cx), Verdict::Done);
+    let made: Vec<f64> = Features::values_of(EventRef::first(staging.slots()).unwrap()).collect();
+    assert_eq!((made[Feature::TradesBar as usize], made[Feature::VolumeSession as usize]), (1.0, 4.0));
+    assert_eq!(state.unpublished(), 1);
 }
 
 #[test]

@@ -28,7 +28,9 @@ impl Ema {
     /// Takes `x`, a finite number, in. O(1), no division.
     #[inline]
     pub fn update(&mut self, alpha: f64, x: f64) {
-        self.value = if self.count == 0 { x } else { self.value + alpha * (x - self.value) };
+        // With alpha = 1, `x - value` would lose the digits of an x far smaller than the value before.
+        let last_only = self.count == 0 || alpha >= 1.0;
+        self.value = if last_only { x } else { self.value + alpha * (x - self.value) };
         self.count += 1;
     }
 
@@ -53,5 +55,25 @@ mod tests {
             seen.push(ema.value(3));
         }
         assert_eq!(seen, [None, None, Some(5.0), Some(10.5)]);
+    }
+
+    #[test]
+    fn length_one_is_the_last_input_whatever_came_before() {
+        let mut ema = Ema::default();
+        for x in [1e19, 3.0, 1e-19] {
+            ema.update(Ema::alpha(1), x);
+            assert_eq!(ema.value(1), Some(x));
+        }
+    }
+
+    #[test]
+    fn a_constant_is_its_own_average() {
+        for n in [2, 12, 26, 86_400] {
+            let mut ema = Ema::default();
+            for _ in 0..100 {
+                ema.update(Ema::alpha(n), 2_683.81);
+            }
+            assert_eq!(ema.value(1), Some(2_683.81));
+        }
     }
 }

@@ -123,8 +123,7 @@ pub(crate) fn stream(seed: u64, count: usize, symbols: u64, nasty: u64) -> Vec<A
                 Market::Quote { bid_px, ask_px, bid_sz: 0, ask_sz: 0 }
             };
             let bad = |prng: &mut Prng| nasty != 0 && prng.one_in(nasty);
-            let size =
-                |prng: &mut Prng| if bad(prng) { prng.pick(&NASTY_SIZES) } else { 1 + prng.below(1_000_000) };
+            let size = |prng: &mut Prng| if bad(prng) { prng.pick(&NASTY_SIZES) } else { 1 + prng.below(1_000_000) };
             let what = match what {
                 Market::Trade { price, side, .. } => {
                     // Now and then a burst, for the scanner.

@@ -1,4 +1,8 @@
 //! The tapeline runtime: drivers, placement, sources, tape, report. It moves bytes and time into the shards of
 //! `tapeline-core` and what they make out of them. See `ARCHITECTURE.md` for the map.
 
+pub mod doctor;
 pub mod input;
+pub mod jitter;
+pub mod machine;
+pub mod report;

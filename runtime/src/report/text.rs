@@ -1,0 +1,491 @@
+//! The report as a table for people: the verdict first, then what was run, the ledger, and the latencies.
+//!
+//! Lines are at most [`COLUMNS`] wide unless one word is longer. Times have three significant digits and the unit that
+//! suits them; `-` is what cannot be told.
+
+use super::latency::{BEYOND_MIN, Summary};
+use super::{Capture, CaptureTally, Events, Manifest, Named, Report, Speed};
+use std::fmt::Write as _;
+
+/// Width of the table.
+pub const COLUMNS: usize = 100;
+/// Width of the labels at the left.
+const LABEL: usize = 11;
+
+/// `report` as text, each line ended by a line feed.
+#[must_use]
+pub fn table(report: &Report) -> String {
+    let mut page = Page::default();
+    headline(&mut page, report);
+    page.blank();
+    for capture in &report.manifest.captures {
+        page.lines("capture", &capture_lines(capture));
+    }
+    for tally in &report.tally {
+        tally_lines(&mut page, tally);
+    }
+    for error in &report.input_errors {
+        page.words("input end", &plain(error));
+    }
+    manifest(&mut page, &report.manifest);
+    page.blank();
+    ledger(&mut page, &report.events, report.ledger_balanced);
+    page.list("kinds", &counts(&report.kinds));
+    page.list("outputs", &counts(&report.outputs));
+    page.list("limits hit", &report.limits_hit.iter().map(|hit| named(&hit.name, hit.count)).collect::<Vec<_>>());
+    let mut speed = format!(
+        "{} events in {}: {}",
+        count(report.events.offered),
+        duration(report.elapsed_ns),
+        rate(report.events_per_second)
+    );
+    if let Some(allocations) = report.allocations {
+        let _ = write!(speed, "; {} allocations on hot cores", count(allocations));
+    }
+    page.words("speed", &speed);
+    page.blank();
+    latencies(&mut page, report);
+    page.blank();
+    page.words("digest", &format!("{}, {}", report.digest, scope_text(report)));
+    for note in &report.verdict.notes {
+        page.words("note", &plain(note));
+    }
+    page.text
+}
+
+/// Verdict, and what heads the report beside it.
+fn headline(page: &mut Page, report: &Report) {
+    if report.verdict.valid {
+        page.words("VALID", "");
+    } else {
+        for reason in &report.verdict.reasons {
+            page.words("INVALID:", &plain(reason));
+        }
+        if report.verdict.reasons.is_empty() {
+            page.words("INVALID:", "no reason was given");
+        }
+    }
+    if report.saturated {
+        let text = report.pacer.as_ref().map_or_else(String::new, |pacer| {
+            format!(
+                "the engine took {} of the {} that were due",
+                rate(pacer.achieved_events_per_second),
+                rate(pacer.requested_events_per_second)
+            )
+        });
+        page.words("SATURATED:", &text);
+    }
+    if report.interrupted {
+        page.words("INTERRUPTED:", "what follows is what was done until then");
+    }
+    if report.manifest.generated {
+        page.words("GENERATED:", "these events were made by a model, not by a market");
+    }
+}
+
+/// File, then what it holds.
+fn capture_lines(capture: &Capture) -> [String; 2] {
+    let generated = if capture.generated { ", generated" } else { "" };
+    let mut facts = vec![format!("{} events", count(capture.events)), format!("{} symbols", count(capture.symbols))];
+    if let (Some(first), Some(last)) = (capture.first_ts, capture.last_ts) {
+        facts.push(format!("{} to {} UTC", utc(first), utc(last)));
+        facts.push(duration(last.saturating_sub(first)));
+    }
+    [format!("{} ({}{generated})", plain(&capture.path), plain(&capture.format)), facts.join(", ")]
+}
+
+/// What an input skipped or could not read; nothing where it read all.
+fn tally_lines(page: &mut Page, tally: &CaptureTally) {
+    let of = plain(&tally.path);
+    if !tally.skipped.is_empty() {
+        let skipped: Vec<_> = tally.skipped.iter().map(|(name, &number)| named(&plain(name), number)).collect();
+        page.words("skipped", &format!("{of}: {}", skipped.join(", ")));
+    }
+    if tally.bad_lines > 0 {
+        let shown = tally.first_bad_lines.len() as u64;
+        page.words("bad lines", &format!("{of}: {}", count(tally.bad_lines)));
+        for bad in &tally.first_bad_lines {
+            page.words("", &format!("line {}: {}", bad.line, plain(&bad.why)));
+        }
+        if shown > 0 && shown < tally.bad_lines {
+            page.words("", &format!("and {} more", count(tally.bad_lines - shown)));
+        }
+    }
+}
+
+fn manifest(page: &mut Page, manifest: &Manifest) {
+    let plural = if manifest.shards == 1 { "" } else { "s" };
+    let pinned = if manifest.pinned { "pinned to cores" } else { "not pinned, planned for cores" };
+    let cores = core_list(&manifest.cores);
+    page.words(
+        "engine",
+        &format!(
+            "{} shard{plural} on driver {}, {pinned} {cores}, idle {}, batches of at most {} slots",
+            manifest.shards,
+            plain(&manifest.driver),
+            plain(&manifest.idle),
+            manifest.batch_limit
+        ),
+    );
+    let schedule = match (manifest.rate, manifest.speed) {
+        (Some(per_second), _) => format!("constant rate of {}", rate(per_second)),
+        (None, Speed::Max) => "speed max: unpaced".to_owned(),
+        (None, Speed::Times(times)) => format!("speed {times}"),
+    };
+    let passes = if manifest.loops > 1 { format!(", {} passes", count(manifest.loops)) } else { String::new() };
+    page.words("schedule", &format!("{schedule}{passes}, overload {}", plain(&manifest.overload)));
+    let known = |fact: &Option<String>| fact.as_deref().map_or_else(|| "unknown".to_owned(), plain);
+    page.words(
+        "machine",
+        &format!(
+            "{}, kernel {}, clock {}; tapeline {}",
+            known(&manifest.cpu),
+            known(&manifest.kernel),
+            known(&manifest.clocksource),
+            manifest
+                .commit
+                .as_deref()
+                .map_or_else(|| "of no known commit".to_owned(), |commit| format!("at {}", plain(commit)))
+        ),
+    );
+}
+
+fn ledger(page: &mut Page, events: &Events, balanced: bool) {
+    let state = if balanced { "ledger balanced" } else { "LEDGER NOT BALANCED" };
+    page.words(
+        "events",
+        &format!(
+            "offered {} = accepted {} + refused {}; {state}",
+            count(events.offered),
+            count(events.accepted),
+            count(events.refused)
+        ),
+    );
+    let mut states = format!("accepted {} = delivered {}", count(events.accepted), count(events.delivered));
+    for (name, number) in [
+        ("coalesced", events.coalesced),
+        ("expired", events.expired),
+        ("refused after admission", events.refused_after_admission),
+        ("dead-lettered", events.dead_lettered),
+        ("in flight", events.in_flight),
+    ] {
+        if number > 0 {
+            let _ = write!(states, " + {}", named(name, number));
+        }
+    }
+    page.words("", &states);
+    page.list("refused", &counts(&events.refused_by));
+    if events.control > 0 {
+        page.words("control", &format!("{} definitions, ticks and markers, counted apart", count(events.control)));
+    }
+}
+
+/// Names of the columns, each as wide as [`row`] makes it.
+fn latencies(page: &mut Page, report: &Report) {
+    let latency = &report.latency_ns;
+    let _ = writeln!(
+        page.text,
+        "{:<14}{:>14}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
+        "latency", "count", "min", "p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"
+    );
+    let mut rows = Vec::new();
+    match &latency.response {
+        Some(response) => rows.push(("response", response)),
+        None => {
+            let _ = writeln!(page.text, "{:<14}{:>14}  unpaced: no event was due at a time", "response", "-");
+        }
+    }
+    rows.push(("service", &latency.service));
+    rows.extend(report.pacer.iter().map(|pacer| ("pacer lag", &pacer.lag_ns)));
+    for (name, summary) in rows {
+        page.text.push_str(&row(name, summary));
+    }
+    if !latency.stages.is_empty() {
+        page.text.push_str("stages\n");
+        for (name, summary) in latency.stages.iter() {
+            page.text.push_str(&row(&format!("  {}", plain(name)), summary));
+        }
+    }
+    let untold =
+        |summary: &Summary| summary.count > 0 && summary.percentiles().iter().any(|(_, value)| value.is_none());
+    if latency.response.as_ref().is_some_and(untold) || untold(&latency.service) {
+        page.words("", &format!("- : fewer than {BEYOND_MIN} samples beyond, or within the machine's noise"));
+    }
+}
+
+/// One line of the table of latencies: 14 columns of name, 14 of count, 8 times 9 of values.
+fn row(name: &str, summary: &Summary) -> String {
+    let cell = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), duration);
+    let mut line = format!("{name:<14}{:>14}{:>9}", count(summary.count), cell(summary.min));
+    for (_, value) in summary.percentiles() {
+        let _ = write!(line, "{:>9}", cell(value));
+    }
+    let mean = summary.mean.map(|mean| mean.round() as u64);
+    let _ = writeln!(line, "{:>9}{:>9}", cell(summary.max), cell(mean));
+    line
+}
+
+fn scope_text(report: &Report) -> &'static str {
+    match report.digest_scope {
+        super::DigestScope::Any => "the same for any speed, shards, driver and build",
+        super::DigestScope::SameShards => "the same for runs with this number of shards: a limit acted",
+        super::DigestScope::ThisRun => "of this run only: a limit that depends on load acted",
+    }
+}
+
+/// Values by name, as words that are not broken.
+fn counts(values: &Named<u64>) -> Vec<String> {
+    values.iter().map(|(name, &number)| named(&plain(name), number)).collect()
+}
+
+fn named(name: &str, number: u64) -> String {
+    format!("{name} {}", count(number))
+}
+
+/// Text under construction, wrapped at [`COLUMNS`].
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn blank(&mut self) {
+        self.text.push('\n');
+    }
+
+    /// `label`, then `words`, wrapped between words.
+    fn words(&mut self, label: &str, words: &str) {
+        self.wrapped(label, words.split(' '), " ");
+    }
+
+    /// `label`, then `items`, wrapped between items only. Nothing when there are none.
+    fn list(&mut self, label: &str, items: &[String]) {
+        if !items.is_empty() {
+            self.wrapped(label, items.iter().map(String::as_str), "  ");
+        }
+    }
+
+    /// `label`, then each line as it is.
+    fn lines(&mut self, label: &str, lines: &[String]) {
+        for (index, line) in lines.iter().enumerate() {
+            self.words(if index == 0 { label } else { "" }, line);
+        }
+    }
+
+    fn wrapped<'a>(&mut self, label: &str, items: impl Iterator<Item = &'a str>, between: &str) {
+        let mut line = format!("{label:<LABEL$}");
+        if label.chars().count() >= LABEL {
+            line.push(' ');
+        }
+        let mut fresh = true;
+        for item in items {
+            if !fresh && line.chars().count() + between.len() + item.chars().count() > COLUMNS {
+                self.push_line(&line);
+                line = " ".repeat(LABEL);
+                fresh = true;
+            }
+            if !fresh {
+                line.push_str(between);
+            }
+            line.push_str(item);
+            fresh = false;
+        }
+        self.push_line(&line);
+    }
+
+    fn push_line(&mut self, line: &str) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+}
+
+/// `text` with control characters escaped, so that a file's name or a bad line cannot move the cursor.
+fn plain(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let kept = if escaped.is_none() { Some(c) } else { None };
+            escaped.into_iter().flatten().chain(kept)
+        })
+        .collect()
+}
+
+/// `number` with a comma between thousands.
+#[must_use]
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A time in ns with three significant digits and its unit: `7 ns`, `1.23 µs`, `45.6 ms`, `3600 s`.
+#[must_use]
+pub fn duration(ns: u64) -> String {
+    if ns < 1_000 {
+        return format!("{ns} ns");
+    }
+    significant(ns as f64 / 1_000.0, &["µs", "ms", "s"])
+}
+
+/// Events per second with three significant digits: `4.56 M events/s`.
+#[must_use]
+pub fn rate(per_second: f64) -> String {
+    if !per_second.is_finite() || per_second < 0.0 {
+        return "unknown events/s".to_owned();
+    }
+    significant(per_second, &["events/s", "k events/s", "M events/s", "G events/s"])
+}
+
+/// `value` with three significant digits, in the first of `units`, each 1,000 times the one before, that keeps it below
+/// 1,000; in the last one whatever it is.
+fn significant(mut value: f64, units: &[&str]) -> String {
+    let mut unit = 0;
+    // 999.5 would be printed as 1000.
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1_000.0;
+        unit += 1;
+    }
+    let decimals = if value < 9.995 {
+        2
+    } else if value < 99.95 {
+        1
+    } else {
+        0
+    };
+    format!("{value:.decimals$} {}", units[unit])
+}
+
+/// Cores as a list of ranges: `0,2-5`; `none` when there are none.
+#[must_use]
+pub fn core_list(cores: &[u32]) -> String {
+    let mut sorted = cores.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for core in sorted {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(core) => *last = core,
+            _ => ranges.push((core, core)),
+        }
+    }
+    if ranges.is_empty() {
+        return "none".to_owned();
+    }
+    let texts =
+        ranges.iter().map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
+    texts.collect::<Vec<_>>().join(",")
+}
+
+/// An instant in ns since the UNIX epoch as UTC date and time to the millisecond, cut: `2024-08-08 00:00:01.234`.
+///
+/// The date is by the proleptic Gregorian calendar, from days by the algorithm `civil_from_days` of H. Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms".
+#[must_use]
+pub fn utc(ns: u64) -> String {
+    let (seconds, millis) = (ns / 1_000_000_000, ns / 1_000_000 % 1_000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days since 0000-03-01, in eras of 400 years of 146,097 days.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + next;
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}.{millis:03}",
+        second / 3_600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_rates_have_three_significant_digits() {
+        for (ns, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_000, "1.00 µs"),
+            (9_994, "9.99 µs"),
+            (9_996, "10.0 µs"),
+            (99_949, "99.9 µs"),
+            (99_951, "100 µs"),
+            (999_499, "999 µs"),
+            (999_500, "1.00 ms"),
+            (45_600_000, "45.6 ms"),
+            (999_499_999, "999 ms"),
+            (1_000_000_000, "1.00 s"),
+            (3_600_000_000_000, "3600 s"),
+        ] {
+            assert_eq!(duration(ns), text, "{ns}");
+        }
+        assert_eq!(rate(0.5), "0.50 events/s");
+        assert_eq!(rate(100_000.0), "100 k events/s");
+        assert_eq!(rate(4_561_234.0), "4.56 M events/s");
+        assert_eq!(rate(5e12), "5000 G events/s");
+        assert_eq!(rate(f64::NAN), "unknown events/s");
+    }
+
+    #[test]
+    fn counts_have_commas() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (24_077, "24,077"), (1_234_567, "1,234,567")] {
+            assert_eq!(count(number), text);
+        }
+        assert_eq!(count(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn instants_are_dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00.000"),
+            (951_782_400, "2000-02-29 00:00:00.000"),
+            (951_868_800, "2000-03-01 00:00:00.000"),
+            (1_723_075_201, "2024-08-08 00:00:01.000"),
+            (1_735_689_599, "2024-12-31 23:59:59.000"),
+            (4_107_542_399, "2100-02-28 23:59:59.000"),
+            (4_107_542_400, "2100-03-01 00:00:00.000"),
+        ] {
+            assert_eq!(utc(seconds * 1_000_000_000), text);
+        }
+        assert_eq!(utc(1_999_999), "1970-01-01 00:00:00.001");
+        assert_eq!(utc(u64::MAX), "2554-07-21 23:34:33.709");
+    }
+
+    #[test]
+    fn cores_are_ranges() {
+        assert_eq!(core_list(&[]), "none");
+        assert_eq!(core_list(&[3]), "3");
+        assert_eq!(core_list(&[5, 0, 2, 3, 4, 2]), "0,2-5");
+        assert_eq!(core_list(&[u32::MAX, u32::MAX - 1]), "4294967294-4294967295");
+    }
+
+    #[test]
+    fn nothing_moves_the_cursor() {
+        assert_eq!(plain("a\u{1b}[2Jb\nc\u{85}é"), "a\\u{1b}[2Jb\\nc\\u{85}é");
+    }
+
+    #[test]
+    fn lines_break_between_words_and_keep_them_whole() {
+        let mut page = Page::default();
+        page.words("label", &"word ".repeat(50));
+        page.words("label", &"x".repeat(150));
+        page.list("label", &vec!["two words".to_owned(); 20]);
+        let mut lines = page.text.lines();
+        assert!(lines.by_ref().take(3).all(|line| line.chars().count() <= COLUMNS));
+        assert_eq!(lines.next().unwrap().len(), LABEL + 150, "one long word is not broken");
+        for line in lines {
+            assert!(line.chars().count() <= COLUMNS && line.ends_with("two words"), "{line}");
+        }
+    }
+}

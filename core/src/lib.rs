@@ -3,6 +3,8 @@
 //! Time, randomness and input are arguments; outputs go to an outbox that the caller owns. Nothing in this crate does
 //! I/O, reads a clock, starts a thread, logs, or allocates after construction. See `ARCHITECTURE.md` for the map.
 
+#![deny(unsafe_code)]
+
 pub mod bus;
 pub mod catalog;
 pub mod digest;
@@ -13,7 +15,12 @@ pub mod hash;
 pub mod ledger;
 pub mod limits;
 pub mod mesh;
+pub mod ring;
 pub mod route;
 pub mod scanner;
 pub mod shard;
+pub mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod units;
+pub mod wheel;

@@ -61,6 +61,8 @@ pub const TICK_NS: u64 = 1_000_000;
 pub const MESH_DELAY_NS: u64 = TICK_NS;
 /// Pending timers of one shard.
 pub const TIMERS_DEFAULT: usize = 1 << 17;
+/// Most timers of one wheel: their indices have 32 bits, one of which is a mark.
+pub const TIMERS_MAX: usize = 1 << 30;
 /// Events for other symbols that wait on one shard until they fall due.
 pub const MESH_PENDING_DEFAULT: usize = 1 << 14;
 /// Timers that a shard fires in one step before it looks at its rings again.

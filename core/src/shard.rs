@@ -102,6 +102,8 @@ pub struct Config {
     pub timers_max: usize,
     /// Slots of events for other symbols that may wait here.
     pub mesh_pending_slots: usize,
+    /// Whether the source's ring carries due stamps.
+    pub has_dues: bool,
     /// Seed of everything that looks random.
     pub seed: u64,
 }
@@ -115,6 +117,7 @@ impl Config {
             routes: RouteTable::new(1),
             timers_max: crate::limits::TIMERS_DEFAULT,
             mesh_pending_slots: MESH_PENDING_DEFAULT,
+            has_dues: false,
             seed: 0,
         }
     }
@@ -169,6 +172,7 @@ pub struct Step {
 /// The end of a ring that a shard reads, and the batch that it has taken from it.
 struct Inlet {
     ring: Consumer,
+    has_dues: bool,
     slots: Box<[Slot; BATCH_SLOTS]>,
     dues: Box<[u64; BATCH_SLOTS]>,
     at: usize,
@@ -176,9 +180,10 @@ struct Inlet {
 }
 
 impl Inlet {
-    fn new(ring: Consumer) -> Self {
+    fn new(ring: Consumer, has_dues: bool) -> Self {
         Self {
             ring,
+            has_dues,
             slots: Box::new([Slot::ZERO; BATCH_SLOTS]),
             dues: Box::new([0; BATCH_SLOTS]),
             at: 0,
@@ -193,11 +198,8 @@ impl Inlet {
             return 0;
         }
         self.at = 0;
-        self.len = if self.ring.has_dues() {
-            self.ring.pop_batch_with_dues(&mut self.slots[..], &mut self.dues[..])
-        } else {
-            self.ring.pop_batch(&mut self.slots[..])
-        };
+        let dues = if self.has_dues { Some(&mut self.dues[..]) } else { None };
+        self.len = self.ring.pop_batch(&mut self.slots[..], dues);
         self.len
     }
 }
@@ -323,10 +325,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             catalog,
             bus,
             probe,
-            input: Inlet::new(input),
+            input: Inlet::new(input, config.has_dues),
             peers: peers
                 .into_iter()
-                .map(|ring| Peer { inlet: Inlet::new(ring), bound: UnixNanos::ZERO, received: 0 })
+                .map(|ring| Peer { inlet: Inlet::new(ring, false), bound: UnixNanos::ZERO, received: 0 })
                 .collect(),
             outlets: outlets
                 .into_iter()
@@ -721,7 +723,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         if self.input.slots[at].flags.contains(Flags::HISTORICAL) {
             return;
         }
-        if self.input.ring.has_dues() {
+        if self.input.has_dues {
             let due = self.input.dues[at];
             if due == DUE_NONE {
                 return;
@@ -769,7 +771,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
 
     /// Sends what found a ring full. False while something is left.
     fn flush_mesh(&mut self) -> bool {
-        self.outlets.iter_mut().flatten().fold(true, |done, outlet| outlet.flush() && done)
+        let mut is_flushed = true;
+        for outlet in self.outlets.iter_mut().flatten() {
+            is_flushed &= outlet.flush();
+        }
+        is_flushed
     }
 
     /// Whether an event for another shard is waiting for room: nothing new may be begun then.

@@ -1,8 +1,19 @@
 //! The tapeline runtime: drivers, placement, sources, tape, report. It moves bytes and time into the shards of
 //! `tapeline-core` and what they make out of them. See `ARCHITECTURE.md` for the map.
 
+pub mod clock;
 pub mod doctor;
+pub mod driver;
+pub mod engine;
+pub mod ingest;
 pub mod input;
 pub mod jitter;
 pub mod machine;
+pub mod ndjson;
+pub mod pacer;
+pub mod pipeline;
+pub mod placement;
 pub mod report;
+pub mod sink;
+pub mod station;
+pub mod tape;

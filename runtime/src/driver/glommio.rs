@@ -6,8 +6,7 @@
 //! - no waker, channel or task per event: the loop never awaits anything but its own yield;
 //! - every executor's result is joined and checked, as a panic in one leaves the process's exit code at 0.
 
-use super::{CoreLoop, CoreReport, DeathMark, DriverError, Idle, Supervisor, Turn, panic_text};
-use crate::machine::involuntary_switches;
+use super::{CoreLoop, CoreReport, DriverError, Idle, Supervisor, Turn, switches};
 use glommio::{LocalExecutorBuilder, Placement};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,8 +59,7 @@ pub(super) fn run(loops: Vec<CoreLoop>, supervisor: &Supervisor) -> Result<Vec<C
 }
 
 async fn spin(mut core: CoreLoop) -> CoreReport {
-    let _mark = DeathMark(Arc::clone(&core.shared));
-    let before = involuntary_switches();
+    let before = switches();
     loop {
         match core.turn() {
             Turn::Worked => {}
@@ -73,6 +71,6 @@ async fn spin(mut core: CoreLoop) -> CoreReport {
             glommio::yield_if_needed().await;
         }
     }
-    let switches = before.zip(involuntary_switches()).map(|(before, after)| after - before);
+    let switches = before.zip(switches()).map(|(before, after)| after - before);
     core.finish(switches)
 }

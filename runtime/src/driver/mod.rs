@@ -7,7 +7,6 @@ mod glommio;
 mod threads;
 
 use crate::clock::RunClock;
-use crate::jitter::GapDetector;
 use crate::placement::CorePlan;
 use crate::station::{Station, StationReport};
 use crossbeam_utils::CachePadded;
@@ -71,6 +70,7 @@ mod state {
     pub(super) const RUNNING: u8 = 0;
     pub(super) const DONE: u8 = 1;
     pub(super) const DEAD: u8 = 2;
+    pub(super) const FINISHED: u8 = 3;
 }
 
 /// What a core's loop and the main thread share. Written by the loop, but for `stop`.
@@ -90,7 +90,7 @@ pub struct CoreLoop {
     stations: Vec<Box<dyn Station>>,
     idle: Idle,
     clock: RunClock,
-    gaps: GapDetector,
+    life: Life,
     shared: Arc<Shared>,
     heartbeat: u64,
 }
@@ -102,8 +102,6 @@ pub struct CoreReport {
     pub plan: CorePlan,
     /// Its stations, in poll order.
     pub stations: Vec<StationReport>,
-    /// Scheduler gaps that the loop saw.
-    pub gaps: GapDetector,
     /// Times that the kernel took the core away while the loop wanted to run; `None` if it could not be read.
     pub involuntary_switches: Option<u64>,
 }
@@ -116,12 +114,13 @@ enum Turn {
     Stop,
 }
 
-/// Marks the core as dead unless the loop came to its end.
-struct DeathMark(Arc<Shared>);
+/// Marks the core as dead when its loop is dropped before it came to its end: by a panic, or because the executor that
+/// was to run it never began.
+struct Life(Arc<Shared>);
 
-impl Drop for DeathMark {
+impl Drop for Life {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if self.0.state.load(Ordering::Relaxed) != state::FINISHED {
             self.0.state.store(state::DEAD, Ordering::Release);
         }
     }
@@ -131,7 +130,8 @@ impl CoreLoop {
     /// A loop over `stations`, in poll order.
     #[must_use]
     pub fn new(plan: CorePlan, stations: Vec<Box<dyn Station>>, idle: Idle, clock: RunClock) -> Self {
-        Self { plan, stations, idle, clock, gaps: GapDetector::new(), shared: Arc::default(), heartbeat: 0 }
+        let shared = Arc::default();
+        Self { plan, stations, idle, clock, life: Life(Arc::clone(&shared)), shared, heartbeat: 0 }
     }
 
     /// Name for threads and messages.
@@ -144,11 +144,11 @@ impl CoreLoop {
     fn turn(&mut self) -> Turn {
         self.heartbeat += 1;
         self.shared.heartbeat.store(self.heartbeat, Ordering::Relaxed);
+        let now_ns = self.clock.now_ns();
         let mut work = 0;
         for station in &mut self.stations {
-            work += station.poll();
+            work += station.poll(now_ns);
         }
-        self.gaps.observe(self.clock.now_ns());
         if work > 0 {
             // Not done any more, if it ever was: an event of another shard may have come in.
             if self.shared.state.load(Ordering::Relaxed) == state::DONE {
@@ -174,10 +174,10 @@ impl CoreLoop {
     }
 
     fn finish(self, involuntary_switches: Option<u64>) -> CoreReport {
+        self.life.0.state.store(state::FINISHED, Ordering::Release);
         CoreReport {
             plan: self.plan,
             stations: self.stations.into_iter().map(Station::report).collect(),
-            gaps: self.gaps,
             involuntary_switches,
         }
     }
@@ -244,4 +244,9 @@ fn pin(core: Option<usize>) {
     if let Some(core) = core {
         core_affinity::set_for_current(core_affinity::CoreId { id: core });
     }
+}
+
+/// Times that the calling thread was switched out against its will, if the kernel tells.
+fn switches() -> Option<u64> {
+    crate::machine::involuntary_switches(std::path::Path::new("/")).ok()
 }

@@ -1,8 +1,6 @@
 //! Plain threads, pinned where the plan says so.
 
-use super::{CoreLoop, CoreReport, DeathMark, DriverError, Idle, Supervisor, Turn, panic_text, pin};
-use crate::machine::involuntary_switches;
-use std::sync::Arc;
+use super::{CoreLoop, CoreReport, DriverError, Idle, Supervisor, Turn, panic_text, pin, switches};
 use std::thread;
 
 pub(super) fn run(loops: Vec<CoreLoop>, supervisor: &Supervisor) -> Result<Vec<CoreReport>, DriverError> {
@@ -34,9 +32,8 @@ pub(super) fn run(loops: Vec<CoreLoop>, supervisor: &Supervisor) -> Result<Vec<C
 }
 
 fn spin(mut core: CoreLoop) -> CoreReport {
-    let _mark = DeathMark(Arc::clone(&core.shared));
     pin(core.plan.core);
-    let before = involuntary_switches();
+    let before = switches();
     loop {
         match core.turn() {
             Turn::Worked => {}
@@ -45,6 +42,6 @@ fn spin(mut core: CoreLoop) -> CoreReport {
             Turn::Stop => break,
         }
     }
-    let switches = before.zip(involuntary_switches()).map(|(before, after)| after - before);
+    let switches = before.zip(switches()).map(|(before, after)| after - before);
     core.finish(switches)
 }

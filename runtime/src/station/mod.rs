@@ -9,7 +9,9 @@ pub use source::{Overload, SourceConfig, SourceReport, SourceStation};
 /// A part of the engine that a core polls.
 pub trait Station: Send {
     /// Does a bounded piece of work. Returns how much; 0 = idle or stuck. Never waits.
-    fn poll(&mut self) -> usize;
+    ///
+    /// `now_ns` is the run clock at the start of the turn.
+    fn poll(&mut self, now_ns: u64) -> usize;
 
     /// Whether there is nothing left to do, for good.
     fn is_done(&self) -> bool;

@@ -2,6 +2,7 @@
 
 use super::{Station, StationReport};
 use crate::clock::RunClock;
+use crate::jitter::{GAP_NS, GapDetector};
 use crate::report::latency::new_histogram;
 use hdrhistogram::Histogram;
 use tapeline_core::bus::{Chain, HandlerStats};
@@ -18,13 +19,25 @@ pub struct RunProbe {
     response: Histogram<u64>,
     /// Run clock at the first and last batch.
     span_ns: Option<(u64, u64)>,
+    /// When the core was taken away.
+    gaps: GapDetector,
+    /// Samples that were due while it was.
+    samples_in_gaps: u64,
 }
 
 impl RunProbe {
     /// A probe on the run's clock. Allocates its histograms.
     #[must_use]
     pub fn new(clock: RunClock) -> Self {
-        Self { clock, service: new_histogram(), response: new_histogram(), span_ns: None }
+        let gaps = GapDetector::new(GAP_NS, clock.now_ns());
+        Self {
+            clock,
+            service: new_histogram(),
+            response: new_histogram(),
+            span_ns: None,
+            gaps,
+            samples_in_gaps: 0,
+        }
     }
 }
 
@@ -40,6 +53,7 @@ impl Probe for RunProbe {
         self.service.saturating_record_n(batch.done.saturating_sub(batch.started).max(1), batch.samples as u64);
         for due in batch.dues {
             self.response.saturating_record(batch.done.saturating_sub(*due).max(1));
+            self.samples_in_gaps += u64::from(self.gaps.covers(*due));
         }
         self.span_ns.get_or_insert((batch.started, batch.done)).1 = batch.done;
     }
@@ -100,6 +114,10 @@ pub struct ShardReport {
     pub timers_fired: u64,
     /// Bytes per structure.
     pub bytes: Vec<(&'static str, usize)>,
+    /// Scheduler gaps of its core.
+    pub gaps: GapDetector,
+    /// Samples that were due in one of them.
+    pub samples_in_gaps: u64,
 }
 
 /// The shard station.
@@ -119,7 +137,8 @@ impl<C: Chain> ShardStation<C> {
 
 impl<C: Chain> Station for ShardStation<C> {
     #[inline]
-    fn poll(&mut self) -> usize {
+    fn poll(&mut self, now_ns: u64) -> usize {
+        self.shard.probe().gaps.observe(now_ns);
         self.shard.step(&mut self.egress).work
     }
 
@@ -150,6 +169,8 @@ impl<C: Chain> Station for ShardStation<C> {
             service: self.shard.probe().service.clone(),
             response: self.shard.probe().response.clone(),
             span_ns: self.shard.probe().span_ns,
+            gaps: self.shard.probe().gaps.clone(),
+            samples_in_gaps: self.shard.probe().samples_in_gaps,
         }))
     }
 }

@@ -8,7 +8,9 @@ use super::{Station, StationReport};
 use crate::clock::RunClock;
 use crate::ingest::{Block, BlockQueue};
 use crate::pacer::Pacer;
+use crate::jitter::{GAP_NS, GapDetector};
 use crate::report::latency::new_histogram;
+use crate::report::verdict::PACER_MISSED_NS;
 use hdrhistogram::Histogram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,6 +83,12 @@ pub struct SourceReport {
     pub full_polls: u64,
     /// The replay was ended early.
     pub is_interrupted: bool,
+    /// Scheduler gaps of its core.
+    pub gaps: GapDetector,
+    /// Samples that were due in one of them.
+    pub samples_in_gaps: u64,
+    /// Events that left [`PACER_MISSED_NS`] or more after they were due, though the ring had room.
+    pub missed: u64,
 }
 
 /// One shard's ring.
@@ -148,6 +156,7 @@ impl SourceStation {
         rings: Vec<Producer>,
         definitions: Option<Producer>,
     ) -> Self {
+        let gaps = GapDetector::new(GAP_NS, clock.now_ns());
         let phase = if config.start.is_some() { Phase::Prelude } else { Phase::Measured };
         Self {
             shard_of: vec![0; config.symbols_max].into_boxed_slice(),
@@ -181,6 +190,9 @@ impl SourceStation {
                 refused: Ledger::new(),
                 full_polls: 0,
                 is_interrupted: false,
+                gaps,
+                samples_in_gaps: 0,
+                missed: 0,
             },
         }
     }
@@ -357,9 +369,13 @@ impl SourceStation {
             }
             self.events_since_reading += 1;
             let lag = self.now_ns.saturating_sub(due);
-            let is_engines = due < self.blocked_until_ns;
-            let stage = if is_engines { &mut self.report.backpressure } else { &mut self.report.pacer_lag };
-            stage.saturating_record(lag.max(1));
+            if due < self.blocked_until_ns {
+                self.report.backpressure.saturating_record(lag.max(1));
+            } else {
+                self.report.pacer_lag.saturating_record(lag.max(1));
+                self.report.missed += u64::from(lag >= PACER_MISSED_NS);
+            }
+            self.report.samples_in_gaps += u64::from(self.report.gaps.covers(due));
             self.report.last_due_ns = due;
             let span = self.report.span_ns.get_or_insert((self.now_ns, self.now_ns));
             span.1 = self.now_ns;
@@ -416,7 +432,8 @@ impl SourceStation {
 }
 
 impl Station for SourceStation {
-    fn poll(&mut self) -> usize {
+    fn poll(&mut self, now_ns: u64) -> usize {
+        self.report.gaps.observe(now_ns);
         if self.phase == Phase::Done {
             return 0;
         }

@@ -1,0 +1,334 @@
+//! The engine of a replay: rings, stations and threads, put together, run to the end, and taken apart.
+
+use crate::clock::RunClock;
+use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle};
+use crate::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport};
+use crate::machine::{Limits, Machine};
+use crate::pacer::{Pace, Pacer};
+use crate::placement::{Plan, PlanError, Seat};
+use crate::sink::{Sink, SinkError};
+use crate::station::shard::{Egress, RunProbe};
+use crate::station::{Overload, ShardStation, SourceConfig, SourceStation, Station};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+use tapeline_core::bus::{BusBuilder, BusError, Chain, End};
+use tapeline_core::catalog::Catalog;
+use tapeline_core::limits::{
+    MESH_PENDING_DEFAULT, MESH_RING_SLOTS_DEFAULT, RING_SLOTS_DEFAULT, SYMBOLS_DEFAULT, TIMERS_DEFAULT,
+};
+use tapeline_core::ring;
+use tapeline_core::route::RouteTable;
+use tapeline_core::shard::{self, Shard};
+use tapeline_core::units::UnixNanos;
+
+/// Locked memory that a glommio executor takes at start, in bytes, as its documentation asks for.
+const EXECUTOR_MEMLOCK_BYTES: u64 = 512 << 10;
+/// How long the start waits for the reader to fill its blocks, so that decoding does not disturb the first events.
+const PREFILL_MAX: Duration = Duration::from_secs(2);
+
+/// What to replay, and how.
+pub struct Setup {
+    /// Captures to merge.
+    pub captures: Vec<Capture>,
+    /// Passes over them.
+    pub passes: u64,
+    /// Schedule.
+    pub pace: Pace,
+    /// Longest gap that pacing keeps, in ns of capture time.
+    pub max_gap_ns: Option<u64>,
+    /// What happens when a ring is full.
+    pub overload: Overload,
+    /// Measured from here on.
+    pub start: Option<UnixNanos>,
+    /// Replayed up to here.
+    pub end: Option<UnixNanos>,
+    /// Number of shards; `None` = one for each core but one.
+    pub shards: Option<usize>,
+    /// Cores; `None` = all that the process may use.
+    pub cores: Option<Vec<usize>>,
+    /// Whether threads are pinned.
+    pub is_pinned: bool,
+    /// Driver; `None` = glommio where io_uring works.
+    pub driver: Option<Driver>,
+    /// File for outputs, and whether to overwrite it.
+    pub outputs: Option<(PathBuf, bool)>,
+    /// Symbols that fit, the id 0 included.
+    pub symbols_max: usize,
+    /// Slots of each shard's source ring, a power of two.
+    pub ring_slots: usize,
+    /// Seed of everything that looks random in handlers.
+    pub seed: u64,
+    /// Set from outside to end the replay early.
+    pub interrupt: Arc<AtomicBool>,
+}
+
+impl Setup {
+    /// A replay of `captures` as they were recorded, on all cores, with the default limits.
+    #[must_use]
+    pub fn new(captures: Vec<Capture>) -> Self {
+        Self {
+            captures,
+            passes: 1,
+            pace: Pace::Speed(1.0),
+            max_gap_ns: None,
+            overload: Overload::Wait,
+            start: None,
+            end: None,
+            shards: None,
+            cores: None,
+            is_pinned: true,
+            driver: None,
+            outputs: None,
+            symbols_max: SYMBOLS_DEFAULT,
+            ring_slots: RING_SLOTS_DEFAULT,
+            seed: 0,
+            interrupt: Arc::default(),
+        }
+    }
+}
+
+/// Why an engine could not be started, or did not run to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// No placement meets the request.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The bus could not be built.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The forced driver cannot run here.
+    #[error("--driver glommio: {0}")]
+    Driver(String),
+    /// A core's loop failed.
+    #[error(transparent)]
+    Run(#[from] DriverError),
+    /// The outputs' file could not be created.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The reader's thread could not be started, or died.
+    #[error("the reader's thread {0}")]
+    Reader(String),
+}
+
+/// What a run left behind: raw counts, for the report.
+#[derive(Debug)]
+pub struct Run {
+    /// Placement.
+    pub plan: Plan,
+    /// Driver that ran.
+    pub driver: Driver,
+    /// Why it was chosen.
+    pub driver_why: String,
+    /// By core.
+    pub cores: Vec<CoreReport>,
+    /// What was read.
+    pub ingest: IngestReport,
+    /// Wall time of the loops, ns.
+    pub elapsed_ns: u64,
+    /// Outputs written to the file; `None` without one.
+    pub outputs_written: Option<Result<u64, SinkError>>,
+    /// Steal time of the plan's cores during the run, ns; `None` where it could not be read.
+    pub steal_ns: Vec<Option<u64>>,
+}
+
+/// Which driver runs, and why: glommio where io_uring works and its memory can be locked, else threads.
+///
+/// # Errors
+/// Why a forced glommio cannot run.
+pub fn choose_driver(forced: Option<Driver>, limits: &Limits, executors: usize) -> Result<(Driver, String), String> {
+    let needed = executors as u64 * EXECUTOR_MEMLOCK_BYTES;
+    let refusal = match (&limits.io_uring, limits.memlock_bytes) {
+        (Err(refused), _) => Some(refused.to_string()),
+        (Ok(()), Some(allowed)) if allowed < needed => {
+            Some(format!("{executors} executors lock {needed} bytes, and ulimit -l allows {allowed}"))
+        }
+        (Ok(()), _) => None,
+    };
+    match (forced, refusal) {
+        (Some(Driver::Threads), _) => Ok((Driver::Threads, "asked for".to_owned())),
+        (Some(Driver::Glommio), None) => Ok((Driver::Glommio, "asked for".to_owned())),
+        (Some(Driver::Glommio), Some(why)) => Err(why),
+        (None, None) => Ok((Driver::Glommio, "io_uring works".to_owned())),
+        (None, Some(why)) => Ok((Driver::Threads, why)),
+    }
+}
+
+/// Replays until the captures end, the interrupt is set, or something fails.
+///
+/// `pipeline` is called once for each shard and appends the handlers to its bus. `notice` is told the plan and the driver
+/// before anything runs.
+///
+/// # Errors
+/// When the engine could not be started or one of its threads died. Damaged captures are no error here: what could be read was
+/// replayed, and the errors are in the report.
+pub fn run<C: Chain + 'static>(
+    setup: Setup,
+    pipeline: impl Fn(BusBuilder<End>) -> BusBuilder<C>,
+    notice: impl FnOnce(&Plan, Driver, &str),
+) -> Result<Run, EngineError> {
+    let machine = Machine::here();
+    let allowed: Vec<usize> = match &machine.limits.affinity {
+        Ok(cores) => cores.iter().map(|core| *core as usize).collect(),
+        Err(_) => (0..thread::available_parallelism().map_or(1, usize::from)).collect(),
+    };
+    let quota = machine.quota.as_ref().ok().copied().flatten().map(|cores| (cores.floor() as usize).max(1));
+    let plan = Plan::new(&allowed, quota, setup.cores.as_deref(), setup.shards, setup.is_pinned)?;
+    let (driver, driver_why) =
+        choose_driver(setup.driver, &machine.limits, plan.cores.len()).map_err(EngineError::Driver)?;
+    notice(&plan, driver, &driver_why);
+
+    let clock = RunClock::start();
+    let routes = RouteTable::new(plan.shards);
+    let has_dues = setup.pace.is_paced() || setup.start.is_some();
+    let mut catalog = Catalog::new(setup.symbols_max);
+    let mut buses = Vec::new();
+    for _ in 0..plan.shards {
+        // Every shard interns the same handlers in the same order: their sources have the same ids everywhere.
+        buses.push(pipeline(BusBuilder::new(setup.symbols_max)).build(&mut catalog)?);
+    }
+    let is_meshed = plan.shards > 1 && buses.iter().any(|bus| bus.crosses_symbols());
+    let (mut shard_sinks, definitions, sink) = match &setup.outputs {
+        None => (Vec::new(), None, None),
+        Some((path, force)) => {
+            let (shards, definitions, handle) = Sink::start(path, *force, catalog.clone(), plan.shards)?.split();
+            (shards.into_iter().map(Some).collect(), Some(definitions), Some(handle))
+        }
+    };
+    shard_sinks.resize_with(plan.shards, || None);
+
+    let queue = BlockQueue::new(BLOCKS);
+    let ingest = Ingest { captures: setup.captures, passes: setup.passes, catalog: catalog.clone() };
+    let background: Vec<usize> = background_cores(&allowed, &plan);
+    let reader = {
+        let queue = queue.clone();
+        thread::Builder::new().name("reader".to_owned()).spawn(move || {
+            keep_to(&background);
+            ingest.run(&queue)
+        })
+    };
+    let reader = reader.map_err(|error| EngineError::Reader(format!("could not be started: {error}")))?;
+
+    let (mut mesh_in, mut mesh_out) = mesh(plan.shards, is_meshed);
+    let (mut rings, mut stations) = (Vec::new(), Vec::<Box<dyn Station>>::new());
+    for (number, (bus, sink)) in buses.into_iter().zip(shard_sinks).enumerate() {
+        let (producer, consumer) =
+            if has_dues { ring::channel_with_dues(setup.ring_slots) } else { ring::channel(setup.ring_slots) };
+        rings.push(producer);
+        let config = shard::Config {
+            shard: number,
+            routes: routes.clone(),
+            timers_max: TIMERS_DEFAULT.max(setup.symbols_max * 2),
+            mesh_pending_slots: MESH_PENDING_DEFAULT,
+            has_dues,
+            seed: setup.seed,
+        };
+        let probe = RunProbe::new(clock.clone());
+        let (peers, outlets) = (std::mem::take(&mut mesh_in[number]), std::mem::take(&mut mesh_out[number]));
+        let shard = Shard::new(config, catalog.clone(), bus, probe, consumer, peers, outlets);
+        stations.push(Box::new(ShardStation::new(number, shard, Egress::new(sink))));
+    }
+    let source = SourceConfig {
+        pacer: Pacer::new(setup.pace, setup.max_gap_ns),
+        has_dues,
+        overload: setup.overload,
+        start: setup.start,
+        end: setup.end,
+        routes,
+        symbols_max: setup.symbols_max,
+        is_meshed,
+        interrupt: setup.interrupt,
+    };
+    prefill(&queue, || reader.is_finished());
+    let mut source: Option<Box<dyn Station>> =
+        Some(Box::new(SourceStation::new(source, clock.clone(), queue.clone(), rings, definitions)));
+    let mut stations: Vec<Option<Box<dyn Station>>> = stations.into_iter().map(Some).collect();
+    let has_spare_core = allowed.len() > plan.cores.len();
+    let mut loops = Vec::new();
+    for core in &plan.cores {
+        let seats = core.seats.iter().filter_map(|seat| match seat {
+            Seat::Source => source.take(),
+            Seat::Shard(number) => stations[*number].take(),
+        });
+        // An unpaced source that spins would keep the reader from the core that they share.
+        let starves_reader = core.seats.contains(&Seat::Source) && !setup.pace.is_paced() && !has_spare_core;
+        let idle = if plan.is_exclusive() && !starves_reader { Idle::BusySpin } else { Idle::Yield };
+        loops.push(CoreLoop::new(core.clone(), seats.collect(), idle, clock.clone()));
+    }
+
+    let steal_before = steal(&plan);
+    let begun = Instant::now();
+    let cores = driver::run(driver, loops);
+    let elapsed_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let steal_ns = steal_before
+        .iter()
+        .zip(steal(&plan))
+        .map(|(before, after)| Some(after?.saturating_sub((*before)?)))
+        .collect();
+    queue.stop();
+    let outputs_written = sink.map(|sink| sink.finish());
+    let ingest = reader.join().map_err(|_| EngineError::Reader("died".to_owned()))?;
+    Ok(Run { plan, driver, driver_why, cores: cores?, ingest, elapsed_ns, outputs_written, steal_ns })
+}
+
+type Peers = Vec<ring::Consumer>;
+type Outlets = Vec<Option<ring::Producer>>;
+
+/// One ring for each ordered pair of shards.
+fn mesh(shards: usize, is_meshed: bool) -> (Vec<Peers>, Vec<Outlets>) {
+    let mut peers: Vec<Peers> = (0..shards).map(|_| Vec::new()).collect();
+    let mut outlets: Vec<Outlets> = (0..shards).map(|_| Vec::new()).collect();
+    if !is_meshed {
+        return (peers, outlets);
+    }
+    for (from, outlets) in outlets.iter_mut().enumerate() {
+        for (to, peers) in peers.iter_mut().enumerate() {
+            if from == to {
+                outlets.push(None);
+                continue;
+            }
+            let (producer, consumer) = ring::channel(MESH_RING_SLOTS_DEFAULT);
+            outlets.push(Some(producer));
+            peers.push(consumer);
+        }
+    }
+    (peers, outlets)
+}
+
+/// Cores for the reader: those without a shard, or all where every core has one.
+fn background_cores(allowed: &[usize], plan: &Plan) -> Vec<usize> {
+    let is_shards = |core: &usize| {
+        let shards = plan.cores.iter().filter(|plan| plan.seats.iter().any(|seat| *seat != Seat::Source));
+        shards.filter_map(|plan| plan.core).any(|taken| taken == *core)
+    };
+    let free: Vec<usize> = allowed.iter().copied().filter(|core| !is_shards(core)).collect();
+    if free.is_empty() { allowed.to_vec() } else { free }
+}
+
+/// Keeps the calling thread to these cores, as far as the kernel lets it.
+fn keep_to(cores: &[usize]) {
+    let mut set = rustix::thread::CpuSet::new();
+    cores.iter().for_each(|core| set.set(*core));
+    // A refusal leaves the thread on all cores, where it works as well, only less quietly.
+    let _ = rustix::thread::sched_setaffinity(None, &set);
+}
+
+/// Waits until the reader has filled its blocks, has ended, or has had its time.
+fn prefill(queue: &BlockQueue, is_ended: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while queue.ready() < BLOCKS && !is_ended() && begun.elapsed() < PREFILL_MAX {
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Steal time of each pinned core so far.
+fn steal(plan: &Plan) -> Vec<Option<u64>> {
+    let all = crate::machine::steal_ns(std::path::Path::new("/"), crate::machine::ticks_per_second()).ok();
+    plan.cores
+        .iter()
+        .map(|core| all.as_ref()?.get(&(u32::try_from(core.core?).ok()?)).copied())
+        .collect()
+}

@@ -1,0 +1,202 @@
+//! The sink: writes every output with its cause, on a thread off the measured cores.
+//!
+//! Shards hand outputs over through rings; definitions come through one of their own, and are sent before the first output
+//! that could need them. The outputs of one symbol are in order; how symbols interleave depends on the run where there are
+//! several shards, and does not matter to `tapeline diff`.
+
+use crate::ndjson;
+use crate::tape::{Codec, TapeOptions, TapeWriter};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tapeline_core::catalog::Catalog;
+use tapeline_core::event::{EventRef, Slot, events};
+use tapeline_core::limits::STAGED_SLOTS_MAX;
+use tapeline_core::ring::{self, Consumer, Producer};
+
+/// Slots of the ring from a shard to the sink: several times what one event may make.
+const EGRESS_SLOTS: usize = 4 * STAGED_SLOTS_MAX;
+/// Slots that the sink takes at once.
+const TAKE_SLOTS: usize = 256;
+
+/// Why outputs could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: cannot write outputs: {why}")]
+pub struct SinkError {
+    /// File as the user named it.
+    pub path: String,
+    /// What went wrong.
+    pub why: String,
+}
+
+/// A file of outputs that is open.
+enum Out {
+    Tape(Box<TapeWriter<BufWriter<File>>>),
+    Ndjson(BufWriter<File>, Vec<u8>),
+}
+
+impl Out {
+    fn write(&mut self, catalog: &Catalog, slots: &[Slot]) -> Result<(), String> {
+        match self {
+            Self::Tape(tape) => tape.write(catalog, slots).map_err(|error| error.to_string()),
+            Self::Ndjson(file, line) => {
+                for event in events(slots) {
+                    line.clear();
+                    ndjson::write_event(catalog, event, line);
+                    file.write_all(line).map_err(|error| error.to_string())?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self) -> Result<(), String> {
+        match self {
+            Self::Tape(tape) => tape.finish().map(|_| ()).map_err(|error| error.to_string()),
+            Self::Ndjson(mut file, _) => file.flush().map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// The sink's thread, and the ends of the rings that feed it.
+pub struct Sink {
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<u64, String>>,
+    /// By shard.
+    pub shards: Vec<Producer>,
+    /// For the source station.
+    pub definitions: Producer,
+}
+
+impl Sink {
+    /// Creates the file and starts the thread. `catalog` holds the handlers' sources. NDJSON for a path that ends in
+    /// `.ndjson`, a tape for every other.
+    ///
+    /// # Errors
+    /// When the file exists and `force` is not set, or cannot be created.
+    pub fn start(path: &Path, force: bool, catalog: Catalog, shards: usize) -> Result<Self, SinkError> {
+        let fail = |why: String| SinkError { path: path.display().to_string(), why };
+        let file = create(path, force).map_err(|error| fail(error.to_string()))?;
+        let file = BufWriter::with_capacity(1 << 20, file);
+        let out = if path.extension().is_some_and(|extension| extension == "ndjson") {
+            Out::Ndjson(file, Vec::with_capacity(4 << 10))
+        } else {
+            let options = TapeOptions {
+                made_by: "tapeline replay --outputs".to_owned(),
+                codec: Codec::None,
+                ..TapeOptions::default()
+            };
+            Out::Tape(Box::new(TapeWriter::new(file, options).map_err(|error| fail(error.to_string()))?))
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let (definitions, mut drain) = ring::channel(EGRESS_SLOTS);
+        let (producers, mut consumers): (Vec<_>, Vec<_>) = (0..shards).map(|_| ring::channel(EGRESS_SLOTS)).unzip();
+        let is_stopped = Arc::clone(&stop);
+        let thread = thread::Builder::new()
+            .name("sink".to_owned())
+            .spawn(move || run(out, catalog, &mut drain, &mut consumers, &is_stopped))
+            .map_err(|error| fail(error.to_string()))?;
+        Ok(Self { path: path.to_owned(), stop, thread, shards: producers, definitions })
+    }
+
+    /// A handle that ends the sink once the engine has stopped.
+    #[must_use]
+    pub fn closer(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
+    /// Gives the ring ends away, and keeps what is needed to end the sink.
+    #[must_use]
+    pub fn split(self) -> (Vec<Producer>, Producer, SinkHandle) {
+        let handle = SinkHandle { path: self.path, stop: self.stop, thread: self.thread };
+        (self.shards, self.definitions, handle)
+    }
+}
+
+/// A sink that is running.
+pub struct SinkHandle {
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<u64, String>>,
+}
+
+impl SinkHandle {
+    /// Writes what is left in the rings, closes the file, and returns the outputs written. Call after the shards have
+    /// stopped.
+    ///
+    /// # Errors
+    /// When anything could not be written.
+    pub fn finish(self) -> Result<u64, SinkError> {
+        self.stop.store(true, Ordering::Release);
+        let written = self.thread.join().unwrap_or_else(|_| Err("the sink's thread died".to_owned()));
+        written.map_err(|why| SinkError { path: self.path.display().to_string(), why })
+    }
+}
+
+/// Creates a file; refuses one that exists, unless forced.
+///
+/// # Errors
+/// As the system says.
+pub fn create(path: &Path, force: bool) -> io::Result<File> {
+    if force {
+        return File::create(path);
+    }
+    File::create_new(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => io::Error::new(error.kind(), "the file exists; --force overwrites it"),
+        _ => error,
+    })
+}
+
+fn run(
+    mut out: Out,
+    mut catalog: Catalog,
+    definitions: &mut Consumer,
+    shards: &mut [Consumer],
+    stop: &AtomicBool,
+) -> Result<u64, String> {
+    let (mut slots, mut written, mut error) = (vec![Slot::ZERO; TAKE_SLOTS], 0, None);
+    loop {
+        // The flag before the rings: what was put in before it was set is seen.
+        let is_last = stop.load(Ordering::Acquire);
+        let mut taken = 0;
+        for shard in shards.iter_mut() {
+            let count = shard.pop_batch(&mut slots, None);
+            if count == 0 {
+                continue;
+            }
+            taken += count;
+            // What these outputs need was defined before they were made.
+            define(&mut catalog, definitions)?;
+            written += events(&slots[..count]).count() as u64;
+            if error.is_none() {
+                // After a failure the rings are still drained: a full disk must not stop the shards.
+                error = out.write(&catalog, &slots[..count]).err();
+            }
+        }
+        if taken == 0 {
+            // Or the ring of definitions would fill up, and the source wait for it, while there are no outputs.
+            define(&mut catalog, definitions)?;
+            if is_last {
+                break;
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+    }
+    let closed = out.finish();
+    error.map_or(closed, Err)?;
+    Ok(written)
+}
+
+fn define(catalog: &mut Catalog, ring: &mut Consumer) -> Result<(), String> {
+    let mut slots = [Slot::ZERO; 64];
+    loop {
+        let count = ring.pop(&mut slots);
+        let Some(event) = EventRef::first(&slots[..count]) else { return Ok(()) };
+        catalog.apply(event).map_err(|error| error.to_string())?;
+    }
+}

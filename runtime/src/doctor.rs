@@ -4,13 +4,15 @@
 //! [`text`] prints its answer, [`json`] gives it as one object on one line. Nothing is changed on the machine.
 
 use crate::jitter::{GAP_NS, IdleProbe};
-use crate::machine::{Fact, Machine};
+use crate::machine::{Fact, IoUringRefused, Machine};
 use crate::report::text::{core_list, duration};
 use serde::Serialize;
 use std::fmt::Write as _;
 
 /// Bytes that one glommio executor locks in memory: what glommio 0.9 asks of `ulimit -l`.
 pub const MEMLOCK_EXECUTOR_BYTES: u64 = 512 * 1024;
+/// What raises the limit on locked memory.
+const MEND_MEMLOCK: &str = "ulimit -l unlimited, or `* - memlock unlimited` in /etc/security/limits.conf";
 /// Share of an idle core's time in gaps above which measuring on it is hopeless: what makes a run invalid.
 const GAP_SHARE_BAD: f64 = crate::report::verdict::SHARE_MAX;
 /// Share of a core's time stolen since the machine started that deserves a word.
@@ -80,12 +82,11 @@ pub struct Diagnosis {
     pub driver: Driver,
 }
 
-/// What of `machine` bears on latencies. `idle` is what a busy loop saw on a core, `steal_share` the largest share of any
-/// core's time that the hypervisor has taken; both are optional, as they cost time to find out.
+/// What of `machine` bears on latencies, and what a busy loop on one of its cores saw, where one was run.
 #[must_use]
-pub fn examine(machine: &Machine, idle: Option<&IdleProbe>, steal_share: Fact<f64>) -> Diagnosis {
+pub fn examine(machine: &Machine, idle: Option<&IdleProbe>) -> Diagnosis {
     let mut items = vec![io_uring(machine), memlock(machine), cores(machine), clock(machine), isolated(machine)];
-    items.extend([governor(machine), turbo(machine), smt(machine), huge_pages(machine), steal(steal_share)]);
+    items.extend([governor(machine), turbo(machine), smt(machine), huge_pages(machine), steal(machine)]);
     items.extend(idle.map(gaps));
     Diagnosis {
         tool: "tapeline",
@@ -152,6 +153,9 @@ fn io_uring(machine: &Machine) -> Item {
     const NAME: &str = "io_uring";
     match (&machine.limits.io_uring, &machine.io_uring_disabled) {
         (Ok(()), _) => item(NAME, State::Good, "works", None),
+        (Err(refused @ IoUringRefused::NoMemory), _) => {
+            item(NAME, State::CouldBeBetter, refused.to_string(), Some(MEND_MEMLOCK))
+        }
         (Err(refused), Ok(setting @ 1..)) => item(
             NAME,
             State::CouldBeBetter,
@@ -179,7 +183,7 @@ fn memlock(machine: &Machine) -> Item {
             NAME,
             State::CouldBeBetter,
             format!("limit {}, glommio needs {}", bytes_text(bytes), bytes_text(needed)),
-            Some("ulimit -l unlimited, or `* - memlock unlimited` in /etc/security/limits.conf"),
+            Some(MEND_MEMLOCK),
         ),
     }
 }
@@ -300,9 +304,9 @@ fn huge_pages(machine: &Machine) -> Item {
     })
 }
 
-fn steal(share: Fact<f64>) -> Item {
+fn steal(machine: &Machine) -> Item {
     const NAME: &str = "steal";
-    of(NAME, &share, |&share| {
+    of(NAME, &machine.steal_share, |&share| {
         let value = format!("{:.3} % of the worst core's time since the machine started", share * 100.0);
         let mend = "a machine, or an instance type, whose cores are not shared";
         if share > GAP_SHARE_BAD {

@@ -67,6 +67,8 @@ pub struct Machine {
     pub huge_pages: Fact<u64>,
     /// `kernel.io_uring_disabled`: 0 = for all, 1 = for the privileged and one group, 2 = for none.
     pub io_uring_disabled: Fact<u32>,
+    /// Largest share of one core's time that the hypervisor has taken since the machine started, 0 to 1.
+    pub steal_share: Fact<f64>,
     /// What the system calls told.
     pub limits: Limits,
 }
@@ -175,6 +177,7 @@ impl Machine {
                 .and_then(|line| chosen(&line)),
             huge_pages: tree.number("proc/sys/vm/nr_hugepages"),
             io_uring_disabled: tree.number("proc/sys/kernel/io_uring_disabled"),
+            steal_share: tree.steal_share(),
             online,
             limits,
         }
@@ -221,18 +224,11 @@ impl Machine {
 /// # Errors
 /// When `proc/stat` below `root` cannot be read or has no such column.
 pub fn steal_ns(root: &Path, ticks_per_second: u64) -> Fact<BTreeMap<u32, u64>> {
-    let stat = Tree { root }.text("proc/stat")?;
-    let mut steal = BTreeMap::new();
-    for line in stat.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let core = words.next().and_then(|name| name.strip_prefix("cpu")).and_then(|core| core.parse::<u32>().ok());
-        // user nice system idle iowait irq softirq steal
-        if let (Some(core), Some(ticks)) = (core, words.nth(7).and_then(|ticks| ticks.parse::<u64>().ok())) {
-            let ns = u128::from(ticks) * 1_000_000_000 / u128::from(ticks_per_second.max(1));
-            steal.insert(core, u64::try_from(ns).unwrap_or(u64::MAX));
-        }
-    }
-    if steal.is_empty() { Err(Unknown("/proc/stat has no steal column".to_owned())) } else { Ok(steal) }
+    let ns = |ticks: u64| {
+        let ns = u128::from(ticks) * 1_000_000_000 / u128::from(ticks_per_second.max(1));
+        u64::try_from(ns).unwrap_or(u64::MAX)
+    };
+    Ok(Tree { root }.core_times()?.into_iter().map(|(core, times)| (core, ns(times[STEAL]))).collect())
 }
 
 /// Ticks of `proc/stat` per second.
@@ -253,6 +249,8 @@ pub fn involuntary_switches(root: &Path) -> Fact<u64> {
         .ok_or_else(|| Unknown(format!("no {NAME} in /proc/thread-self/status")))
 }
 
+/// Column of `proc/stat` that holds steal.
+const STEAL: usize = 7;
 /// Deepest nesting of cgroups that is looked at.
 const GROUPS_MAX: usize = 64;
 
@@ -284,6 +282,31 @@ impl Tree<'_> {
 
     fn cores(&self, path: &str) -> Fact<Vec<u32>> {
         parse_cores(&self.line(path)?).map_err(|why| Unknown(format!("/{path}: {why}")))
+    }
+
+    /// Ticks of each core since the machine started: user nice system idle iowait irq softirq steal. (The two columns
+    /// that follow, of guests, are in user and nice already.)
+    fn core_times(&self) -> Fact<BTreeMap<u32, [u64; STEAL + 1]>> {
+        let stat = self.text("proc/stat")?;
+        let mut cores = BTreeMap::new();
+        for line in stat.lines() {
+            let mut words = line.split_ascii_whitespace();
+            // "cpu" alone is the sum.
+            let core = words.next().and_then(|name| name.strip_prefix("cpu")).and_then(|core| core.parse::<u32>().ok());
+            let times: Option<Vec<u64>> = words.take(STEAL + 1).map(|ticks| ticks.parse().ok()).collect();
+            if let (Some(core), Some(Ok(times))) = (core, times.map(<[u64; STEAL + 1]>::try_from)) {
+                cores.insert(core, times);
+            }
+        }
+        if cores.is_empty() { Err(Unknown("/proc/stat has no steal column".to_owned())) } else { Ok(cores) }
+    }
+
+    fn steal_share(&self) -> Fact<f64> {
+        let share = |times: &[u64; STEAL + 1]| {
+            let all: u128 = times.iter().map(|&ticks| u128::from(ticks)).sum();
+            if all == 0 { 0.0 } else { times[STEAL] as f64 / all as f64 }
+        };
+        Ok(self.core_times()?.values().map(share).fold(0.0, f64::max))
     }
 
     fn smt(&self, online: &[u32]) -> Fact<Vec<Vec<u32>>> {
@@ -358,7 +381,7 @@ impl Tree<'_> {
                             };
                         }
                         // No such file is what most groups say.
-                        Err(why) if self.root.join(&group).join("cpu.max").exists() => malformed = Some(why),
+                        Err(why) if has_quota_file(&self.root.join(&group)) => malformed = Some(why),
                         Err(_) => {}
                     }
                 }
@@ -395,6 +418,10 @@ impl Tree<'_> {
             _ => Err(Unknown(format!("/{path}: not a quota: {line:?}"))),
         }
     }
+}
+
+fn has_quota_file(group: &Path) -> bool {
+    group.join("cpu.max").exists() || group.join("cpu.cfs_quota_us").exists()
 }
 
 /// `mount` joined with `path` and with each group above it, the mount itself last. Names that would lead out of the

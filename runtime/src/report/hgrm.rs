@@ -114,7 +114,8 @@ fn next_level(level: f64) -> f64 {
     if next > level { next.min(100.0) } else { 100.0 }
 }
 
-/// Mean and standard deviation, with Java's order of operations: the crate's own differ in the last digits.
+/// Mean and standard deviation, with Java's order of operations: the crate's own differ in the last digits. (Java's
+/// integer product of median and count overflows where ours, the same for all others, does not.)
 fn mean_and_deviation(histogram: &Histogram<u64>) -> (f64, f64) {
     let total = histogram.len();
     if total == 0 {
@@ -125,7 +126,7 @@ fn mean_and_deviation(histogram: &Histogram<u64>) -> (f64, f64) {
             .iter_recorded()
             .map(|bucket| (histogram.median_equivalent(bucket.value_iterated_to()), bucket.count_at_value()))
     };
-    let sum = medians().fold(0.0, |sum, (median, count)| sum + median.wrapping_mul(count) as f64);
+    let sum = medians().fold(0.0, |sum, (median, count)| sum + median as f64 * count as f64);
     let mean = sum / total as f64;
     let squares = medians().fold(0.0, |squares, (median, count)| {
         let deviation = median as f64 - mean;

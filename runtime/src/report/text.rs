@@ -34,8 +34,8 @@ pub fn table(report: &Report) -> String {
     page.list("outputs", &counts(&report.outputs));
     page.list("limits hit", &report.limits_hit.iter().map(|hit| named(&hit.name, hit.count)).collect::<Vec<_>>());
     let mut speed = format!(
-        "{} events in {}: {}",
-        count(report.events.offered),
+        "{} in {}: {}",
+        plural(report.events.offered, "event"),
         duration(report.elapsed_ns),
         rate(report.events_per_second)
     );
@@ -79,14 +79,16 @@ fn headline(page: &mut Page, report: &Report) {
         page.words("INTERRUPTED:", "what follows is what was done until then");
     }
     if report.manifest.generated {
-        page.words("GENERATED:", "these events were made by a model, not by a market");
+        let all = report.manifest.captures.iter().all(|capture| capture.generated);
+        let which = if all { "these events" } else { "some of these events" };
+        page.words("GENERATED:", &format!("{which} were made by a model, not by a market"));
     }
 }
 
 /// File, then what it holds.
 fn capture_lines(capture: &Capture) -> [String; 2] {
     let generated = if capture.generated { ", generated" } else { "" };
-    let mut facts = vec![format!("{} events", count(capture.events)), format!("{} symbols", count(capture.symbols))];
+    let mut facts = vec![plural(capture.events, "event"), plural(capture.symbols, "symbol")];
     if let (Some(first), Some(last)) = (capture.first_ts, capture.last_ts) {
         facts.push(format!("{} to {} UTC", utc(first), utc(last)));
         facts.push(duration(last.saturating_sub(first)));
@@ -114,14 +116,13 @@ fn tally_lines(page: &mut Page, tally: &CaptureTally) {
 }
 
 fn manifest(page: &mut Page, manifest: &Manifest) {
-    let plural = if manifest.shards == 1 { "" } else { "s" };
     let pinned = if manifest.pinned { "pinned to cores" } else { "not pinned, planned for cores" };
     let cores = core_list(&manifest.cores);
     page.words(
         "engine",
         &format!(
-            "{} shard{plural} on driver {}, {pinned} {cores}, idle {}, batches of at most {} slots",
-            manifest.shards,
+            "{} on driver {}, {pinned} {cores}, idle {}, batches of at most {} slots",
+            plural(manifest.shards as u64, "shard"),
             plain(&manifest.driver),
             plain(&manifest.idle),
             manifest.batch_limit
@@ -132,13 +133,13 @@ fn manifest(page: &mut Page, manifest: &Manifest) {
         (None, Speed::Max) => "speed max: unpaced".to_owned(),
         (None, Speed::Times(times)) => format!("speed {times}"),
     };
-    let passes = if manifest.loops > 1 { format!(", {} passes", count(manifest.loops)) } else { String::new() };
+    let passes = if manifest.loops > 1 { format!(", {}", plural(manifest.loops, "pass")) } else { String::new() };
     page.words("schedule", &format!("{schedule}{passes}, overload {}", plain(&manifest.overload)));
     let known = |fact: &Option<String>| fact.as_deref().map_or_else(|| "unknown".to_owned(), plain);
     page.words(
         "machine",
         &format!(
-            "{}, kernel {}, clock {}; tapeline {}",
+            "cpu {}, kernel {}, clock {}; tapeline {}",
             known(&manifest.cpu),
             known(&manifest.kernel),
             known(&manifest.clocksource),
@@ -236,6 +237,16 @@ fn scope_text(report: &Report) -> &'static str {
 /// Values by name, as words that are not broken.
 fn counts(values: &Named<u64>) -> Vec<String> {
     values.iter().map(|(name, &number)| named(&plain(name), number)).collect()
+}
+
+/// A number of things.
+fn plural(number: u64, thing: &str) -> String {
+    let end = match number {
+        1 => "",
+        _ if thing.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{} {thing}{end}", count(number))
 }
 
 fn named(name: &str, number: u64) -> String {

@@ -24,9 +24,19 @@ const START_MEDIAN: f64 = 50.0;
 const LOTS_MAX: u32 = 1_000;
 
 /// Chance of a step to move a price, in 1/65536, in a quiet market.
-const MOVE_CHANCE: u32 = 3_000;
+const MOVE_CHANCE: u32 = 2_000;
 /// What recent moves, trades and bursts add to it at most.
 const HEAT_MAX: u32 = 20_000;
+/// What one move adds to the heat, which falls by a part in [`HEAT_STEPS`] with each step. A move causes 0.68 further
+/// ones on average (1,400 * 32 / 65,536): below 1, so that excitement dies down.
+const HEAT_MOVE: u32 = 1_400;
+/// What one trade adds.
+const HEAT_TRADE: u32 = 32;
+/// What each step in a burst adds.
+const HEAT_BURST: u32 = 256;
+/// Steps in which the heat falls to 1/e.
+const HEAT_STEPS: u32 = 32;
+const _: () = assert!(HEAT_MOVE * HEAT_STEPS < 1 << 16, "a move causes less than one further move");
 /// Bound on the pressure of recent trades, in trades.
 const PRESSURE_MAX: i32 = 8;
 
@@ -187,9 +197,9 @@ impl Instrument {
     #[inline]
     pub(super) fn step(&mut self, prng: &mut Prng, burst: bool) {
         let bits = prng.next();
-        self.heat -= self.heat / 32;
+        self.heat -= self.heat / HEAT_STEPS;
         if burst {
-            self.heat = (self.heat + 256).min(HEAT_MAX);
+            self.heat = (self.heat + HEAT_BURST).min(HEAT_MAX);
         }
         let (side, change) = ((bits & 1) as usize, self.size(bits >> 40));
         let best = &mut self.now.size[side][0];
@@ -202,7 +212,7 @@ impl Instrument {
 
     /// Moves one side's best by a tick: up with the weight of the bid and recent buys, else down.
     fn step_price(&mut self, draw: u64, narrow: bool, size_bits: u64) {
-        self.heat = (self.heat + 2_500).min(HEAT_MAX);
+        self.heat = (self.heat + HEAT_MOVE).min(HEAT_MAX);
         let (best, [bid_size, ask_size]) = self.top();
         let weight = (i64::from(bid_size) - i64::from(ask_size)) * 8_192 / (i64::from(bid_size) + i64::from(ask_size));
         let chance_up = 32_768 + weight + i64::from(self.pressure) * 2_048;
@@ -252,7 +262,7 @@ impl Instrument {
         *best = (*best - size).max(self.lot);
         let push = if aggressor == BID { 1 } else { -1 };
         self.pressure = (self.pressure + push).clamp(-PRESSURE_MAX, PRESSURE_MAX);
-        self.heat = (self.heat + 64).min(HEAT_MAX);
+        self.heat = (self.heat + HEAT_TRADE).min(HEAT_MAX);
         Print { ticks: self.now.best[passive], size, aggressor: SIDES[aggressor] }
     }
 

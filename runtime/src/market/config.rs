@@ -61,7 +61,7 @@ pub struct Mix {
     pub quote: u32,
     /// Trades.
     pub trade: u32,
-    /// Messages of changed price levels (about three parts each).
+    /// Messages of changed price levels (about five parts each).
     pub book_level: u32,
     /// Messages of changed orders (one part or several).
     pub book_order: u32,

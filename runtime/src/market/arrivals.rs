@@ -55,7 +55,7 @@ impl Arrivals {
         // 1 - U^(after / (after + more)), in [0, 1), as a 64-bit fraction; the cast saturates.
         let fraction = -libm::expm1(libm::log(self.draws.unit()) * (after / (after + more)));
         let fraction = (fraction * 18_446_744_073_709_551_616.0) as u64;
-        let step = (u128::from(self.left) * u128::from(fraction) >> 64) as u64;
+        let step = ((u128::from(self.left) * u128::from(fraction)) >> 64) as u64;
         self.left -= step;
         self.path.walk(step)
     }
@@ -238,7 +238,7 @@ mod tests {
         let (mut in_burst, mut all) = (0u64, 0u64);
         while let Some(mass) = path.mass_left() {
             all += mass;
-            in_burst += if path.sojourns % 2 == 0 { mass } else { 0 };
+            in_burst += if path.sojourns.is_multiple_of(2) { mass } else { 0 };
             path.next_segment();
         }
         assert_eq!(all, arrivals.left);

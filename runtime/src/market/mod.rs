@@ -315,7 +315,7 @@ impl Market {
         // The lesser of two even draws: short delays are more frequent than long ones.
         let bits = self.flow.next();
         let range = DELAY_NS_MAX - DELAY_NS_MIN;
-        let delay = DELAY_NS_MIN + ((bits >> 32) * range >> 32).min((bits & 0xffff_ffff) * range >> 32);
+        let delay = DELAY_NS_MIN + (((bits >> 32) * range) >> 32).min(((bits & 0xffff_ffff) * range) >> 32);
         let instrument = &mut self.instruments[rank as usize];
         Slot {
             flags: Flags::GENERATED,

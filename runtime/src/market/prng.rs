@@ -51,7 +51,7 @@ impl Prng {
     /// A number in `0..n`, or 0 when `n` is 0. Uneven by at most n / 2^64.
     #[inline]
     pub(crate) fn below(&mut self, n: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(n) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
     }
 
     /// A number in (0, 1] with 53 random bits, so that its logarithm is finite.

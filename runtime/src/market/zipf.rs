@@ -47,7 +47,7 @@ impl Zipf {
     /// The rank that these 64 random bits stand for: the high half chooses the cell, the low half within it.
     #[inline]
     pub(crate) fn rank(&self, bits: u64) -> u32 {
-        let index = (bits >> 32) * self.cells.len() as u64 >> 32;
+        let index = ((bits >> 32) * self.cells.len() as u64) >> 32;
         let cell = self.cells[index as usize];
         if bits & 0xffff_ffff < cell.own { index as u32 } else { cell.alias }
     }

@@ -102,6 +102,29 @@ fn a_longer_session_needs_no_more_memory() {
 }
 
 #[test]
+#[ignore = "soak: cargo test -p tapeline-runtime --test generate_stream -- --ignored"]
+fn a_hundred_million_events_are_made_to_the_last() {
+    let mix = Mix { news: 5_000, status: 5_000, gap: 5_000, ..Mix::default() };
+    let config = Config { events: 100_000_000, duration_ns: 23_400_000_000_000, mix, ..Config::default() };
+    let mut input = GenerateInput::new(&config).unwrap();
+    let (mut catalog, mut out) = (Catalog::new(2_000), SlotBuf::with_capacity(MESSAGE_SLOTS_MAX));
+    let (mut count, mut clock) = (0, config.start);
+    loop {
+        out.clear();
+        let status = input.read(&mut catalog, &mut out).unwrap();
+        for event in events(out.slots()) {
+            assert!(event.head().ts_recv >= clock);
+            clock = event.head().ts_recv;
+            count += 1;
+        }
+        if status == Status::End {
+            break;
+        }
+    }
+    assert_eq!(count, config.events);
+}
+
+#[test]
 fn counts_times_flags_and_names_hold_for_every_event() {
     for config in configs() {
         let (slots, catalog) = session(&config);

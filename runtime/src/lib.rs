@@ -17,3 +17,4 @@ pub mod report;
 pub mod sink;
 pub mod station;
 pub mod tape;
+mod market;

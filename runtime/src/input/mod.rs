@@ -5,6 +5,7 @@
 //! definitions of new names down the rings before the events that use them.
 
 pub mod tape;
+pub mod generate;
 
 use std::collections::BTreeMap;
 use std::fmt;

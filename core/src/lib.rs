@@ -12,3 +12,4 @@ pub mod limits;
 pub mod route;
 pub mod scanner;
 pub mod units;
+pub mod wheel;

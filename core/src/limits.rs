@@ -61,6 +61,8 @@ pub const TICK_NS: u64 = 1_000_000;
 pub const MESH_DELAY_NS: u64 = TICK_NS;
 /// Pending timers of one shard.
 pub const TIMERS_DEFAULT: usize = 1 << 17;
+/// Most timers of one wheel: their indices have 32 bits, one of which is a mark.
+pub const TIMERS_MAX: usize = 1 << 30;
 /// Events for other symbols that wait on one shard until they fall due.
 pub const MESH_PENDING_DEFAULT: usize = 1 << 14;
 /// How far shard time runs on after the last event, so that one-shot timers can finish.
@@ -80,6 +82,7 @@ const _: () = {
     assert!(SOURCES_MAX == 1 << 8, "source ids have 8 bits");
     assert!(SHARDS_MAX <= u8::MAX as usize + 1, "the routing table holds u8");
     assert!(MESH_DELAY_NS >= TICK_NS, "an event for another symbol falls due at the next tick or later");
+    assert!(TIMERS_DEFAULT <= TIMERS_MAX, "timers have 30 bits of index");
     assert!(KIND_ROWS <= KINDS_MAX && KIND_ROWS <= 64, "kind sets are one word");
     // A definition carries the longest text in one span.
     assert!(SYMBOL_BYTES_MAX <= 2 * CONTINUATION_BYTES && SOURCE_BYTES_MAX <= 2 * CONTINUATION_BYTES);

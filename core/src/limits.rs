@@ -84,6 +84,7 @@ const _: () = {
     assert!(SOURCES_MAX == 1 << 8, "source ids have 8 bits");
     assert!(SHARDS_MAX <= u8::MAX as usize + 1, "the routing table holds u8");
     assert!(MESH_DELAY_NS >= TICK_NS, "an event for another symbol falls due at the next tick or later");
+    assert!(TIMERS_DEFAULT <= TIMERS_MAX, "timers have 30 bits of index");
     assert!(KIND_ROWS <= KINDS_MAX && KIND_ROWS <= 64, "kind sets are one word");
     // A definition carries the longest text in one span.
     assert!(SYMBOL_BYTES_MAX <= 2 * CONTINUATION_BYTES && SOURCE_BYTES_MAX <= 2 * CONTINUATION_BYTES);

@@ -2,3 +2,4 @@
 //! `tapeline-core` and what they make out of them. See `ARCHITECTURE.md` for the map.
 
 pub mod input;
+pub mod tape;

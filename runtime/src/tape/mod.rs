@@ -1,6 +1,6 @@
 //! The tape: one format for capture, journal and export.
 //!
-//! [`format`](self::format) holds the byte map; [`TapeWriter`] and [`TapeReader`] stream it, [`verify`] walks a whole
+//! [`mod@format`] holds the byte map; [`TapeWriter`] and [`TapeReader`] stream it, [`verify`] walks a whole
 //! file and says what stands where, [`index`] finds a time without reading what is before it.
 //!
 //! What a tape promises: equal input gives equal bytes; every block verifies alone and the chain of blocks beside it, so

@@ -218,7 +218,8 @@ impl<W: Write> TapeWriter<W> {
         self.header.base_sequence + self.counts.events + self.counts.definitions - u64::from(self.block_events)
     }
 
-    /// Writes what is left and the seal, and flushes. The file is complete; making it durable is the caller's part.
+    /// Writes what is left and the seal, and flushes. The file is complete then; making it durable is the caller's part,
+    /// who keeps the file by giving `&mut file` to [`TapeWriter::new`].
     ///
     /// # Errors
     /// As [`TapeWriter::write`].

@@ -7,7 +7,7 @@ use tapeline_core::event::{Kind, Slot, events};
 use tapeline_runtime::input::tape::TapeInput;
 use tapeline_runtime::input::{Input, InputError, MESSAGE_SLOTS_MAX, Position, SlotBuf, Status};
 use tapeline_runtime::tape::format::{
-    BLOCK_HEADER_BYTES, BlockFault, BlockHeader, SEAL_MAGIC, SEGMENT_HEADER_BYTES, SlotFault,
+    BLOCK_HEADER_BYTES, BLOCK_MAGIC, BlockFault, BlockHeader, SEAL_MAGIC, SEGMENT_HEADER_BYTES, Seal, SlotFault,
 };
 use tapeline_runtime::tape::verify::{DamageKind, verify_tape};
 use tapeline_runtime::tape::{Codec, TapeError};
@@ -91,13 +91,13 @@ fn sample_64k(codec: Codec) -> Sample {
 fn every_flipped_bit_of_headers_and_a_sample_of_the_others_is_found_at_its_block() {
     for codec in [Codec::None, Codec::Zstd] {
         let mut sample = sample_64k(codec);
-        let mut bits: Vec<usize> = (SEGMENT_HEADER_BYTES * 8..sample.bytes.len() * 8).step_by(53).collect();
-        bits.extend((0..SEGMENT_HEADER_BYTES * 8).step_by(53));
+        let mut bits: Vec<usize> = (SEGMENT_HEADER_BYTES * 8..sample.bytes.len() * 8).step_by(131).collect();
+        bits.extend((0..SEGMENT_HEADER_BYTES * 8).step_by(131));
         for &start in &sample.starts[..sample.starts.len() - 1] {
             bits.extend((start as usize * 8..).take(BLOCK_HEADER_BYTES * 8));
         }
         for (index, bit) in bits.into_iter().enumerate() {
-            flip(&mut sample, bit, index % 7 == 0);
+            flip(&mut sample, bit, index % 19 == 0);
         }
     }
 }
@@ -155,7 +155,7 @@ fn a_tape_cut_at_any_byte_gives_all_whole_blocks_before_the_cut_and_the_offset()
             assert_eq!(error.offset(), sample.starts[part], "cut {cut}: {error}");
             assert!(slots == sample.slots_before(part), "cut {cut}: {error}");
             assert_eq!(matches!(error, TapeError::Unrecognised(_)), cut < 8, "cut {cut}: {error}");
-            if cut % 5 != 0 && !sample.starts.contains(&(cut as u64)) {
+            if cut % 17 != 0 && !sample.starts.contains(&(cut as u64)) {
                 continue;
             }
             let (slots, end) = input_all(bytes);
@@ -284,6 +284,59 @@ fn a_slot_with_a_right_sum_that_no_writer_makes_is_refused() {
         "{error}"
     );
     assert!(slots == sample.slots_before(2));
+}
+
+/// Gives every block and the seal the sums and the chain that they would have if they had been written so.
+fn rechain(bytes: &mut [u8]) {
+    let mut prev_crc: u32 = bytemuck::pod_read_unaligned(&bytes[SEGMENT_HEADER_BYTES - 4..SEGMENT_HEADER_BYTES]);
+    let mut at = SEGMENT_HEADER_BYTES;
+    while bytes[at..].starts_with(&BLOCK_MAGIC) {
+        forge(bytes, at, |header| header.prev_crc = prev_crc);
+        let header: BlockHeader = bytemuck::pod_read_unaligned(&bytes[at..at + BLOCK_HEADER_BYTES]);
+        prev_crc = header.crc;
+        at += header.bytes_in_file(at as u64) as usize;
+    }
+    let mut seal: Seal = bytemuck::pod_read_unaligned(&bytes[at..]);
+    seal.prev_crc = prev_crc;
+    seal.crc = seal.checksum();
+    bytes[at..].copy_from_slice(bytemuck::bytes_of(&seal));
+}
+
+#[test]
+fn names_that_are_not_defined_or_defined_twice_are_damage_though_every_sum_is_right() {
+    let sample = Sample::new(20, 100, 20, Codec::None);
+    let mut whole = sample.bytes.clone();
+    rechain(&mut whole);
+    assert!(whole == sample.bytes, "the helper changes nothing that is right");
+
+    let block = 3;
+    let slots = &sample.blocks[block];
+    let position_of = |found: &dyn Fn(&Slot) -> bool| slots.iter().position(found).expect("the sample has one");
+    let plain = position_of(&|slot| slot.kind() == Kind::TRADE);
+    let definition = sample.blocks[0].iter().position(|slot| slot.kind() == Kind::SYMBOL_DEF).unwrap();
+    for (part, index, byte, value, what) in [
+        (block, plain, 32 + 1, 1, SlotFault::Symbol(u32::from(slots[plain].symbol.0 as u8) + 256)),
+        (block, plain, 38, 99, SlotFault::Source(99)),
+        // The first definition of a symbol says that it is the second, and one letter of its text is another.
+        (0, definition, 32, 2, SlotFault::Definition(2)),
+        (0, definition + 1, 8, b'X', SlotFault::Definition(1)),
+    ] {
+        let mut bytes = sample.bytes.clone();
+        let at = sample.starts[part + 1];
+        bytes[at as usize + BLOCK_HEADER_BYTES + index * 64 + byte] = value;
+        rechain(&mut bytes);
+        assert!(read_all(&bytes).2.is_ok(), "{what}: every block verifies");
+        let (slots, end) = input_all(&bytes);
+        let error = end.unwrap_err();
+        assert!(matches!(error, InputError::Damaged { at: Position::Offset(offset), .. } if offset == at), "{error}");
+        assert!(error.to_string().ends_with(&what.to_string()), "{error}: {what}");
+        let before = without_definitions(&sample.blocks[..part].concat()).len();
+        let within = without_definitions(&sample.blocks[part][..index]).len();
+        assert_eq!(slots.len(), before + within, "{what}: what is before stands, and nothing else");
+        let report = verify_tape(Cursor::new(&bytes)).unwrap();
+        let damage = &report.first_damages[0];
+        assert_eq!((report.damages, damage.offset, damage.kind), (1, at, DamageKind::Content), "{report}");
+    }
 }
 
 #[test]

@@ -40,8 +40,8 @@ fn seeking_misses_nothing_and_skips_most() {
         assert_eq!(index.entries().len(), blocks.len().div_ceil(16));
         let last = blocks.last().unwrap().1.ts_recv_max;
         let first = 1_700_000_000_000_000_000;
-        for step in 0..=200 {
-            let ts = first + (last - first) / 200 * step;
+        for step in 0..=25 {
+            let ts = first + (last - first) / 25 * step;
             let rest = rest_of(index.seek(Cursor::new(&bytes[..]), UnixNanos(ts)).unwrap());
             let expected = from_time(&slots, ts);
             assert!(rest.ends_with(&expected), "step {step}");
@@ -96,13 +96,13 @@ fn a_cache_that_is_damaged_or_of_another_tape_is_built_anew() {
     let cached = fs::read(&cache).unwrap();
     assert_eq!(TapeIndex::open(&path).unwrap(), built, "from the cache");
 
-    for bit in (0..cached.len() * 8).step_by(7) {
+    for bit in (0..64 * 8).step_by(5).chain((64 * 8..cached.len() * 8).step_by(97)) {
         let mut damaged = cached.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         fs::write(&cache, &damaged).unwrap();
         assert_eq!(TapeIndex::open(&path).unwrap(), built, "bit {bit}");
     }
-    for cut in 0..cached.len().min(300) {
+    for cut in (0..cached.len()).step_by(7) {
         fs::write(&cache, &cached[..cut]).unwrap();
         assert_eq!(TapeIndex::open(&path).unwrap(), built, "cut {cut}");
     }

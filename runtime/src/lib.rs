@@ -18,3 +18,4 @@ pub mod sink;
 pub mod station;
 pub mod tape;
 mod market;
+pub mod tape;

@@ -1,0 +1,7 @@
+//! The tape: round trips, golden bytes, every kind of damage, the tape as an input, the index.
+
+mod damage;
+mod index;
+mod input;
+mod round_trip;
+mod support;

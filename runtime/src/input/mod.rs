@@ -6,6 +6,7 @@
 
 pub mod bytes;
 pub mod decimal;
+pub mod json;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -253,11 +253,16 @@ fn compression_of(start: &[u8]) -> Compression {
         return Compression::Gzip;
     }
     let skippable = start.len() >= 4 && start[0] & 0xf0 == 0x50 && start[1..4] == ZSTD_SKIPPABLE_MAGIC;
-    // DBZ keeps its header in a skippable frame: its decoder must see that frame.
-    if start.starts_with(&ZSTD_MAGIC) || skippable && start.get(8..11) != Some(b"DBZ") {
+    if start.starts_with(&ZSTD_MAGIC) || skippable && !is_dbz(start) {
         return Compression::Zstd;
     }
     Compression::None
+}
+
+/// Whether a file begins as DBZ, the format before DBN: a skippable zstd frame with its header, then zstd frames. It is
+/// not decompressed here, because its decoder must see that header.
+pub(super) fn is_dbz(start: &[u8]) -> bool {
+    start.len() >= 11 && start[0] & 0xf0 == 0x50 && start[1..4] == ZSTD_SKIPPABLE_MAGIC && start[8..11] == *b"DBZ"
 }
 
 /// Why decompression stopped before the end.

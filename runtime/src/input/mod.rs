@@ -4,8 +4,10 @@
 //! until the buffer is nearly full, and interns names in the one [`Catalog`] of the engine; whoever drives it sends the
 //! definitions of new names down the rings before the events that use them.
 
+pub mod binance;
 pub mod bytes;
 pub mod decimal;
+pub mod detect;
 pub mod json;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,11 @@
 
 pub mod tape;
 pub mod generate;
+pub mod binance;
+pub mod bytes;
+pub mod decimal;
+pub mod detect;
+pub mod json;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -4,13 +4,13 @@
 //! until the buffer is nearly full, and interns names in the one [`Catalog`] of the engine; whoever drives it sends the
 //! definitions of new names down the rings before the events that use them.
 
-pub mod tape;
-pub mod generate;
 pub mod binance;
 pub mod bytes;
 pub mod decimal;
 pub mod detect;
+pub mod generate;
 pub mod json;
+pub mod tape;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -3,12 +3,18 @@
 //! Time, randomness and input are arguments; outputs go to an outbox that the caller owns. Nothing in this crate does
 //! I/O, reads a clock, starts a thread, logs, or allocates after construction. See `ARCHITECTURE.md` for the map.
 
+#![deny(unsafe_code)]
+
 pub mod catalog;
 pub mod event;
 pub mod features;
 pub mod handler;
 pub mod hash;
 pub mod limits;
+pub mod ring;
 pub mod route;
 pub mod scanner;
+pub mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod units;

@@ -1,0 +1,582 @@
+//! The ring's memory and the two ends' rights to it. All `unsafe` of the crate is in this file.
+//!
+//! # The argument
+//!
+//! Position `p` (u64, wrapping) lives in cell `p & mask`. One writer and one reader exist per ring, neither can be
+//! cloned, and both take `&mut self` for whatever changes their position. Two invariants carry every `SAFETY` below:
+//!
+//! - **W** (writer): a cell's body and due at position `p` are written only while `p < limit`, where `limit` is at most
+//!   `head + capacity` for a head that the writer has loaded with Acquire. The reader stored that head with Release
+//!   after its last access to every position below it. So the write happens after the read of the lap before.
+//! - **R** (reader): a body or due at position `p` is read only after the reader has loaded, with Acquire, a word that
+//!   carries `p`'s tag, and the same for every position before `p`. The writer stores the word of the first slot of
+//!   each commit with Release, after everything else of that commit; the other words may be Relaxed, as the reader comes
+//!   to them only by way of the first. So the read happens after the write. The writer does not touch position `p`'s
+//!   cell again before the reader has given it back (W).
+//!
+//! A tag is the low half of `p + 1`. The reader expects `p + 1` in a cell that holds `p + 1`, the lap before's
+//! `p + 1 - capacity`, or nothing older, as the writer cannot lap the reader; capacity is far below 2^32, so the two never look alike.
+
+#![allow(unsafe_code)]
+
+use crate::event::Slot;
+use crate::limits::{RING_SLOTS_MAX, SLOT_BYTES};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, Orders, UnsafeCell};
+use core::ptr::{self, NonNull};
+use crossbeam_utils::CachePadded;
+
+/// The due times that go with slots.
+#[derive(Clone, Copy)]
+pub(super) enum Dues<'a> {
+    /// None given.
+    None,
+    /// The same for every slot of an event.
+    Same(u64),
+    /// One for each slot.
+    Each(&'a [u64]),
+}
+
+/// A due time that was not given.
+pub(super) const NO_DUE: u64 = u64::MAX;
+
+/// Bits of a word that are the tag.
+const TAG_BITS: u64 = 0xffff_ffff;
+/// Bits of a word that say "slots - 1".
+const SPAN_BITS: u64 = 0x3f << 48;
+
+/// The tag of a position.
+#[inline(always)]
+const fn tag(position: u64) -> u64 {
+    position.wrapping_add(1) & TAG_BITS
+}
+
+/// One slot: the word that publishes it, and the rest of its cache line.
+#[repr(C, align(64))]
+struct Cell {
+    /// Tag, kind, span, lane, flags: bytes 0..8 of [`Slot`]. Written by the writer, read by both.
+    word: AtomicU64,
+    /// Bytes 8..64 of [`Slot`]. Written by the writer under W, read by the reader under R.
+    body: UnsafeCell<[u64; 7]>,
+}
+
+// loom's stand-ins are larger than what they stand for.
+const _: () = assert!(cfg!(loom) || (size_of::<Cell>() == SLOT_BYTES && align_of::<Cell>() == SLOT_BYTES));
+
+/// What only the reader writes.
+struct ReaderLine {
+    /// Positions below it are given back. Stored once per batch, loaded by the writer when it runs out of room.
+    head: AtomicU64,
+    /// The reader is gone.
+    gone: AtomicBool,
+}
+
+/// What both ends share. The ends hold it alive; on the hot paths they go by pointers into it.
+struct Ring {
+    cells: Box<[Cell]>,
+    /// One per cell, or none at all. Same rules as the body of the cell of that index.
+    dues: Box<[UnsafeCell<u64>]>,
+    reader: CachePadded<ReaderLine>,
+    writer_gone: CachePadded<AtomicBool>,
+}
+
+// SAFETY: what is not atomic in `Ring` is the bodies and dues. Only the one `Writer` writes and only the one `Reader`
+// reads them (both types are private to `ring`, made in pairs by `pair`, and not `Clone`), under W and R above, which
+// order each access after the one before it from the other thread. All of them are plain integers.
+unsafe impl Sync for Ring {}
+// SAFETY: as above; and a `Ring` owns all it holds.
+unsafe impl Send for Ring {}
+
+/// What [`Reader::pop_single`] found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Single {
+    /// Nothing is published.
+    Nothing,
+    /// An event of several slots is; it was left.
+    Longer,
+    /// An event of one slot was, and it was taken.
+    Taken,
+}
+
+/// The producer's end. Counts positions; knows of events only whether a slot is one by itself.
+pub(super) struct Writer {
+    /// Cells of `ring`.
+    cells: NonNull<Cell>,
+    /// Capacity - 1.
+    mask: u64,
+    /// Position of the next slot to write.
+    tail: u64,
+    /// Equal to `limit`, except that it equals `tail` while slots are claimed or if the ring has dues: one comparison
+    /// tells [`Writer::push_single`] that it may not take its short path.
+    short_limit: u64,
+    /// First position that may not be written: as of the head that was last loaded. Stale = too low, never too high.
+    limit: u64,
+    /// Slots before `tail` that are written but not yet published.
+    claimed: u64,
+    /// Word of the first claimed slot, withheld from its cell until [`Writer::commit`].
+    withheld: u64,
+    orders: Orders,
+    ring: Arc<Ring>,
+}
+
+/// The consumer's end.
+pub(super) struct Reader {
+    /// Cells of `ring`.
+    cells: NonNull<Cell>,
+    /// Capacity - 1.
+    mask: u64,
+    /// Position of the next slot to read. Ahead of the shared head between a read and [`Reader::give_back`].
+    head: u64,
+    orders: Orders,
+    ring: Arc<Ring>,
+}
+
+// SAFETY: `cells` points into `ring`, which the end keeps alive and which is Send and Sync; the rest is plain integers.
+unsafe impl Send for Writer {}
+// SAFETY: as for `Writer`.
+unsafe impl Send for Reader {}
+
+/// The two ends of a new ring whose first event has position `start`. O(capacity); the only allocation of a ring.
+///
+/// # Panics
+/// When `capacity` is no power of two or above [`RING_SLOTS_MAX`].
+pub(super) fn pair(capacity: usize, start: u64, with_dues: bool, orders: Orders) -> (Writer, Reader) {
+    assert!(capacity.is_power_of_two(), "a ring of {capacity} slots: the number must be a power of two");
+    assert!(capacity <= RING_SLOTS_MAX, "a ring of {capacity} slots: at most {RING_SLOTS_MAX}");
+    let (slots, mask) = (capacity as u64, capacity as u64 - 1);
+    let cells = (0..slots)
+        .map(|index| {
+            // The first position that will use this cell, and from it the tag of the lap before.
+            let first = start.wrapping_add(index.wrapping_sub(start) & mask);
+            Cell { word: AtomicU64::new(tag(first.wrapping_sub(slots))), body: UnsafeCell::new([0; 7]) }
+        })
+        .collect::<Box<[Cell]>>();
+    let ring = Arc::new(Ring {
+        dues: (0..if with_dues { capacity } else { 0 }).map(|_| UnsafeCell::new(NO_DUE)).collect(),
+        reader: CachePadded::new(ReaderLine { head: AtomicU64::new(start), gone: AtomicBool::new(false) }),
+        writer_gone: CachePadded::new(AtomicBool::new(false)),
+        cells,
+    });
+    let cells = NonNull::from(&*ring.cells).cast::<Cell>();
+    let limit = start.wrapping_add(orders.lead(slots));
+    let reader = Reader { cells, mask, head: start, orders, ring: Arc::clone(&ring) };
+    let mut writer = Writer { cells, mask, tail: start, short_limit: 0, limit, claimed: 0, withheld: 0, orders, ring };
+    writer.settle();
+    (writer, reader)
+}
+
+/// Bytes that a ring of `capacity` slots takes, its padding included.
+pub(super) const fn bytes(capacity: usize, with_dues: bool) -> usize {
+    capacity * (size_of::<Cell>() + if with_dues { size_of::<u64>() } else { 0 }) + size_of::<Ring>()
+}
+
+/// `count` cells from that of `position` on.
+///
+/// # Safety
+/// `cells` points to `mask + 1` cells that outlive `'a`, and `count` cells from `position & mask` on are among them.
+#[inline(always)]
+unsafe fn cells_at<'a>(cells: NonNull<Cell>, mask: u64, position: u64, count: usize) -> &'a [Cell] {
+    // SAFETY: in bounds and alive, by the caller; shared references suffice, as all of a cell is atomic or `UnsafeCell`.
+    unsafe { core::slice::from_raw_parts(cells.as_ptr().add((position & mask) as usize), count) }
+}
+
+impl Writer {
+    /// Slots of the ring.
+    #[inline]
+    pub(super) fn capacity(&self) -> usize {
+        self.mask as usize + 1
+    }
+
+    /// Position of the next slot.
+    #[inline]
+    pub(super) fn position(&self) -> u64 {
+        self.tail
+    }
+
+    /// Slots that are claimed and not yet published.
+    #[inline]
+    pub(super) fn claimed(&self) -> usize {
+        self.claimed as usize
+    }
+
+    /// Slots that are free, as far as known; when fewer than `wanted` are, after a look at the reader's head.
+    #[inline]
+    pub(super) fn room(&mut self, wanted: usize) -> usize {
+        if self.limit.wrapping_sub(self.tail) < wanted as u64 {
+            self.refresh();
+        }
+        self.limit.wrapping_sub(self.tail) as usize
+    }
+
+    /// Loads the reader's head. A miss on the reader's line.
+    #[cold]
+    #[inline(never)]
+    fn refresh(&mut self) {
+        let head = self.ring.reader.head.load(self.orders.reclaim());
+        self.limit = head.wrapping_add(self.orders.lead(self.mask + 1));
+        self.settle();
+    }
+
+    /// Restores what [`Writer::short_limit`] promises.
+    #[inline]
+    fn settle(&mut self) {
+        let special = self.claimed != 0 || !self.ring.dues.is_empty();
+        self.short_limit = if special { self.tail } else { self.limit };
+    }
+
+    #[inline(always)]
+    fn cell(&self, position: u64) -> &Cell {
+        // SAFETY: `pair` made `cells` from the `mask + 1` cells of `ring`, which `self` keeps alive and in place; one
+        // cell at an index of at most `mask` is among them.
+        unsafe { &cells_at(self.cells, self.mask, position, 1)[0] }
+    }
+
+    /// Writes bytes 8..64 of `slot` into `cell`.
+    ///
+    /// # Safety
+    /// `cell` is that of a position that W allows to write.
+    #[inline(always)]
+    unsafe fn write_body(cell: &Cell, slot: &Slot) {
+        // SAFETY: the pointer is the cell's own; W keeps the reader from it until the word is published.
+        cell.body.with_mut(|body| unsafe { ptr::copy_nonoverlapping(slot.continuation_words(), body, 1) });
+    }
+
+    /// Writes and publishes one slot that is an event by itself. `false`, and nothing done, when the long way is needed:
+    /// no room as far as known, slots claimed, a ring with dues, a span, or a slot whose tag is not 0.
+    #[inline(always)]
+    pub(super) fn push_single(&mut self, slot: &Slot) -> bool {
+        let tail = self.tail;
+        let word = word_of(slot);
+        if tail == self.short_limit || word & (TAG_BITS | SPAN_BITS) != 0 {
+            return false;
+        }
+        let cell = self.cell(tail);
+        // SAFETY: W: `short_limit` is `tail` or `limit`, it is not `tail`, and `tail` never passes `limit`.
+        unsafe { Self::write_body(cell, slot) };
+        cell.word.store(word | tag(tail), self.orders.publish());
+        self.tail = tail.wrapping_add(1);
+        true
+    }
+
+    /// Claims a slot for each of the first `slots` that are events by themselves and have a tag of 0, as far as there is
+    /// room, and writes them. Returns how many. They are published by [`Writer::commit`].
+    ///
+    /// `dues`, if given for each, has at least as many entries as `slots`.
+    #[inline]
+    pub(super) fn claim_singles(&mut self, slots: &[Slot], dues: Dues<'_>) -> usize {
+        let room = self.room(slots.len()).min(slots.len());
+        let Some((first, _)) = slots[..room].split_first() else { return 0 };
+        if word_of(first) & (TAG_BITS | SPAN_BITS) != 0 {
+            return 0;
+        }
+        let mut done = 0;
+        if self.claimed == 0 {
+            // SAFETY: W: there is room for at least one slot.
+            unsafe { Self::write_body(self.cell(self.tail), first) };
+            self.withheld = word_of(first) | tag(self.tail);
+            done = 1;
+        }
+        // At most two passes: up to the last cell, and on from the first one.
+        while done < room {
+            let position = self.tail.wrapping_add(done as u64);
+            let cells_to_end = (self.mask + 1 - (position & self.mask)) as usize;
+            let part = &slots[done..room.min(done + cells_to_end)];
+            // SAFETY: W: `done < room`, and `part` reaches neither beyond `room` nor beyond the last cell.
+            let written = unsafe { self.write_singles(position, part) };
+            done += written;
+            if written < part.len() {
+                break;
+            }
+        }
+        self.write_dues(done, dues);
+        self.advance(done);
+        done
+    }
+
+    /// Writes slots and their words from `position` on, up to the first that is not a single. Returns how many.
+    ///
+    /// # Safety
+    /// W allows to write `part.len()` positions from `position`, which do not wrap around the last cell.
+    #[inline(always)]
+    unsafe fn write_singles(&self, position: u64, part: &[Slot]) -> usize {
+        // SAFETY: the cells are those of `ring`, as in `cell`; the caller says that they do not wrap.
+        let cells = unsafe { cells_at(self.cells, self.mask, position, part.len()) };
+        for (offset, (slot, cell)) in part.iter().zip(cells).enumerate() {
+            let word = word_of(slot);
+            if word & (TAG_BITS | SPAN_BITS) != 0 {
+                return offset;
+            }
+            // SAFETY: W, by the caller.
+            unsafe { Self::write_body(cell, slot) };
+            // Relaxed: published by the word that is withheld. Partner: none of its own.
+            cell.word.store(word | tag(position.wrapping_add(offset as u64)), Ordering::Relaxed);
+        }
+        part.len()
+    }
+
+    /// Claims `slots.len()` slots and writes `slots` there, whatever they are, with their right tags. `false`, and
+    /// nothing done, when there is no room for all of them.
+    pub(super) fn claim_run(&mut self, slots: &[Slot], dues: Dues<'_>) -> bool {
+        if self.room(slots.len()) < slots.len() {
+            return false;
+        }
+        for (offset, slot) in slots.iter().enumerate() {
+            let position = self.tail.wrapping_add(offset as u64);
+            let cell = self.cell(position);
+            // SAFETY: W: there is room for all of `slots`.
+            unsafe { Self::write_body(cell, slot) };
+            let word = word_of(slot) & !TAG_BITS | tag(position);
+            if offset == 0 && self.claimed == 0 {
+                self.withheld = word;
+            } else {
+                // Relaxed: published by the word that is withheld.
+                cell.word.store(word, Ordering::Relaxed);
+            }
+        }
+        self.write_dues(slots.len(), dues);
+        self.advance(slots.len());
+        true
+    }
+
+    /// Writes the dues of `slots` slots from `tail` on, which are claimed next.
+    #[inline]
+    fn write_dues(&self, slots: usize, dues: Dues<'_>) {
+        if self.ring.dues.is_empty() {
+            return;
+        }
+        for offset in 0..slots {
+            let due = match dues {
+                Dues::None => NO_DUE,
+                Dues::Same(due) => due,
+                Dues::Each(dues) => dues[offset],
+            };
+            let index = self.tail.wrapping_add(offset as u64) & self.mask;
+            // SAFETY: W: only called for slots that there is room for; dues follow the rules of their cell.
+            self.ring.dues[index as usize].with_mut(|cell| unsafe { *cell = due });
+        }
+    }
+
+    /// Makes the next `slots` slots claimed.
+    #[inline]
+    fn advance(&mut self, slots: usize) {
+        self.tail = self.tail.wrapping_add(slots as u64);
+        self.claimed += slots as u64;
+        self.settle();
+    }
+
+    /// Publishes all that is claimed with one Release store: the reader sees all of it or nothing.
+    #[inline]
+    pub(super) fn commit(&mut self) {
+        if self.claimed != 0 {
+            let first = self.tail.wrapping_sub(self.claimed);
+            self.cell(first).word.store(self.withheld, self.orders.publish());
+            self.claimed = 0;
+            self.settle();
+        }
+    }
+
+    /// Whether the reader is gone.
+    #[inline]
+    pub(super) fn reader_gone(&self) -> bool {
+        self.ring.reader.gone.load(self.orders.notice())
+    }
+}
+
+impl Drop for Writer {
+    /// Publishes what is claimed, then says that nothing more will come.
+    fn drop(&mut self) {
+        self.commit();
+        self.ring.writer_gone.store(true, self.orders.leave());
+    }
+}
+
+impl Reader {
+    /// Slots of the ring.
+    #[inline]
+    pub(super) fn capacity(&self) -> usize {
+        self.mask as usize + 1
+    }
+
+    /// Position of the next slot.
+    #[inline]
+    pub(super) fn position(&self) -> u64 {
+        self.head
+    }
+
+    #[inline(always)]
+    fn cell(&self, position: u64) -> &Cell {
+        // SAFETY: `pair` made `cells` from the `mask + 1` cells of `ring`, which `self` keeps alive and in place; one
+        // cell at an index of at most `mask` is among them.
+        unsafe { &cells_at(self.cells, self.mask, position, 1)[0] }
+    }
+
+    /// The word at `head + offset`, its tag cleared, if that slot is published.
+    #[inline(always)]
+    fn word(&self, offset: u64) -> Option<u64> {
+        let position = self.head.wrapping_add(offset);
+        let word = self.cell(position).word.load(self.orders.observe()) ^ tag(position);
+        (word & TAG_BITS == 0).then_some(word)
+    }
+
+    /// Copies a cell whose word is `word`.
+    ///
+    /// # Safety
+    /// `cell` is that of a position that R allows to read.
+    #[inline(always)]
+    unsafe fn read_into(cell: &Cell, word: u64, out: &mut Slot) {
+        let out: &mut [u64; 8] = bytemuck::must_cast_mut(out);
+        let (first, rest) = out.split_first_mut().expect("eight words");
+        *first = word;
+        // SAFETY: the pointer is the cell's own; `rest` has the seven words of a body; R keeps the writer from it.
+        cell.body.with(|body| unsafe { ptr::copy_nonoverlapping(body.cast::<u64>(), rest.as_mut_ptr(), 7) });
+    }
+
+    /// Whether nothing is published at the head.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.word(0).is_none()
+    }
+
+    /// Slots that are published, counted one by one. O(n).
+    pub(super) fn len(&self) -> usize {
+        (0..=self.mask).take_while(|offset| self.word(*offset).is_some()).count()
+    }
+
+    /// A copy of the slot at the head.
+    #[inline(always)]
+    pub(super) fn peek(&self) -> Option<Slot> {
+        let word = self.word(0)?;
+        let mut slot = Slot::ZERO;
+        // SAFETY: R: the head's tag was just seen, and those before it when the head passed them.
+        unsafe { Self::read_into(self.cell(self.head), word, &mut slot) };
+        Some(slot)
+    }
+
+    /// The due of the slot at the head.
+    #[inline]
+    pub(super) fn peek_due(&self) -> Option<u64> {
+        self.word(0)?;
+        if self.ring.dues.is_empty() {
+            return Some(NO_DUE);
+        }
+        // SAFETY: R: the head's tag was just seen; dues follow the rules of their cell.
+        Some(self.ring.dues[(self.head & self.mask) as usize].with(|due| unsafe { *due }))
+    }
+
+    /// Takes the slot at the head and gives its cell back, if it is published and an event by itself.
+    #[inline(always)]
+    pub(super) fn pop_single(&mut self, out: &mut Slot) -> Single {
+        let head = self.head;
+        let cell = self.cell(head);
+        let word = cell.word.load(self.orders.observe()) ^ tag(head);
+        if word & (TAG_BITS | SPAN_BITS) != 0 {
+            return if word & TAG_BITS == 0 { Single::Longer } else { Single::Nothing };
+        }
+        // SAFETY: R: the tag was just seen, and those before it when the head passed them.
+        unsafe { Self::read_into(cell, word, out) };
+        self.head = head.wrapping_add(1);
+        self.give_back();
+        Single::Taken
+    }
+
+    /// Takes events of one slot each, up to the first that is longer or not published, or until `out` is full. Returns
+    /// how many. Their cells go back with [`Reader::give_back`].
+    #[inline]
+    pub(super) fn take_singles(&mut self, out: &mut [Slot], dues: Option<&mut [u64]>) -> usize {
+        let from = self.head;
+        let mut done = 0;
+        // At most two passes: up to the last cell, and on from the first one.
+        while done < out.len() {
+            let cells_to_end = (self.mask + 1 - (self.head & self.mask)) as usize;
+            let wanted = cells_to_end.min(out.len() - done);
+            // SAFETY: `wanted` cells from the head do not reach beyond the last cell.
+            let taken = unsafe { self.read_singles(&mut out[done..done + wanted]) };
+            self.head = self.head.wrapping_add(taken as u64);
+            done += taken;
+            if taken < wanted {
+                break;
+            }
+        }
+        self.read_dues(from, done, dues);
+        done
+    }
+
+    /// Copies published singles from the head on, without moving it. Returns how many.
+    ///
+    /// # Safety
+    /// `part.len()` positions from the head do not wrap around the last cell.
+    #[inline(always)]
+    unsafe fn read_singles(&self, part: &mut [Slot]) -> usize {
+        let slots = part.len();
+        // SAFETY: the cells are those of `ring`, as in `cell`; the caller says that they do not wrap.
+        let cells = unsafe { cells_at(self.cells, self.mask, self.head, slots) };
+        for (offset, (slot, cell)) in part.iter_mut().zip(cells).enumerate() {
+            let word = cell.word.load(self.orders.observe()) ^ tag(self.head.wrapping_add(offset as u64));
+            if word & (TAG_BITS | SPAN_BITS) != 0 {
+                return offset;
+            }
+            // SAFETY: R: the tag was just seen, and those before it in the rounds before.
+            unsafe { Self::read_into(cell, word, slot) };
+        }
+        slots
+    }
+
+    /// Takes one event of any length. Returns its slots; 0, and nothing done, when none is published or `out` is too
+    /// short for it. Its cells go back with [`Reader::give_back`].
+    pub(super) fn take_span(&mut self, out: &mut [Slot], dues: Option<&mut [u64]>) -> usize {
+        let Some(head) = self.word(0) else { return 0 };
+        let span = ((head & SPAN_BITS) >> 48) as usize + 1;
+        if span > out.len() {
+            return 0;
+        }
+        for (offset, slot) in out[..span].iter_mut().enumerate() {
+            // The head is published last, so that a whole event is there. One whose span is longer than what was
+            // pushed with it cannot be made through `Producer`; it would wait here and never be read unpublished.
+            let Some(word) = self.word(offset as u64) else { return 0 };
+            // SAFETY: R: the tag was just seen, and those before it in the rounds before.
+            unsafe { Self::read_into(self.cell(self.head.wrapping_add(offset as u64)), word, slot) };
+        }
+        self.read_dues(self.head, span, dues);
+        self.head = self.head.wrapping_add(span as u64);
+        span
+    }
+
+    /// Copies the dues of `slots` positions from `from` on, all of them taken and not yet given back.
+    #[inline]
+    fn read_dues(&self, from: u64, slots: usize, dues: Option<&mut [u64]>) {
+        let Some(dues) = dues else { return };
+        if self.ring.dues.is_empty() {
+            dues[..slots].fill(NO_DUE);
+            return;
+        }
+        for (offset, due) in dues[..slots].iter_mut().enumerate() {
+            let index = from.wrapping_add(offset as u64) & self.mask;
+            // SAFETY: R: the tag of this position was seen before it was taken; dues follow the rules of their cell.
+            *due = self.ring.dues[index as usize].with(|cell| unsafe { *cell });
+        }
+    }
+
+    /// Gives back all that was taken: one Release store.
+    #[inline(always)]
+    pub(super) fn give_back(&self) {
+        self.ring.reader.head.store(self.head, self.orders.give_back());
+    }
+
+    /// Whether the writer is gone. What it published before can still be read.
+    #[inline]
+    pub(super) fn writer_gone(&self) -> bool {
+        self.ring.writer_gone.load(self.orders.notice())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.ring.reader.gone.store(true, self.orders.leave());
+    }
+}
+
+/// Bytes 0..8 of a slot.
+#[inline(always)]
+fn word_of(slot: &Slot) -> u64 {
+    let words: &[u64; 8] = bytemuck::must_cast_ref(slot);
+    words[0]
+}

@@ -294,11 +294,12 @@ impl<W: Write> TapeWriter<W> {
             return Ok(());
         }
         let plain: &[u8] = bytemuck::cast_slice(&self.slots);
-        // A frame that is not smaller, or that does not even fit the buffer, is not used.
-        let frame = self.compressor.as_mut().and_then(|compressor| {
-            let bytes = compressor.compress_to_buffer(plain, &mut self.stored[..plain.len()]).ok()?;
-            (bytes < plain.len()).then_some(bytes)
-        });
+        // A frame that is not smaller does not fit, and is not used.
+        let room = plain.len() - 1;
+        let frame = self
+            .compressor
+            .as_mut()
+            .and_then(|compressor| compressor.compress_to_buffer(plain, &mut self.stored[..room]).ok());
         let (codec, stored) = match frame {
             Some(bytes) => (1, &self.stored[..bytes]),
             None => (0, plain),

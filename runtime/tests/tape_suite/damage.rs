@@ -340,17 +340,67 @@ fn names_that_are_not_defined_or_defined_twice_are_damage_though_every_sum_is_ri
 }
 
 #[test]
-fn a_frame_that_holds_more_than_the_plain_length_is_refused() {
+fn a_frame_that_holds_more_or_less_than_the_plain_length_is_refused() {
     let sample = Sample::new(16, 400, 100, Codec::Zstd);
     let at = sample.starts[2] as usize;
-    let mut bytes = sample.bytes.clone();
-    forge(&mut bytes, at, |header| {
-        header.slots -= 1;
-        header.plain_bytes -= 64;
-    });
-    let (_, _, end) = read_all(&bytes);
-    let error = end.unwrap_err();
-    assert!(matches!(error, TapeError::Damaged { fault: BlockFault::Decompress(_), .. }), "{error}");
+    for more in [1, u32::MAX] {
+        let mut bytes = sample.bytes.clone();
+        forge(&mut bytes, at, |header| {
+            header.slots = header.slots.wrapping_add(more);
+            header.plain_bytes = header.slots * 64;
+        });
+        let (_, _, end) = read_all(&bytes);
+        let error = end.unwrap_err();
+        assert!(matches!(error, TapeError::Damaged { fault: BlockFault::Decompress(_), .. }), "{more}: {error}");
+    }
+}
+
+#[test]
+fn a_seal_with_a_right_sum_and_wrong_words_is_refused_by_name() {
+    type Change = fn(&mut Seal);
+    type Expected = fn(&BlockFault) -> bool;
+    let changes: [(Change, Expected); 8] = [
+        (|s| s.epoch = 1, |f| matches!(f, BlockFault::Epoch { .. })),
+        (|s| s.prev_crc ^= 1, |f| matches!(f, BlockFault::Chain { .. })),
+        (|s| s.end_sequence += 1, |f| matches!(f, BlockFault::Sequence { .. })),
+        (|s| s.durable = s.end_sequence + 1, |f| matches!(f, BlockFault::Durable { .. })),
+        (|s| s.reserved = 1, |f| matches!(f, BlockFault::Fields)),
+        (|s| s.slots += 1, |f| matches!(f, BlockFault::Seal("counts"))),
+        (|s| s.blocks -= 1, |f| matches!(f, BlockFault::Seal("counts"))),
+        (|s| s.ts_recv_max += 1, |f| matches!(f, BlockFault::Seal("times"))),
+    ];
+    let sample = Sample::new(24, 100, 20, Codec::None);
+    let at = sample.bytes.len() - 64;
+    for (index, (change, expected)) in changes.into_iter().enumerate() {
+        let mut bytes = sample.bytes.clone();
+        let mut seal: Seal = bytemuck::pod_read_unaligned(&bytes[at..]);
+        change(&mut seal);
+        seal.crc = seal.checksum();
+        bytes[at..].copy_from_slice(bytemuck::bytes_of(&seal));
+        let (slots, _, end) = read_all(&bytes);
+        match end.unwrap_err() {
+            TapeError::Damaged { offset, fault } if offset == at as u64 && expected(&fault) => {}
+            error => panic!("change {index}: {error:?}"),
+        }
+        assert!(slots == sample.blocks.concat());
+        let report = verify_tape(Cursor::new(&bytes)).unwrap();
+        assert!(!report.is_whole(), "change {index}: {report}");
+        assert_eq!(report.first_damages[0].offset, at as u64, "change {index}: {report}");
+    }
+}
+
+#[test]
+fn an_older_block_behind_a_torn_tail_is_none_that_follows() {
+    let sample = Sample::new(25, 200, 20, Codec::None);
+    let block = |part: usize| &sample.bytes[sample.starts[part] as usize..sample.starts[part + 1] as usize];
+    let mut bytes = sample.bytes[..sample.starts[6] as usize].to_vec();
+    bytes.extend_from_slice(&block(6)[..block(6).len() / 2 / 64 * 64]);
+    let torn = bytes.len() as u64 - sample.starts[6];
+    bytes.extend_from_slice(block(2));
+    let report = verify_tape(Cursor::new(&bytes)).unwrap();
+    let damage = &report.first_damages[0];
+    let bytes = torn + block(2).len() as u64;
+    assert_eq!((damage.offset, damage.kind), (sample.starts[6], DamageKind::TornTail { bytes }), "{report}");
 }
 
 #[test]

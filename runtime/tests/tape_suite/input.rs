@@ -83,6 +83,22 @@ fn req_3458_ids_become_the_catalogs_and_messages_stay_whole_whatever_room_there_
     }
 }
 
+#[test]
+fn sources_alone_may_have_other_ids() {
+    let authority = catalog(3, 5);
+    let written = random_events(4, 500, &authority);
+    let mut mine = Catalog::new(16);
+    mine.source(b"another", SeqRule::None).unwrap();
+    let mut out = SlotBuf::with_capacity(MESSAGE_SLOTS_MAX);
+    let mut input = input(&tape(&authority, &written, Codec::None, 100));
+    assert_eq!(input.read(&mut mine, &mut out).unwrap(), Status::End);
+    let all = written.concat();
+    assert_eq!(out.slots().len(), all.len());
+    for (got, expected) in events(out.slots()).zip(events(&all)) {
+        assert_eq!(named(got, &mine), named(expected, &authority));
+    }
+}
+
 fn trades(count: usize, last: impl Fn(usize) -> bool) -> Vec<Vec<Slot>> {
     (0..count)
         .map(|i| {

@@ -111,6 +111,40 @@ fn a_group_ends_with_zeros_up_to_a_sector_and_the_next_begins_a_new_one() {
 }
 
 #[test]
+fn a_block_that_does_not_become_smaller_is_stored_as_it_is() {
+    let catalog = Catalog::new(16);
+    let (mut bytes, mut prng) = (Vec::new(), Prng(6));
+    let mut writer = TapeWriter::new(&mut bytes, TapeOptions { codec: Codec::Zstd, ..TapeOptions::default() }).unwrap();
+    let mut written = Vec::new();
+    for block in 0..4 {
+        for _ in 0..10 {
+            let mut event = EventBuf::new(&News::default());
+            for _ in 0..63 {
+                event.push_words(std::array::from_fn(|_| if block % 2 == 0 { prng.word() } else { 7 })).unwrap();
+            }
+            writer.write(&catalog, event.slots()).unwrap();
+            written.extend_from_slice(event.slots());
+        }
+        writer.end_group().unwrap();
+    }
+    // A short event of random words: the frame would be longer than the slot.
+    let mut short = EventBuf::new(&Trade { price: prng.word() as i64, size: prng.word(), ..Trade::default() });
+    let head = short.head_mut();
+    (head.ts_recv, head.ts_event, head.seq) = (UnixNanos(prng.word()), UnixNanos(prng.word()), prng.word());
+    writer.write(&catalog, short.slots()).unwrap();
+    written.extend_from_slice(short.slots());
+    let counts = writer.finish().unwrap();
+    let (slots, blocks, end) = read_all(&bytes);
+    end.unwrap();
+    assert!(slots == written);
+    assert_eq!(counts.blocks, 5);
+    let stored: Vec<_> = blocks.iter().map(|(_, header)| (header.codec, header.stored_bytes)).collect();
+    assert!(stored[..4].iter().all(|&(codec, _)| codec == 1), "{stored:?}");
+    assert_eq!(stored[4], (0, 64), "{stored:?}");
+    assert!(stored[1].1 < stored[0].1, "{stored:?}");
+}
+
+#[test]
 fn golden_bytes_of_a_tiny_tape() {
     let mut catalog = Catalog::new(16);
     let symbol = catalog.symbol(b"BINANCE_SPOT:ETHUSDT").unwrap();

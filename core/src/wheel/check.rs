@@ -110,14 +110,14 @@ impl<T: Pod> Wheel<T> {
             }
             require(self.nodes[anchor as usize].prev == before, "lists are linked both ways", anchor)?;
             require(
-                self.occupancy.contains(slot) == (before != anchor),
+                self.occupancy.is_empty_at(slot) == (before == anchor),
                 "a slot's bit says whether it has timers",
                 slot,
             )?;
         }
         for level in 0..LEVELS_MAX {
             let any =
-                level < levels && (0..LEVEL_SLOTS).any(|slot| self.occupancy.contains(level * LEVEL_SLOTS + slot));
+                level < levels && (0..LEVEL_SLOTS).any(|slot| !self.occupancy.is_empty_at(level * LEVEL_SLOTS + slot));
             require(self.occupancy.has_level(level) == any, "a level's bit says whether it has timers", level)?;
         }
         Ok(timers)

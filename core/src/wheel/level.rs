@@ -74,8 +74,13 @@ impl Occupancy {
     }
 
     #[inline]
-    pub(super) fn contains(&self, slot_index: usize) -> bool {
-        self.blocks[slot_index / BLOCK_SLOTS] >> (slot_index % BLOCK_SLOTS) & 1 != 0
+    pub(super) fn is_empty_at(&self, slot_index: usize) -> bool {
+        self.blocks[slot_index / BLOCK_SLOTS] >> (slot_index % BLOCK_SLOTS) & 1 == 0
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.levels == 0
     }
 
     #[inline]
@@ -89,10 +94,15 @@ impl Occupancy {
         (self.levels != 0).then(|| self.levels.trailing_zeros() as usize)
     }
 
-    /// The highest level that holds a timer.
+    /// The levels above level 0 that hold timers, from below, as they are now.
     #[inline]
-    pub(super) fn highest_level(&self) -> Option<usize> {
-        self.levels.checked_ilog2().map(|level| level as usize)
+    pub(super) fn levels_above_zero(&self) -> impl Iterator<Item = usize> + use<> {
+        let mut left = self.levels & !1;
+        std::iter::from_fn(move || {
+            let level = (left != 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(level)
+        })
     }
 
     /// Number of the first slot of `level` that holds a timer, the cursor standing at `cursor`. Two loads and a bit
@@ -200,7 +210,9 @@ mod tests {
         occupancy.clear(slot_index(64 * 6 + 1, 0));
         assert_eq!(occupancy.lowest_level(), Some(0));
         occupancy.clear(slot_index(64 * 5 + 63, 0));
-        assert_eq!((occupancy.lowest_level(), occupancy.highest_level()), (Some(1), Some(1)));
+        assert_eq!(occupancy.lowest_level(), Some(1));
+        occupancy.set(slot_index(3, 9));
+        assert_eq!(occupancy.levels_above_zero().collect::<Vec<_>>(), [1, 9]);
         assert_eq!(occupancy.first_slot(1, cursor), Some(7));
     }
 

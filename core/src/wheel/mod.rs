@@ -93,15 +93,15 @@ use node::{LATE_BIT, Late, Node};
 
 /// No node.
 const NONE: u32 = u32::MAX;
-/// Timers that a call moves down ahead of time when nothing is due, beside [`LOOK_AHEAD_PER_FIRED`].
+/// Timers that a call moves down ahead of time when nothing is due, beside [`LOOK_AHEAD_PER_TIMER`].
 ///
-/// It happens at most once a tick: 32 moves take about a microsecond, and 32 a millisecond move a million timers during
-/// an eighth of a block of level 3.
+/// It happens about once a tick: 32 moves a millisecond move two million timers during a quarter of a slot of level 3.
 const LOOK_AHEAD_MOVES: usize = 32;
-/// Timers moved down ahead of time for each that has fired since: what a steady rate needs, one a level in use.
-const LOOK_AHEAD_PER_FIRED: usize = 4;
-/// Most timers that one call moves down ahead of time.
-const LOOK_AHEAD_MOVES_MAX: usize = 512;
+/// Timers moved down ahead of time for each scheduled or fired since: what a steady rate needs, one a level in use.
+const LOOK_AHEAD_PER_TIMER: usize = 4;
+/// Most timers that one call moves down ahead of time. At higher rates than this allows, the rest is moved when its slot
+/// begins, within the budget of the call.
+const LOOK_AHEAD_MOVES_MAX: usize = 1_024;
 /// Ticks after which a wheel that was scheduled into looks for crowded slots ahead.
 const LOOK_TICKS: u64 = 64;
 
@@ -189,8 +189,8 @@ pub struct Wheel<T> {
     capacity: u32,
     levels: u32,
     unit: TickUnit,
-    /// Timers fired since the last look ahead.
-    fired_recently: usize,
+    /// Timers scheduled and timers fired since the last look ahead.
+    recent: usize,
     /// See [`Wheel::moves`].
     moves: u64,
 }
@@ -233,7 +233,7 @@ impl<T: Pod> Wheel<T> {
             capacity: capacity as u32,
             levels: levels as u32,
             unit,
-            fired_recently: 0,
+            recent: 0,
             moves: 0,
         }
     }
@@ -441,10 +441,14 @@ impl<T: Pod> Wheel<T> {
     #[inline]
     fn place(&mut self, index: u32, tick: u64) {
         self.nodes[index as usize].tick = tick;
+        self.recent = self.recent.saturating_add(1);
         let at_ns = self.unit.ns(tick);
         // A timer that is due by the time already polled must not wait for a later one.
         let wake_ns = if at_ns <= self.now_ns { 0 } else { at_ns.min(self.look_ns) };
         self.wake_ns = self.wake_ns.min(wake_ns);
+        if self.occupancy.is_empty() {
+            self.catch_up();
+        }
         if tick < self.cursor {
             self.late.push(&mut self.nodes, index);
             return;
@@ -533,6 +537,12 @@ impl<T: Pod> Wheel<T> {
         }
     }
 
+    /// Whether a slot holds more than one timer. Looks at the anchor only.
+    fn is_crowded(&self, level: usize, number: u64) -> bool {
+        let node = &self.nodes[self.anchor(slot_index(number, level)) as usize];
+        node.prev != node.next
+    }
+
     /// Whether a slot holds one timer. Looks at the anchor only.
     fn is_lone(&self, level: usize, number: u64) -> bool {
         let anchor = self.anchor(slot_index(number, level));
@@ -594,7 +604,7 @@ impl<T: Pod> Wheel<T> {
     fn fire(&mut self, index: u32) -> Popped<T> {
         let at = UnixNanos(self.unit.ns(self.nodes[index as usize].tick));
         self.unlink(index);
-        self.fired_recently = self.fired_recently.saturating_add(1);
+        self.recent = self.recent.saturating_add(1);
         Popped::Fired(at, self.release(index))
     }
 
@@ -666,33 +676,54 @@ impl<T: Pod> Wheel<T> {
     /// A slot may be moved down while the cursor is in the slot before it. Lone timers stay: they fire from where they
     /// are.
     fn look_ahead(&mut self, now: u64, budget: &mut usize) -> u64 {
-        let wanted = self.fired_recently.saturating_mul(LOOK_AHEAD_PER_FIRED).saturating_add(LOOK_AHEAD_MOVES);
+        let wanted = self.recent.saturating_mul(LOOK_AHEAD_PER_TIMER).saturating_add(LOOK_AHEAD_MOVES);
         let allowed = wanted.min(LOOK_AHEAD_MOVES_MAX).min(*budget);
         let mut moves = allowed;
-        self.fired_recently = 0;
+        self.recent = 0;
+        self.pass_empty_slots();
+        // Timers from the bottom: the lower the level, the sooner the cursor is there.
         let mut look = u64::MAX;
-        let top = self.occupancy.highest_level().map_or(0, |level| (level + 1).min(self.levels() - 1));
-        for level in (1..=top).rev() {
-            let here = slot_number(self.cursor, level);
-            // What a higher level has not moved down yet cannot be moved on.
-            while self.drained[level] <= here + 1 && self.drained[level] >> BLOCK_BITS < self.drained[level + 1] {
-                if self.is_lone(level, self.drained[level]) {
-                    break;
-                }
-                if !self.drain(level, &mut moves) {
-                    look = now + 1;
-                    break;
-                }
+        for level in self.occupancy.levels_above_zero() {
+            if self.is_next(level) && self.is_crowded(level, self.drained[level]) {
+                self.drain(level, &mut moves);
             }
+            let next = slot_number(self.cursor, level) + 1;
             if let Some(number) = self.occupancy.first_slot(level, self.cursor)
-                && number > here + 1
-                && !self.is_lone(level, number)
+                && self.is_crowded(level, number)
             {
-                look = look.min(slot_start(number - 1, level));
+                look = look.min(if number <= next { now + 1 } else { slot_start(number - 1, level) });
             }
         }
         *budget -= allowed - moves;
         look
+    }
+
+    /// Counts the slots right after the cursor's as moved down where they are empty: what is scheduled there then
+    /// begins a level lower.
+    fn pass_empty_slots(&mut self) {
+        // From the top: what a higher level has not moved down cannot be moved on.
+        for level in (1..self.levels()).rev() {
+            if self.is_next(level) && self.occupancy.is_empty_at(slot_index(self.drained[level], level)) {
+                self.drained[level] += 1;
+            }
+        }
+    }
+
+    /// The first timer comes into empty slots: the cursor, which stands still while there is nothing to do, catches up
+    /// with the time polled.
+    #[inline(never)]
+    fn catch_up(&mut self) {
+        let now = self.unit.floor(self.now_ns);
+        if now > self.cursor {
+            self.advance(now);
+            self.pass_empty_slots();
+        }
+    }
+
+    /// Whether the slot right after the cursor's is the next that `level` may move down.
+    fn is_next(&self, level: usize) -> bool {
+        let number = self.drained[level];
+        number == slot_number(self.cursor, level) + 1 && number >> BLOCK_BITS < self.drained[level + 1]
     }
 }
 

@@ -81,6 +81,7 @@
 mod check;
 mod level;
 mod node;
+mod snapshot;
 
 use crate::limits::TIMERS_MAX;
 use crate::units::UnixNanos;
@@ -90,6 +91,8 @@ use level::{
     slot_start,
 };
 use node::{LATE_BIT, Late, Node};
+
+pub use snapshot::RestoreError;
 
 /// No node.
 const NONE: u32 = u32::MAX;
@@ -735,5 +738,51 @@ impl<T> std::fmt::Debug for Wheel<T> {
             .field("tick_ns", &self.unit.ns)
             .field("cursor", &self.cursor)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The order of late timers must survive the end of its numbers, which no test reaches by counting.
+    #[test]
+    fn late_timers_keep_their_order_when_its_numbers_run_out() {
+        let mut wheel = Wheel::<u64>::new(64, 1);
+        assert_eq!(wheel.pop_due(UnixNanos(1_000)), None);
+        wheel.schedule(UnixNanos(500), 0).unwrap();
+        wheel.late.next_order = u32::MAX - 5;
+        for i in 1..40 {
+            wheel.schedule(UnixNanos(500 - i % 3), i).unwrap();
+            wheel.assert_invariants();
+        }
+        assert!(wheel.late.next_order < 100, "the numbers ran out: {}", wheel.late.next_order);
+        let mut expected: Vec<_> = (0..40).map(|i| (500 - i % 3, i)).collect();
+        expected.sort_unstable();
+        for expected in expected {
+            assert_eq!(wheel.pop_due(UnixNanos(0)).map(|(at, value)| (at.0, value)), Some(expected));
+            wheel.assert_invariants();
+        }
+    }
+
+    /// A generation that wraps stays odd for pending timers.
+    #[test]
+    fn generations_wrap() {
+        let mut wheel = Wheel::<u64>::new(1, 1);
+        wheel.nodes[0].generation = u32::MAX - 1;
+        let last = wheel.schedule(UnixNanos(5), 1).unwrap();
+        assert_eq!(last.generation, u32::MAX);
+        assert_eq!(wheel.cancel(last), Some(1));
+        let first = wheel.schedule(UnixNanos(5), 2).unwrap();
+        assert_eq!(first.generation, 1);
+        wheel.assert_invariants();
+        assert_eq!(wheel.cancel(last), None);
+        assert_eq!(wheel.cancel(first), Some(2));
+    }
+
+    #[test]
+    fn a_timer_with_a_value_of_one_word_takes_half_a_cache_line() {
+        assert_eq!(size_of::<Node<u64>>(), 32);
+        assert_eq!(Wheel::<u64>::new(1_000, 1_000_000).bytes(), (1_000 + 8 * LEVEL_SLOTS) * 32 + 4_000);
     }
 }

@@ -52,7 +52,7 @@ impl<T: Pod> Wheel<T> {
             "no slots are below level 0 or above the top",
             0,
         )?;
-        require(self.cursor <= self.unit.max(), "the cursor is a tick", self.cursor)?;
+        require(self.cursor <= self.unit.max, "the cursor is a tick", self.cursor)?;
         require(
             self.cursor <= self.unit.floor(self.now_ns),
             "the cursor is not ahead of the time polled",
@@ -91,7 +91,7 @@ impl<T: Pod> Wheel<T> {
                 require(node.prev == before, "lists are linked both ways", index)?;
                 require(node.is_live(), "a slot's list holds pending timers only", index)?;
                 require(
-                    node.tick >= self.cursor && node.tick <= self.unit.max(),
+                    node.tick >= self.cursor && node.tick <= self.unit.max,
                     "slots hold what is not before the cursor",
                     index,
                 )?;

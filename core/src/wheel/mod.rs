@@ -87,8 +87,8 @@ use crate::limits::TIMERS_MAX;
 use crate::units::UnixNanos;
 use bytemuck::{Pod, Zeroable};
 use level::{
-    BLOCK_BITS, LEVEL_SLOTS, LEVELS_MAX, Occupancy, TickUnit, level_between, levels_for, slot_index, slot_number,
-    slot_start,
+    BLOCK_BITS, BLOCK_SLOTS, LEVEL_SLOTS, LEVELS_MAX, Occupancy, TickUnit, level_between, levels_for, slot_index,
+    slot_number, slot_start,
 };
 use node::{LATE_BIT, Late, Node};
 
@@ -105,8 +105,6 @@ const LOOK_AHEAD_PER_TIMER: usize = 4;
 /// Most timers that one call moves down ahead of time. At higher rates than this allows, the rest is moved when its slot
 /// begins, within the budget of the call.
 const LOOK_AHEAD_MOVES_MAX: usize = 1_024;
-/// Ticks after which a wheel that was scheduled into looks for crowded slots ahead.
-const LOOK_TICKS: u64 = 64;
 
 const _: () = {
     assert!(TIMERS_MAX + LEVELS_MAX * LEVEL_SLOTS < LATE_BIT as usize, "an index leaves the mark of late timers free");
@@ -173,8 +171,10 @@ pub struct Wheel<T> {
     wake_ns: u64,
     /// Latest `now` that was polled, ns.
     now_ns: u64,
-    /// The next `wake_ns` is at most this, once something is scheduled: crowded slots are found in time.
+    /// When to look for crowded slots again, ns: at the cursor's next slot of level 1, or earlier where work is left.
     look_ns: u64,
+    /// Tick at which work on a crowded slot may begin or go on; `u64::MAX` when there was none at the last look.
+    look: u64,
     /// Tick that no timer in a slot lies before. Only grows.
     cursor: u64,
     /// By level, the number of the first slot that has not been moved down; all before it are empty. `[0]` is 0 and
@@ -209,7 +209,7 @@ impl<T: Pod> Wheel<T> {
     pub fn new(capacity: usize, tick_ns: u64) -> Self {
         assert!(capacity <= TIMERS_MAX, "at most {TIMERS_MAX} timers, not {capacity}");
         let unit = TickUnit::new(tick_ns);
-        let levels = levels_for(unit.max());
+        let levels = levels_for(unit.max);
         let nodes = capacity + levels * LEVEL_SLOTS;
         let node = |index: usize| {
             let (prev, next) = if index >= capacity {
@@ -225,7 +225,8 @@ impl<T: Pod> Wheel<T> {
         Self {
             wake_ns: u64::MAX,
             now_ns: 0,
-            look_ns: unit.ns(LOOK_TICKS),
+            look_ns: 0,
+            look: u64::MAX,
             cursor: 0,
             drained,
             occupancy: Occupancy::EMPTY,
@@ -260,7 +261,7 @@ impl<T: Pod> Wheel<T> {
         node.generation = node.generation.wrapping_add(1);
         let generation = node.generation;
         self.len += 1;
-        self.place(index, self.unit.ceil(deadline.0));
+        self.place(index, deadline);
         Ok(TimerHandle { index, generation })
     }
 
@@ -282,7 +283,7 @@ impl<T: Pod> Wheel<T> {
             return false;
         }
         self.unlink(handle.index);
-        self.place(handle.index, self.unit.ceil(deadline.0));
+        self.place(handle.index, deadline);
         true
     }
 
@@ -440,12 +441,12 @@ impl<T: Pod> Wheel<T> {
         self.capacity + slot_index as u32
     }
 
-    /// Puts a timer that is in no list where its tick belongs.
+    /// Puts a timer that is in no list where its deadline belongs.
     #[inline]
-    fn place(&mut self, index: u32, tick: u64) {
+    fn place(&mut self, index: u32, deadline: UnixNanos) {
+        let (tick, at_ns) = self.unit.ceil(deadline.0);
         self.nodes[index as usize].tick = tick;
-        self.recent = self.recent.saturating_add(1);
-        let at_ns = self.unit.ns(tick);
+        self.recent = self.recent.wrapping_add(1);
         // A timer that is due by the time already polled must not wait for a later one.
         let wake_ns = if at_ns <= self.now_ns { 0 } else { at_ns.min(self.look_ns) };
         self.wake_ns = self.wake_ns.min(wake_ns);
@@ -557,7 +558,11 @@ impl<T: Pod> Wheel<T> {
     fn pop(&mut self, budget: &mut usize) -> Popped<T> {
         // Whatever happens below, the next call comes here, unless nothing is due.
         self.wake_ns = 0;
-        if let Some(first) = self.late.first() {
+        let first = self.late.first().unwrap_or_else(|| {
+            // More timers of the T that fired last, most often. Their T is the cursor, which no time polled is before.
+            self.nodes[self.anchor(slot_index(self.cursor, 0)) as usize].next
+        });
+        if first < self.capacity {
             if *budget == 0 {
                 return Popped::OutOfBudget;
             }
@@ -607,7 +612,7 @@ impl<T: Pod> Wheel<T> {
     fn fire(&mut self, index: u32) -> Popped<T> {
         let at = UnixNanos(self.unit.ns(self.nodes[index as usize].tick));
         self.unlink(index);
-        self.recent = self.recent.saturating_add(1);
+        self.recent = self.recent.wrapping_add(1);
         Popped::Fired(at, self.release(index))
     }
 
@@ -666,10 +671,15 @@ impl<T: Pod> Wheel<T> {
     /// Nothing is due at tick `now`: moves the cursor there, works ahead a little, and sets the time of the next call.
     fn rest(&mut self, now: u64, budget: &mut usize) {
         self.advance(now);
-        let look = self.look_ahead(now, budget);
-        self.look_ns = self.unit.ns(now.saturating_add(LOOK_TICKS));
+        if self.now_ns >= self.look_ns {
+            self.pass_empty_slots();
+            self.look = self.look_ahead(now, budget);
+            // A tick that u64 nanoseconds do not have is never reached.
+            let next_slot = (slot_number(now, 1) + 1).saturating_mul(BLOCK_SLOTS as u64);
+            self.look_ns = self.unit.ns(next_slot.min(self.look));
+        }
         self.wake_ns = match self.front_tick(self.front()) {
-            Some(tick) => self.unit.ns(tick.min(look)),
+            Some(tick) => self.unit.ns(tick.min(self.look)),
             None => u64::MAX,
         };
     }
@@ -683,8 +693,7 @@ impl<T: Pod> Wheel<T> {
         let allowed = wanted.min(LOOK_AHEAD_MOVES_MAX).min(*budget);
         let mut moves = allowed;
         self.recent = 0;
-        self.pass_empty_slots();
-        // Timers from the bottom: the lower the level, the sooner the cursor is there.
+        // From the bottom: the lower the level, the sooner the cursor is there.
         let mut look = u64::MAX;
         for level in self.occupancy.levels_above_zero() {
             if self.is_next(level) && self.is_crowded(level, self.drained[level]) {

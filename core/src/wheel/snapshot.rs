@@ -7,7 +7,7 @@
 //! 32 capacity u64        40 count u64: pending timers
 //! 48 body u64            bytes that follow the header
 //! 56 check u64           stable hash of bytes 0..56 and the stable hash of the body
-//! 64 body: 22 numbers of 8 bytes (see `LAYOUT`), the nodes and anchors, the heap's indices as u32
+//! 64 body: 23 numbers of 8 bytes (see `LAYOUT`), the nodes and anchors, the heap's indices as u32
 //! ```
 //! All numbers are little-endian. Equal wheels give equal bytes.
 
@@ -22,10 +22,10 @@ const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 64;
 /// Where the check stands in the header.
 const CHECK_AT: usize = 56;
-const NUMBERS: usize = 10 + LEVELS_MAX + 1;
+const NUMBERS: usize = 11 + LEVELS_MAX + 1;
 const NODE_BYTES: usize = 24;
 const LAYOUT: &[u8] =
-    b"u64: tick_ns now_ns wake_ns look_ns cursor recent moves free late_len late_next_order drained*12; \
+    b"u64: tick_ns now_ns wake_ns look_ns look cursor recent moves free late_len late_next_order drained*12; \
     node: tick u64, prev next generation order u32, value; late u32";
 
 /// Why a snapshot was refused. Nothing of it was used.
@@ -144,6 +144,7 @@ impl<T: Pod> Wheel<T> {
             self.now_ns,
             self.wake_ns,
             self.look_ns,
+            self.look,
             self.cursor,
             self.recent as u64,
             self.moves,
@@ -215,7 +216,7 @@ impl<T: Pod> Wheel<T> {
         if snapshot_tick_ns != tick_ns {
             return Err(RestoreError::OtherTick { snapshot: snapshot_tick_ns, wheel: tick_ns });
         }
-        let need = section_bytes::<T>(capacity, levels_for(TickUnit::new(tick_ns).max()));
+        let need = section_bytes::<T>(capacity, levels_for(TickUnit::new(tick_ns).max));
         if section.len() != need || body_bytes != (need - HEADER_BYTES) as u64 {
             return Err(RestoreError::Length { have: section.len(), need });
         }
@@ -238,6 +239,7 @@ impl<T: Pod> Wheel<T> {
         self.now_ns = reader.u64();
         self.wake_ns = reader.u64();
         self.look_ns = reader.u64();
+        self.look = reader.u64();
         self.cursor = reader.u64();
         self.recent = reader.u64() as usize;
         self.moves = reader.u64();

@@ -15,7 +15,8 @@ fn run(seed: u64, capacity: usize, tick_ns: u64, start: u64, operations: usize, 
     let mut rng = Rng::new(seed);
     let mut pair = Pair::new(capacity, tick_ns, start);
     for operation in 0..operations {
-        pair.apply(Op::random(&mut rng, tick_ns));
+        let filling = (operation / (4 * capacity + 16)).is_multiple_of(3);
+        pair.apply(Op::random(&mut rng, tick_ns, filling));
         if operation % invariants_every == 0 {
             pair.compare_all();
         }
@@ -30,15 +31,17 @@ fn agrees_with_its_twin_with_full_invariants_after_each_operation() {
     let mut late = 0;
     let mut out_of_budget = 0;
     for (seed, capacity) in [0, 1, 2, 3, 8, 17, 64].into_iter().enumerate() {
+        let mut full = 0;
         // 100,000 operations a capacity, over many beginnings, since time soon runs far away from each.
         for round in 0..100 {
             let start = STARTS[round % STARTS.len()];
             let tick_ns = TICKS_NS[round % TICKS_NS.len()];
             let pair = run((seed * 1_000 + round) as u64, capacity, tick_ns, start, 1_000, 1);
-            assert!(pair.full > 0, "the limit is reached");
+            full += pair.full;
             late += pair.late;
             out_of_budget += pair.out_of_budget;
         }
+        assert!(full > 100, "the limit of {capacity} is reached: {full}");
     }
     assert!(late > 1_000, "deadlines before the time polled take part: {late}");
     assert!(out_of_budget > 1_000, "budgets end: {out_of_budget}");

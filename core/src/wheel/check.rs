@@ -52,7 +52,7 @@ impl<T: Pod> Wheel<T> {
             "no slots are below level 0 or above the top",
             0,
         )?;
-        require(self.cursor <= self.unit.max(), "the cursor is a tick", self.cursor)?;
+        require(self.cursor <= self.unit.max, "the cursor is a tick", self.cursor)?;
         require(
             self.cursor <= self.unit.floor(self.now_ns),
             "the cursor is not ahead of the time polled",
@@ -91,7 +91,7 @@ impl<T: Pod> Wheel<T> {
                 require(node.prev == before, "lists are linked both ways", index)?;
                 require(node.is_live(), "a slot's list holds pending timers only", index)?;
                 require(
-                    node.tick >= self.cursor && node.tick <= self.unit.max(),
+                    node.tick >= self.cursor && node.tick <= self.unit.max,
                     "slots hold what is not before the cursor",
                     index,
                 )?;
@@ -110,14 +110,14 @@ impl<T: Pod> Wheel<T> {
             }
             require(self.nodes[anchor as usize].prev == before, "lists are linked both ways", anchor)?;
             require(
-                self.occupancy.contains(slot) == (before != anchor),
+                self.occupancy.is_empty_at(slot) == (before == anchor),
                 "a slot's bit says whether it has timers",
                 slot,
             )?;
         }
         for level in 0..LEVELS_MAX {
             let any =
-                level < levels && (0..LEVEL_SLOTS).any(|slot| self.occupancy.contains(level * LEVEL_SLOTS + slot));
+                level < levels && (0..LEVEL_SLOTS).any(|slot| !self.occupancy.is_empty_at(level * LEVEL_SLOTS + slot));
             require(self.occupancy.has_level(level) == any, "a level's bit says whether it has timers", level)?;
         }
         Ok(timers)

@@ -74,8 +74,13 @@ impl Occupancy {
     }
 
     #[inline]
-    pub(super) fn contains(&self, slot_index: usize) -> bool {
-        self.blocks[slot_index / BLOCK_SLOTS] >> (slot_index % BLOCK_SLOTS) & 1 != 0
+    pub(super) fn is_empty_at(&self, slot_index: usize) -> bool {
+        self.blocks[slot_index / BLOCK_SLOTS] >> (slot_index % BLOCK_SLOTS) & 1 == 0
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.levels == 0
     }
 
     #[inline]
@@ -89,10 +94,15 @@ impl Occupancy {
         (self.levels != 0).then(|| self.levels.trailing_zeros() as usize)
     }
 
-    /// The highest level that holds a timer.
+    /// The levels above level 0 that hold timers, from below, as they are now.
     #[inline]
-    pub(super) fn highest_level(&self) -> Option<usize> {
-        self.levels.checked_ilog2().map(|level| level as usize)
+    pub(super) fn levels_above_zero(&self) -> impl Iterator<Item = usize> + use<> {
+        let mut left = self.levels & !1;
+        std::iter::from_fn(move || {
+            let level = (left != 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(level)
+        })
     }
 
     /// Number of the first slot of `level` that holds a timer, the cursor standing at `cursor`. Two loads and a bit
@@ -114,7 +124,10 @@ impl Occupancy {
 /// Turns nanoseconds into ticks by one multiplication with a reciprocal, several times cheaper than the division.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TickUnit {
+    /// Length of a tick in nanoseconds.
     pub(super) ns: u64,
+    /// The last tick whose instant fits u64 nanoseconds.
+    pub(super) max: u64,
     /// floor(2^64 / ns), or 2^64 - 1 for a tick of 1 ns.
     reciprocal: u64,
 }
@@ -125,7 +138,7 @@ impl TickUnit {
     pub(super) const fn new(ns: u64) -> Self {
         assert!(ns > 0, "a tick has at least 1 ns");
         let reciprocal = if ns == 1 { u64::MAX } else { ((1u128 << 64) / ns as u128) as u64 };
-        Self { ns, reciprocal }
+        Self { ns, max: u64::MAX / ns, reciprocal }
     }
 
     /// Whole ticks in `ns`, and the nanoseconds that remain.
@@ -144,16 +157,12 @@ impl TickUnit {
         self.divide(ns).0
     }
 
-    /// The first tick at or after `ns`, or the last one that fits u64 nanoseconds.
+    /// The first tick at or after `ns`, or the last one that fits u64 nanoseconds, and its instant.
     #[inline]
-    pub(super) const fn ceil(self, ns: u64) -> u64 {
+    pub(super) const fn ceil(self, ns: u64) -> (u64, u64) {
         let (ticks, rest) = self.divide(ns);
-        if rest != 0 && ns - rest <= u64::MAX - self.ns { ticks + 1 } else { ticks }
-    }
-
-    /// The last tick whose instant fits u64 nanoseconds.
-    pub(super) const fn max(self) -> u64 {
-        u64::MAX / self.ns
+        let at_ns = ns - rest;
+        if rest != 0 && ticks < self.max { (ticks + 1, at_ns + self.ns) } else { (ticks, at_ns) }
     }
 
     /// The instant of `tick` in nanoseconds, or the last one that u64 holds.
@@ -174,7 +183,7 @@ mod tests {
         assert_eq!(levels_for(63), 1);
         assert_eq!(levels_for(64), 2);
         assert_eq!(levels_for(u64::MAX), LEVELS_MAX);
-        assert_eq!(levels_for(TickUnit::new(1_000_000).max()), 8, "the table in the module's documentation");
+        assert_eq!(levels_for(TickUnit::new(1_000_000).max), 8, "the table in the module's documentation");
     }
 
     #[test]
@@ -200,7 +209,9 @@ mod tests {
         occupancy.clear(slot_index(64 * 6 + 1, 0));
         assert_eq!(occupancy.lowest_level(), Some(0));
         occupancy.clear(slot_index(64 * 5 + 63, 0));
-        assert_eq!((occupancy.lowest_level(), occupancy.highest_level()), (Some(1), Some(1)));
+        assert_eq!(occupancy.lowest_level(), Some(1));
+        occupancy.set(slot_index(3, 9));
+        assert_eq!(occupancy.levels_above_zero().collect::<Vec<_>>(), [1, 9]);
         assert_eq!(occupancy.first_slot(1, cursor), Some(7));
     }
 
@@ -225,7 +236,7 @@ mod tests {
             for ns in edges.into_iter().chain(multiples).chain(random.collect::<Vec<_>>()) {
                 assert_eq!(unit.divide(ns), (ns / tick_ns, ns % tick_ns), "{ns} / {tick_ns}");
                 let due = UnixNanos(ns).round_up(tick_ns).0;
-                assert_eq!(unit.ns(unit.ceil(ns)), due, "{ns} up to {tick_ns}");
+                assert_eq!((unit.ns(unit.ceil(ns).0), unit.ceil(ns).1), (due, due), "{ns} up to {tick_ns}");
             }
         }
     }

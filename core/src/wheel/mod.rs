@@ -81,29 +81,30 @@
 mod check;
 mod level;
 mod node;
+mod snapshot;
 
 use crate::limits::TIMERS_MAX;
 use crate::units::UnixNanos;
 use bytemuck::{Pod, Zeroable};
 use level::{
-    BLOCK_BITS, LEVEL_SLOTS, LEVELS_MAX, Occupancy, TickUnit, level_between, levels_for, slot_index, slot_number,
-    slot_start,
+    BLOCK_BITS, BLOCK_SLOTS, LEVEL_SLOTS, LEVELS_MAX, Occupancy, TickUnit, level_between, levels_for, slot_index,
+    slot_number, slot_start,
 };
 use node::{LATE_BIT, Late, Node};
 
+pub use snapshot::RestoreError;
+
 /// No node.
 const NONE: u32 = u32::MAX;
-/// Timers that a call moves down ahead of time when nothing is due, beside [`LOOK_AHEAD_PER_FIRED`].
+/// Timers that a call moves down ahead of time when nothing is due, beside [`LOOK_AHEAD_PER_TIMER`].
 ///
-/// It happens at most once a tick: 32 moves take about a microsecond, and 32 a millisecond move a million timers during
-/// an eighth of a block of level 3.
+/// It happens about once a tick: 32 moves a millisecond move two million timers during a quarter of a slot of level 3.
 const LOOK_AHEAD_MOVES: usize = 32;
-/// Timers moved down ahead of time for each that has fired since: what a steady rate needs, one a level in use.
-const LOOK_AHEAD_PER_FIRED: usize = 4;
-/// Most timers that one call moves down ahead of time.
-const LOOK_AHEAD_MOVES_MAX: usize = 512;
-/// Ticks after which a wheel that was scheduled into looks for crowded slots ahead.
-const LOOK_TICKS: u64 = 64;
+/// Timers moved down ahead of time for each scheduled or fired since: what a steady rate needs, one a level in use.
+const LOOK_AHEAD_PER_TIMER: usize = 4;
+/// Most timers that one call moves down ahead of time. At higher rates than this allows, the rest is moved when its slot
+/// begins, within the budget of the call.
+const LOOK_AHEAD_MOVES_MAX: usize = 1_024;
 
 const _: () = {
     assert!(TIMERS_MAX + LEVELS_MAX * LEVEL_SLOTS < LATE_BIT as usize, "an index leaves the mark of late timers free");
@@ -170,8 +171,10 @@ pub struct Wheel<T> {
     wake_ns: u64,
     /// Latest `now` that was polled, ns.
     now_ns: u64,
-    /// The next `wake_ns` is at most this, once something is scheduled: crowded slots are found in time.
+    /// When to look for crowded slots again, ns: at the cursor's next slot of level 1, or earlier where work is left.
     look_ns: u64,
+    /// Tick at which work on a crowded slot may begin or go on; `u64::MAX` when there was none at the last look.
+    look: u64,
     /// Tick that no timer in a slot lies before. Only grows.
     cursor: u64,
     /// By level, the number of the first slot that has not been moved down; all before it are empty. `[0]` is 0 and
@@ -189,8 +192,8 @@ pub struct Wheel<T> {
     capacity: u32,
     levels: u32,
     unit: TickUnit,
-    /// Timers fired since the last look ahead.
-    fired_recently: usize,
+    /// Timers scheduled and timers fired since the last look ahead.
+    recent: usize,
     /// See [`Wheel::moves`].
     moves: u64,
 }
@@ -206,7 +209,7 @@ impl<T: Pod> Wheel<T> {
     pub fn new(capacity: usize, tick_ns: u64) -> Self {
         assert!(capacity <= TIMERS_MAX, "at most {TIMERS_MAX} timers, not {capacity}");
         let unit = TickUnit::new(tick_ns);
-        let levels = levels_for(unit.max());
+        let levels = levels_for(unit.max);
         let nodes = capacity + levels * LEVEL_SLOTS;
         let node = |index: usize| {
             let (prev, next) = if index >= capacity {
@@ -222,7 +225,8 @@ impl<T: Pod> Wheel<T> {
         Self {
             wake_ns: u64::MAX,
             now_ns: 0,
-            look_ns: unit.ns(LOOK_TICKS),
+            look_ns: 0,
+            look: u64::MAX,
             cursor: 0,
             drained,
             occupancy: Occupancy::EMPTY,
@@ -233,7 +237,7 @@ impl<T: Pod> Wheel<T> {
             capacity: capacity as u32,
             levels: levels as u32,
             unit,
-            fired_recently: 0,
+            recent: 0,
             moves: 0,
         }
     }
@@ -257,7 +261,7 @@ impl<T: Pod> Wheel<T> {
         node.generation = node.generation.wrapping_add(1);
         let generation = node.generation;
         self.len += 1;
-        self.place(index, self.unit.ceil(deadline.0));
+        self.place(index, deadline);
         Ok(TimerHandle { index, generation })
     }
 
@@ -279,7 +283,7 @@ impl<T: Pod> Wheel<T> {
             return false;
         }
         self.unlink(handle.index);
-        self.place(handle.index, self.unit.ceil(deadline.0));
+        self.place(handle.index, deadline);
         true
     }
 
@@ -437,14 +441,18 @@ impl<T: Pod> Wheel<T> {
         self.capacity + slot_index as u32
     }
 
-    /// Puts a timer that is in no list where its tick belongs.
+    /// Puts a timer that is in no list where its deadline belongs.
     #[inline]
-    fn place(&mut self, index: u32, tick: u64) {
+    fn place(&mut self, index: u32, deadline: UnixNanos) {
+        let (tick, at_ns) = self.unit.ceil(deadline.0);
         self.nodes[index as usize].tick = tick;
-        let at_ns = self.unit.ns(tick);
+        self.recent = self.recent.wrapping_add(1);
         // A timer that is due by the time already polled must not wait for a later one.
         let wake_ns = if at_ns <= self.now_ns { 0 } else { at_ns.min(self.look_ns) };
         self.wake_ns = self.wake_ns.min(wake_ns);
+        if self.occupancy.is_empty() {
+            self.catch_up();
+        }
         if tick < self.cursor {
             self.late.push(&mut self.nodes, index);
             return;
@@ -533,6 +541,12 @@ impl<T: Pod> Wheel<T> {
         }
     }
 
+    /// Whether a slot holds more than one timer. Looks at the anchor only.
+    fn is_crowded(&self, level: usize, number: u64) -> bool {
+        let node = &self.nodes[self.anchor(slot_index(number, level)) as usize];
+        node.prev != node.next
+    }
+
     /// Whether a slot holds one timer. Looks at the anchor only.
     fn is_lone(&self, level: usize, number: u64) -> bool {
         let anchor = self.anchor(slot_index(number, level));
@@ -544,7 +558,11 @@ impl<T: Pod> Wheel<T> {
     fn pop(&mut self, budget: &mut usize) -> Popped<T> {
         // Whatever happens below, the next call comes here, unless nothing is due.
         self.wake_ns = 0;
-        if let Some(first) = self.late.first() {
+        let first = self.late.first().unwrap_or_else(|| {
+            // More timers of the T that fired last, most often. Their T is the cursor, which no time polled is before.
+            self.nodes[self.anchor(slot_index(self.cursor, 0)) as usize].next
+        });
+        if first < self.capacity {
             if *budget == 0 {
                 return Popped::OutOfBudget;
             }
@@ -594,7 +612,7 @@ impl<T: Pod> Wheel<T> {
     fn fire(&mut self, index: u32) -> Popped<T> {
         let at = UnixNanos(self.unit.ns(self.nodes[index as usize].tick));
         self.unlink(index);
-        self.fired_recently = self.fired_recently.saturating_add(1);
+        self.recent = self.recent.wrapping_add(1);
         Popped::Fired(at, self.release(index))
     }
 
@@ -653,10 +671,15 @@ impl<T: Pod> Wheel<T> {
     /// Nothing is due at tick `now`: moves the cursor there, works ahead a little, and sets the time of the next call.
     fn rest(&mut self, now: u64, budget: &mut usize) {
         self.advance(now);
-        let look = self.look_ahead(now, budget);
-        self.look_ns = self.unit.ns(now.saturating_add(LOOK_TICKS));
+        if self.now_ns >= self.look_ns {
+            self.pass_empty_slots();
+            self.look = self.look_ahead(now, budget);
+            // A tick that u64 nanoseconds do not have is never reached.
+            let next_slot = (slot_number(now, 1) + 1).saturating_mul(BLOCK_SLOTS as u64);
+            self.look_ns = self.unit.ns(next_slot.min(self.look));
+        }
         self.wake_ns = match self.front_tick(self.front()) {
-            Some(tick) => self.unit.ns(tick.min(look)),
+            Some(tick) => self.unit.ns(tick.min(self.look)),
             None => u64::MAX,
         };
     }
@@ -666,33 +689,53 @@ impl<T: Pod> Wheel<T> {
     /// A slot may be moved down while the cursor is in the slot before it. Lone timers stay: they fire from where they
     /// are.
     fn look_ahead(&mut self, now: u64, budget: &mut usize) -> u64 {
-        let wanted = self.fired_recently.saturating_mul(LOOK_AHEAD_PER_FIRED).saturating_add(LOOK_AHEAD_MOVES);
+        let wanted = self.recent.saturating_mul(LOOK_AHEAD_PER_TIMER).saturating_add(LOOK_AHEAD_MOVES);
         let allowed = wanted.min(LOOK_AHEAD_MOVES_MAX).min(*budget);
         let mut moves = allowed;
-        self.fired_recently = 0;
+        self.recent = 0;
+        // From the bottom: the lower the level, the sooner the cursor is there.
         let mut look = u64::MAX;
-        let top = self.occupancy.highest_level().map_or(0, |level| (level + 1).min(self.levels() - 1));
-        for level in (1..=top).rev() {
-            let here = slot_number(self.cursor, level);
-            // What a higher level has not moved down yet cannot be moved on.
-            while self.drained[level] <= here + 1 && self.drained[level] >> BLOCK_BITS < self.drained[level + 1] {
-                if self.is_lone(level, self.drained[level]) {
-                    break;
-                }
-                if !self.drain(level, &mut moves) {
-                    look = now + 1;
-                    break;
-                }
+        for level in self.occupancy.levels_above_zero() {
+            if self.is_next(level) && self.is_crowded(level, self.drained[level]) {
+                self.drain(level, &mut moves);
             }
+            let next = slot_number(self.cursor, level) + 1;
             if let Some(number) = self.occupancy.first_slot(level, self.cursor)
-                && number > here + 1
-                && !self.is_lone(level, number)
+                && self.is_crowded(level, number)
             {
-                look = look.min(slot_start(number - 1, level));
+                look = look.min(if number <= next { now + 1 } else { slot_start(number - 1, level) });
             }
         }
         *budget -= allowed - moves;
         look
+    }
+
+    /// Counts the slots right after the cursor's as moved down where they are empty: what is scheduled there then
+    /// begins a level lower.
+    fn pass_empty_slots(&mut self) {
+        // From the top: what a higher level has not moved down cannot be moved on.
+        for level in (1..self.levels()).rev() {
+            if self.is_next(level) && self.occupancy.is_empty_at(slot_index(self.drained[level], level)) {
+                self.drained[level] += 1;
+            }
+        }
+    }
+
+    /// The first timer comes into empty slots: the cursor, which stands still while there is nothing to do, catches up
+    /// with the time polled.
+    #[inline(never)]
+    fn catch_up(&mut self) {
+        let now = self.unit.floor(self.now_ns);
+        if now > self.cursor {
+            self.advance(now);
+            self.pass_empty_slots();
+        }
+    }
+
+    /// Whether the slot right after the cursor's is the next that `level` may move down.
+    fn is_next(&self, level: usize) -> bool {
+        let number = self.drained[level];
+        number == slot_number(self.cursor, level) + 1 && number >> BLOCK_BITS < self.drained[level + 1]
     }
 }
 
@@ -704,5 +747,51 @@ impl<T> std::fmt::Debug for Wheel<T> {
             .field("tick_ns", &self.unit.ns)
             .field("cursor", &self.cursor)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The order of late timers must survive the end of its numbers, which no test reaches by counting.
+    #[test]
+    fn late_timers_keep_their_order_when_its_numbers_run_out() {
+        let mut wheel = Wheel::<u64>::new(64, 1);
+        assert_eq!(wheel.pop_due(UnixNanos(1_000)), None);
+        wheel.schedule(UnixNanos(500), 0).unwrap();
+        wheel.late.next_order = u32::MAX - 5;
+        for i in 1..40 {
+            wheel.schedule(UnixNanos(500 - i % 3), i).unwrap();
+            wheel.assert_invariants();
+        }
+        assert!(wheel.late.next_order < 100, "the numbers ran out: {}", wheel.late.next_order);
+        let mut expected: Vec<_> = (0..40).map(|i| (500 - i % 3, i)).collect();
+        expected.sort_unstable();
+        for expected in expected {
+            assert_eq!(wheel.pop_due(UnixNanos(0)).map(|(at, value)| (at.0, value)), Some(expected));
+            wheel.assert_invariants();
+        }
+    }
+
+    /// A generation that wraps stays odd for pending timers.
+    #[test]
+    fn generations_wrap() {
+        let mut wheel = Wheel::<u64>::new(1, 1);
+        wheel.nodes[0].generation = u32::MAX - 1;
+        let last = wheel.schedule(UnixNanos(5), 1).unwrap();
+        assert_eq!(last.generation, u32::MAX);
+        assert_eq!(wheel.cancel(last), Some(1));
+        let first = wheel.schedule(UnixNanos(5), 2).unwrap();
+        assert_eq!(first.generation, 1);
+        wheel.assert_invariants();
+        assert_eq!(wheel.cancel(last), None);
+        assert_eq!(wheel.cancel(first), Some(2));
+    }
+
+    #[test]
+    fn a_timer_with_a_value_of_one_word_takes_half_a_cache_line() {
+        assert_eq!(size_of::<Node<u64>>(), 32);
+        assert_eq!(Wheel::<u64>::new(1_000, 1_000_000).bytes(), (1_000 + 8 * LEVEL_SLOTS) * 32 + 4_000);
     }
 }

@@ -1,6 +1,9 @@
 //! The wheel's naive twin: a `BTreeMap` by (T, order of scheduling), and the operations that drive both.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
+pub mod allocations;
+
+use allocations::without_allocation;
 use std::collections::BTreeMap;
 use tapeline_core::units::UnixNanos;
 use tapeline_core::wheel::{Polled, Popped, TimerHandle, Wheel, WheelFull};
@@ -65,8 +68,11 @@ pub enum Op {
 }
 
 impl Op {
-    /// A weighted random operation for a wheel with that tick.
-    pub fn random(rng: &mut Rng, tick_ns: u64) -> Self {
+    /// A weighted random operation for a wheel with that tick; while it fills, most schedule.
+    pub fn random(rng: &mut Rng, tick_ns: u64, filling: bool) -> Self {
+        if filling && rng.below(4) != 0 {
+            return Self::Schedule(When::random(rng, tick_ns));
+        }
         match rng.below(100) {
             0..35 => Self::Schedule(When::random(rng, tick_ns)),
             35..45 => Self::Cancel(rng.next() as usize),
@@ -171,7 +177,7 @@ impl Pair {
     fn schedule(&mut self, deadline: u64) {
         let value = self.scheduled;
         let at = self.rounded(deadline);
-        let result = self.wheel.schedule(UnixNanos(deadline), value);
+        let result = without_allocation(|| self.wheel.schedule(UnixNanos(deadline), value));
         if self.twin.len() == self.wheel.capacity() {
             assert_eq!(result, Err(WheelFull(self.wheel.capacity())));
             self.full += 1;
@@ -226,7 +232,7 @@ impl Pair {
         if !self.wheel.is_due(UnixNanos(self.now)) {
             assert_eq!(self.expect_due(), None, "is_due says no");
         }
-        match self.wheel.pop_due(now) {
+        match without_allocation(|| self.wheel.pop_due(now)) {
             Some((at, value)) => {
                 self.expect_fired(at, value);
                 true
@@ -245,7 +251,7 @@ impl Pair {
                 let place = n % self.pending.len();
                 let (handle, key) = self.pending.swap_remove(place);
                 let value = self.twin.remove(&key).expect("it is pending");
-                assert_eq!(self.wheel.cancel(handle), Some(value));
+                assert_eq!(without_allocation(|| self.wheel.cancel(handle)), Some(value));
                 self.retire(handle);
             }
             Op::Reschedule(n, when) if !self.pending.is_empty() => {
@@ -253,7 +259,7 @@ impl Pair {
                 let place = n % self.pending.len();
                 let (handle, key) = self.pending[place];
                 let value = self.twin.remove(&key).expect("it is pending");
-                assert!(self.wheel.reschedule(handle, UnixNanos(deadline)));
+                assert!(without_allocation(|| self.wheel.reschedule(handle, UnixNanos(deadline))));
                 let key = (self.rounded(deadline), self.scheduled);
                 self.scheduled += 1;
                 self.twin.insert(key, value);
@@ -276,7 +282,7 @@ impl Pair {
                 let now = self.move_now(when);
                 let moves = self.wheel.moves();
                 let mut left = budget;
-                let popped = self.wheel.pop_due_within(now, &mut left);
+                let popped = without_allocation(|| self.wheel.pop_due_within(now, &mut left));
                 let mut spent = (self.wheel.moves() - moves) as usize;
                 match popped {
                     Popped::Fired(at, value) => {
@@ -294,8 +300,9 @@ impl Pair {
             Op::Poll(when, budget) => {
                 let now = self.move_now(when);
                 let moves = self.wheel.moves();
-                let mut fired = Vec::new();
-                let polled = self.wheel.poll(now, budget, |at, value| fired.push((at, value)));
+                let mut fired = Vec::with_capacity(self.wheel.len());
+                let wheel = &mut self.wheel;
+                let polled = without_allocation(|| wheel.poll(now, budget, |at, value| fired.push((at, value))));
                 let Polled { fired: count, more_due } = polled;
                 assert_eq!(count, fired.len());
                 assert!(count + (self.wheel.moves() - moves) as usize <= budget, "{polled:?} of {budget}");

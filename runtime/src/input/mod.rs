@@ -4,6 +4,8 @@
 //! until the buffer is nearly full, and interns names in the one [`Catalog`] of the engine; whoever drives it sends the
 //! definitions of new names down the rings before the events that use them.
 
+pub mod dbn;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;

@@ -60,7 +60,10 @@ fn is_fragment(path: &std::path::Path) -> bool {
     path.to_string_lossy().contains(".frag")
 }
 
-fn read_all(bytes: &[u8], slots_max: usize) -> (Catalog, Vec<Seen>, Vec<(bool, u16)>, Tally, Result<(), InputError>) {
+/// Names, events, (last of its message, part) of each, counts, and how it ended.
+type Outcome = (Catalog, Vec<Seen>, Vec<(bool, u16)>, Tally, Result<(), InputError>);
+
+fn read_all(bytes: &[u8], slots_max: usize) -> Outcome {
     let mut catalog = Catalog::new(1 << 12);
     let mut seen = Vec::new();
     let mut parts = Vec::new();
@@ -710,6 +713,77 @@ fn a_message_ends_at_f_last_or_where_its_key_changes_and_never_outgrows_the_buff
     assert_eq!(seen.len(), 40_000);
     let ends: Vec<_> = (0..40_000).filter(|i| parts[*i].0).collect();
     assert_eq!(ends, [MESSAGE_SLOTS_MAX - 1, 2 * MESSAGE_SLOTS_MAX - 1, 39_999]);
+}
+
+#[test]
+fn schemas_that_no_capture_here_has() {
+    let header = |rtype, ts| dbn::RecordHeader::new::<Cmbp1Msg>(rtype, 1, 42, ts);
+    let tcbbo = Cmbp1Msg {
+        hd: header(rtype::TCBBO, 5),
+        price: 7,
+        size: 8,
+        side: b'A' as std::ffi::c_char,
+        ts_recv: 6,
+        levels: [ConsolidatedBidAskPair {
+            bid_px: 1,
+            ask_px: 2,
+            bid_sz: 3,
+            ask_sz: 4,
+            bid_pb: 50,
+            ask_pb: 60,
+            ..Default::default()
+        }],
+        ..Cmbp1Msg::default_for_schema(Schema::Tcbbo)
+    };
+    let (bytes, _) = file_of(&[tcbbo.clone(), tcbbo]);
+    let (_, seen, parts, tally, _) = read_all(&bytes, MESSAGE_SLOTS_MAX);
+    assert_eq!(seen.iter().map(|s| s.kind).collect::<Vec<_>>(), ["trade", "quote", "trade", "quote"]);
+    assert_eq!(parts, [(false, 0), (true, 1), (false, 0), (true, 1)]);
+    assert!(seen.iter().all(|s| s.seq.is_none() && s.source == "dbn.test.set.1.tcbbo"));
+    assert_eq!(seen[0].fields[..3], [("price", 7), ("size", 8), ("side", 2)]);
+    assert_eq!(seen[1].fields[4..6], [("bid_ct", 50), ("ask_ct", 60)]);
+    assert_eq!(tally.messages, BTreeMap::from([("tcbbo".to_owned(), 2)]));
+
+    let bar = |rtype, ts| OhlcvMsg {
+        hd: dbn::RecordHeader::new::<OhlcvMsg>(rtype, 1, 42, ts),
+        open: 1,
+        volume: u64::MAX - 1,
+        ..OhlcvMsg::default_for_schema(Schema::Ohlcv1D)
+    };
+    let (bytes, _) =
+        file_of(&[bar(rtype::OHLCV_EOD, 5), bar(rtype::OHLCV_DEPRECATED, 6), bar(rtype::OHLCV_1D, u64::MAX)]);
+    let (_, seen, _, tally, _) = read_all(&bytes, MESSAGE_SLOTS_MAX);
+    assert_eq!(seen.len(), 1);
+    assert_eq!((seen[0].ts_event, seen[0].ts_recv), (5, 5 + 86_400_000_000_000));
+    assert_eq!(seen[0].fields[4], ("volume", i128::from(u64::MAX - 1)));
+    let skipped = [("ohlcv-1d without a time".to_owned(), 1), ("ohlcv-deprecated".to_owned(), 1)];
+    assert_eq!(tally.skipped, BTreeMap::from(skipped));
+
+    // A symbol-mapping record of version 1 is shorter.
+    let mut mapping = dbn::v1::SymbolMappingMsg {
+        hd: dbn::RecordHeader::new::<dbn::v1::SymbolMappingMsg>(rtype::SYMBOL_MAPPING, 1, 42, 3),
+        ..Default::default()
+    };
+    mapping.stype_out_symbol[0] = b'X' as std::ffi::c_char;
+    let (mut bytes, start) = file_of::<TradeMsg>(&[]);
+    bytes.extend_from_slice(mapping.as_ref());
+    bytes.extend_from_slice(&file_of(&[trade(1, 5)]).0[start..]);
+    let (_, seen, ..) = read_all(&bytes, MESSAGE_SLOTS_MAX);
+    assert_eq!(seen[0].symbol, "TEST.SET:X");
+}
+
+#[test]
+fn sequenced_quotes_without_a_number_of_their_own_still_differ() {
+    let bbo = |ts| BboMsg {
+        hd: dbn::RecordHeader::new::<BboMsg>(rtype::BBO_1S, 1, 42, u64::MAX),
+        ts_recv: ts,
+        sequence: 3,
+        ..BboMsg::default_for_schema(Schema::Bbo1S)
+    };
+    let (bytes, _) = file_of(&[bbo(1), bbo(2), bbo(3)]);
+    let (_, seen, parts, ..) = read_all(&bytes, MESSAGE_SLOTS_MAX);
+    assert_eq!(parts, [(true, 0), (true, 1), (true, 2)]);
+    assert!(seen.iter().all(|s| s.seq == Some(3) && s.ts_event == u64::MAX));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! The bytes are those of the uncompressed stream; who opens a `.dbn.zst` unpacks it first. The metadata and the records
 //! are decoded by the `dbn` crate. What is checked before the crate sees it: the length of the metadata, which is read
-//! no further than the file goes, and the length of each record, which must be a multiple of 8 (the crate would lay a
-//! record on an odd address otherwise).
+//! no further than the file goes, and the length of each record, which must be a multiple of 8 (the crate would lay the
+//! next record on an address that is no multiple of 8 otherwise).
 //!
 //! DBZ is a zstd stream whose metadata stands in a skippable frame in front. It is rewritten as DBN version 1, whose
 //! records it has, while it is read; offsets in errors are those of that DBN stream. *Fragments* (`*.dbn.frag`) are
@@ -117,8 +117,10 @@ fn is_skippable_frame(bytes: &[u8]) -> bool {
     bytes.len() >= 4 && bytes[0] & 0xf0 == 0x50 && bytes[1..4] == [0x2a, 0x4d, 0x18]
 }
 
-/// A DBN or DBZ capture. Memory: 64 KiB of input, the symbols of the metadata, 32 bytes for each instrument and for each
-/// source and symbol seen.
+/// A DBN or DBZ capture.
+///
+/// Memory: 1 MiB for the open message, 64 KiB of input, the mappings of the metadata, and less than 64 bytes for each
+/// instrument (at most as many as the catalog holds symbols) and for each pair of source and symbol.
 pub struct DbnInput {
     path: String,
     reader: Box<dyn Read + Send>,

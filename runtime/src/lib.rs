@@ -18,3 +18,6 @@ pub mod report;
 pub mod sink;
 pub mod station;
 pub mod tape;
+pub mod diff;
+pub mod input;
+pub mod ndjson;

@@ -11,6 +11,7 @@ pub mod detect;
 pub mod generate;
 pub mod json;
 pub mod tape;
+pub mod dbn;
 
 use std::collections::BTreeMap;
 use std::fmt;

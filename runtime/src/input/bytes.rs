@@ -752,9 +752,11 @@ mod tests {
                         assert!(broken.why.contains("cut short"), "{name} cut at {cut}: {}", broken.why);
                     }
                     // Between members or frames, or in the padding, the rest is a whole file.
-                    None => assert!(compression == Compression::None || all.len() == text.len() || {
-                        all.len() == text.len() / 3 || all.is_empty()
-                    }),
+                    None => assert!(
+                        compression == Compression::None || all.len() == text.len() || {
+                            all.len() == text.len() / 3 || all.is_empty()
+                        }
+                    ),
                 }
             }
         }
@@ -821,7 +823,9 @@ mod tests {
         let mut cut = source(&whole[..whole.len() / 2], 100);
         let shown = cut.peek(PEEK_BYTES_MAX).len();
         assert!(shown > 0 && shown < text().len());
-        assert!(matches!(cut.broken(), Some(InputError::Damaged { at: Position::Offset(at), .. }) if at == shown as u64));
+        assert!(
+            matches!(cut.broken(), Some(InputError::Damaged { at: Position::Offset(at), .. }) if at == shown as u64)
+        );
         let mut all = Vec::new();
         assert!(cut.read_to_end(&mut all).is_err());
         assert_eq!(all.len(), shown);
@@ -831,7 +835,8 @@ mod tests {
     fn the_hash_is_of_the_raw_bytes_and_only_of_all_of_them() {
         for (name, bytes, _) in samples() {
             let result = RawSha256::default();
-            let mut source = ByteSource::new(Box::new(io::Cursor::new(bytes.clone())), "x", Some(result.clone())).unwrap();
+            let mut source =
+                ByteSource::new(Box::new(io::Cursor::new(bytes.clone())), "x", Some(result.clone())).unwrap();
             source.read_exact(&mut [0; 10]).unwrap();
             io::copy(&mut source, &mut io::sink()).unwrap();
             let expected: [u8; 32] = Sha256::digest(&bytes).into();

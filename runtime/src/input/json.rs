@@ -388,7 +388,10 @@ mod tests {
         let (mut first, mut seen, mut scratch) = (true, serde_json::Map::new(), vec![0; text.len()]);
         while let Some(key) = scanner.key(&mut first).unwrap() {
             let key = String::from_utf8(key.bytes(&mut scratch).unwrap().to_vec()).unwrap();
-            let from = { scanner.peek(); scanner.position() };
+            let from = {
+                scanner.peek();
+                scanner.position()
+            };
             let value = scanner.value().unwrap();
             let tree: Tree = serde_json::from_slice(&text[from..scanner.position()]).unwrap();
             match value {
@@ -424,9 +427,39 @@ mod tests {
     #[test]
     fn refusals_agree_with_serde_json() {
         for text in [
-            "", " ", "{", "}", "[1,]", "{,}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "[1 2]", "01", "-", "1.", ".5", "1e", "+1", "tru",
-            "nul", "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "\"a\tb\"", "\"\u{7f}\"", "1 1",
-            "[}", "{]", "{1:2}", "NaN", "[-]", "--1", "\"\\u00e9\"",
+            "",
+            " ",
+            "{",
+            "}",
+            "[1,]",
+            "{,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "[1 2]",
+            "01",
+            "-",
+            "1.",
+            ".5",
+            "1e",
+            "+1",
+            "tru",
+            "nul",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\\ud800\"",
+            "\"\\ud800\\u0041\"",
+            "\"\\udc00\"",
+            "\"a\tb\"",
+            "\"\u{7f}\"",
+            "1 1",
+            "[}",
+            "{]",
+            "{1:2}",
+            "NaN",
+            "[-]",
+            "--1",
+            "\"\\u00e9\"",
         ] {
             agrees(text.as_bytes(), "refusal");
         }

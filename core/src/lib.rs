@@ -19,9 +19,6 @@ pub mod ring;
 pub mod route;
 pub mod scanner;
 pub mod shard;
-pub mod ring;
-pub mod route;
-pub mod scanner;
 pub mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -127,6 +127,8 @@ pub struct CaptureStats {
     pub path: String,
     /// Format's name.
     pub format: &'static str,
+    /// Whether it says of itself that it is generated.
+    pub generated: bool,
     /// Source events of the first pass.
     pub events: u64,
     /// Symbols that it has events for.
@@ -249,6 +251,7 @@ impl Ingest {
                 .map(|(capture, lane)| CaptureStats {
                     path: capture.path.clone(),
                     format: lane.input.format(),
+                    generated: lane.input.is_generated(),
                     ..CaptureStats::default()
                 })
                 .collect();
@@ -277,7 +280,6 @@ impl Ingest {
     }
 
     /// One pass over the captures. `None` when the queue was stopped.
-    #[expect(clippy::too_many_arguments, reason = "the loop of one function, cut out for reading")]
     fn pass(
         &mut self,
         pass: u64,

@@ -2,6 +2,7 @@
 //! `tapeline-core` and what they make out of them. See `ARCHITECTURE.md` for the map.
 
 pub mod clock;
+pub mod diff;
 pub mod doctor;
 pub mod driver;
 pub mod engine;
@@ -14,10 +15,8 @@ pub mod ndjson;
 pub mod pacer;
 pub mod pipeline;
 pub mod placement;
+pub mod replay;
 pub mod report;
 pub mod sink;
 pub mod station;
 pub mod tape;
-pub mod diff;
-pub mod input;
-pub mod ndjson;

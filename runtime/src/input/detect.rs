@@ -1,6 +1,8 @@
 //! Which format a capture has: told by its first bytes after decompression, never by its name.
 
 use super::binance::BinanceInput;
+use super::dbn::DbnInput;
+use super::tape::TapeInput;
 use super::bytes::{ByteSource, LINE_BYTES_DEFAULT, PEEK_BYTES_MAX, RawSha256, is_dbz};
 use super::{Input, InputError};
 
@@ -58,9 +60,14 @@ pub fn open_source(mut source: ByteSource, options: &OpenOptions) -> Result<Box<
     let unrecognised = |source: &ByteSource, why| InputError::Unrecognised { path: source.path().to_owned(), why };
     match format {
         Some(Format::Binance) => Ok(Box::new(BinanceInput::new(source, options.line_bytes_max))),
-        Some(Format::Tape) => Err(unrecognised(&source, "a tape, which this build does not read".to_owned())),
-        Some(Format::Dbn) => Err(unrecognised(&source, "DBN, which this build does not read".to_owned())),
-        Some(Format::Dbz) => Err(unrecognised(&source, "DBZ, which this build does not read".to_owned())),
+        Some(Format::Tape) => {
+            let path = source.path().to_owned();
+            Ok(Box::new(TapeInput::new(path, Box::new(source))?))
+        }
+        Some(Format::Dbn | Format::Dbz) => {
+            let path = source.path().to_owned();
+            Ok(Box::new(DbnInput::new(Box::new(source), &path)?))
+        }
         None => {
             let why = describe(source.peek(FIRST_BYTES));
             Err(source.broken().unwrap_or_else(|| unrecognised(&source, why)))

@@ -107,6 +107,10 @@ impl Input for GenerateInput {
     ///
     /// # Errors
     /// Only when a name does not fit the catalog; the offset is the number of events given before.
+    fn is_generated(&self) -> bool {
+        true
+    }
+
     fn read(&mut self, catalog: &mut Catalog, out: &mut SlotBuf) -> Result<Status, InputError> {
         while !self.ended {
             if !self.held && !self.market.advance() {

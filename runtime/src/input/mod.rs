@@ -6,12 +6,12 @@
 
 pub mod binance;
 pub mod bytes;
+pub mod dbn;
 pub mod decimal;
 pub mod detect;
 pub mod generate;
 pub mod json;
 pub mod tape;
-pub mod dbn;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -91,6 +91,11 @@ pub enum Status {
 pub trait Input: Send {
     /// Name of the format, as `info` prints it: `tape`, `binance`, `dbn`, `generated`.
     fn format(&self) -> &'static str;
+
+    /// Whether the capture says of itself that a model made it.
+    fn is_generated(&self) -> bool {
+        false
+    }
 
     /// Decodes the next messages and appends their events to `out`, whole messages only, in the order of the file. The
     /// last event of each message carries `Flags::LAST`. Appends at least one message unless the input ends, fails, or

@@ -160,6 +160,10 @@ impl Input for TapeInput {
         "tape"
     }
 
+    fn is_generated(&self) -> bool {
+        self.generated()
+    }
+
     fn read(&mut self, catalog: &mut Catalog, out: &mut SlotBuf) -> Result<Status, InputError> {
         if self.symbols.is_empty() {
             self.symbols.reserve_exact(catalog.symbols_max());

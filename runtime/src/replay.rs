@@ -1,0 +1,341 @@
+//! From what a run left behind to its report.
+
+use crate::driver::CoreReport;
+use crate::engine::Run;
+use crate::jitter::GapDetector;
+use crate::machine::Machine;
+use crate::pacer::Pace;
+use crate::report::latency::new_histogram;
+use crate::report::verdict::PacerEvidence;
+use crate::report::{
+    Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit, Manifest, Named,
+    Pacer, Report, Speed, Summary, judge,
+};
+use crate::station::{Overload, ShardReport, SourceReport, StationReport};
+use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
+use tapeline_core::event::Kind;
+use tapeline_core::ledger::{Ledger, Refusal};
+use tapeline_core::limits::BATCH_SLOTS;
+use tapeline_core::shard::Limit;
+
+/// What the user asked for, as the report repeats it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Schedule.
+    pub pace: Pace,
+    /// What happens when a ring is full.
+    pub overload: Overload,
+    /// Passes over the captures.
+    pub passes: u64,
+    /// Whether threads were to be pinned.
+    pub is_pinned: bool,
+    /// SHA-256 of captures by path, hex, where it was computed.
+    pub sha256: BTreeMap<String, String>,
+    /// Captures that say of themselves that they are generated.
+    pub generated: Vec<String>,
+    /// Commit of the build, if it is known.
+    pub commit: Option<String>,
+    /// Version of the build.
+    pub version: String,
+}
+
+/// A report, and the histograms that it sums up.
+#[derive(Debug)]
+pub struct Told {
+    /// The report.
+    pub report: Report,
+    /// Response times, ns; `None` for an unpaced run.
+    pub response: Option<Histogram<u64>>,
+    /// Service times, ns.
+    pub service: Histogram<u64>,
+    /// The worst exit code of the captures' errors, if there were any.
+    pub input_exit: Option<u8>,
+    /// Bytes per structure, all shards together.
+    pub bytes: Vec<(&'static str, usize)>,
+}
+
+/// Share of events held up by full rings above which a run is headed SATURATED.
+const SATURATED_SHARE: f64 = 0.01;
+
+/// Tells what a run was.
+#[must_use]
+pub fn tell(run: Run, request: &Request) -> Told {
+    let machine = Machine::here();
+    let evidence_of_cores = cores(&run);
+    let (mut source, mut shards) = (None, Vec::new());
+    for station in run.cores.into_iter().flat_map(|core| core.stations) {
+        match station {
+            StationReport::Source(report) => source = Some(report),
+            StationReport::Shard(report) => shards.push(report),
+        }
+    }
+    shards.sort_by_key(|shard| shard.shard);
+    let source = source.expect("Invariant: every plan seats the source");
+    let sums = Sums::of(&shards, &source);
+    let is_paced = request.pace.is_paced();
+    let ledger_balanced = sums.ledger.is_balanced() && sums.derived.is_balanced();
+
+    let samples = if is_paced { sums.response.len() } else { sums.service.len() };
+    let evidence = Evidence {
+        pacer: is_paced.then(|| PacerEvidence {
+            events: source.pacer_lag.len() + source.backpressure.len(),
+            lag_p50_ns: source.pacer_lag.value_at_quantile(0.5),
+            missed: source.missed,
+        }),
+        pinned: request.is_pinned,
+        cores: evidence_of_cores,
+        samples,
+        samples_in_gaps: sums.samples_in_gaps.min(samples),
+        gaps_forgotten: shards.iter().any(|shard| shard.gaps.overflowed()) || source.gaps.overflowed(),
+        ledger_balanced,
+        interrupted: source.is_interrupted,
+        unread: machine.unread(),
+    };
+    let noise = evidence.noise_share();
+    let held_up = source.backpressure.len() as f64 / (source.pacer_lag.len() + source.backpressure.len()).max(1) as f64;
+    let events = events(&sums.ledger);
+    // Measured by the stations' own stamps: from the first batch to the last.
+    let elapsed_ns = sums.span_ns.map_or(run.elapsed_ns, |(first, last)| last.saturating_sub(first)).max(1);
+    let verdict = judge(&evidence);
+    let report = Report {
+        tool: "tapeline",
+        version: request.version.clone(),
+        command: "replay",
+        manifest: manifest(request, &machine, &run.plan.pinned_cores(), &run.driver.to_string(), shards.len(), &run.ingest.captures),
+        kinds: kinds(&sums.ledger),
+        outputs: outputs(&sums.derived),
+        limits_hit: sums
+            .limits
+            .iter()
+            .map(|(limit, count)| LimitHit { name: limit.name().into(), count: *count })
+            .collect(),
+        ledger_balanced,
+        interrupted: source.is_interrupted,
+        elapsed_ns,
+        events_per_second: events.offered as f64 * 1e9 / elapsed_ns as f64,
+        latency_ns: Latency {
+            response: is_paced.then(|| Summary::of(&sums.response, noise)),
+            service: Summary::of(&sums.service, 0.0),
+            stages: stages(is_paced, &source, noise),
+        },
+        pacer: is_paced.then(|| pacer(&source, noise)),
+        saturated: is_paced && held_up > SATURATED_SHARE,
+        verdict,
+        digest: Digest(sums.digest),
+        digest_scope: scope(&sums),
+        tally: run.ingest.captures.iter().map(|c| CaptureTally::new(c.path.clone(), c.tally.clone())).collect(),
+        input_errors: run.ingest.errors.iter().map(ToString::to_string).collect(),
+        measured_cores: evidence.cores.clone(),
+        allocations: None,
+        events,
+    };
+    let input_exit = run.ingest.errors.iter().map(crate::input::InputError::exit_code).min();
+    Told { report, response: is_paced.then_some(sums.response), service: sums.service, input_exit, bytes: sums.bytes }
+}
+
+/// All shards together.
+struct Sums {
+    ledger: Ledger,
+    derived: Ledger,
+    digest: u64,
+    service: Histogram<u64>,
+    response: Histogram<u64>,
+    samples_in_gaps: u64,
+    span_ns: Option<(u64, u64)>,
+    limits: Vec<(Limit, u64)>,
+    bytes: Vec<(&'static str, usize)>,
+    refused_by_load: u64,
+}
+
+impl Sums {
+    fn of(shards: &[Box<ShardReport>], source: &SourceReport) -> Self {
+        let mut sums = Self {
+            ledger: source.refused.clone(),
+            derived: Ledger::new(),
+            digest: 0,
+            service: new_histogram(),
+            response: new_histogram(),
+            samples_in_gaps: source.samples_in_gaps,
+            span_ns: source.span_ns,
+            limits: Vec::new(),
+            bytes: Vec::new(),
+            refused_by_load: source.refused.total().refused,
+        };
+        for shard in shards {
+            sums.ledger.add(&shard.ledger);
+            sums.derived.add(&shard.derived);
+            sums.digest = sums.digest.wrapping_add(shard.digest);
+            sums.service += &shard.service;
+            sums.response += &shard.response;
+            sums.samples_in_gaps += shard.samples_in_gaps;
+            if let Some((first, last)) = shard.span_ns {
+                let span = sums.span_ns.get_or_insert((first, last));
+                *span = (span.0.min(first), span.1.max(last));
+            }
+            for (limit, count) in &shard.limits_hit {
+                match sums.limits.iter_mut().find(|(known, _)| known == limit) {
+                    Some((_, sum)) => *sum += count,
+                    None => sums.limits.push((*limit, *count)),
+                }
+            }
+            for (name, bytes) in &shard.bytes {
+                match sums.bytes.iter_mut().find(|(known, _)| known == name) {
+                    Some((_, sum)) => *sum += bytes,
+                    None => sums.bytes.push((name, *bytes)),
+                }
+            }
+        }
+        sums
+    }
+}
+
+fn events(ledger: &Ledger) -> Events {
+    let total = ledger.total();
+    Events {
+        offered: total.offered,
+        accepted: total.accepted,
+        refused: total.refused,
+        delivered: total.delivered,
+        coalesced: total.coalesced,
+        expired: total.expired,
+        refused_after_admission: total.refused_after_admission,
+        dead_lettered: total.dead_lettered,
+        in_flight: total.in_flight,
+        control: ledger.controls(),
+        refused_by: Refusal::ALL
+            .iter()
+            .map(|reason| (reason.name(), ledger.refused_by(*reason)))
+            .filter(|(_, count)| *count > 0)
+            .collect(),
+    }
+}
+
+fn kinds(ledger: &Ledger) -> Named<u64> {
+    let known = Kind::ALL.iter().map(|kind| (kind.name(), ledger.row(*kind).offered));
+    known.chain([("unknown", ledger.unknown_offered())]).filter(|(_, count)| *count > 0).collect()
+}
+
+/// Derived events by kind. The three that every run may have are always there.
+fn outputs(derived: &Ledger) -> Named<u64> {
+    let always = [Kind::ALERT, Kind::FEATURES, Kind::SIGNAL];
+    let count = |kind: &Kind| derived.row(*kind).offered;
+    Kind::ALL
+        .iter()
+        .filter(|kind| always.contains(kind) || count(kind) > 0)
+        .map(|kind| (kind.name(), count(kind)))
+        .collect()
+}
+
+fn stages(is_paced: bool, source: &SourceReport, noise: f64) -> Named<Summary> {
+    let mut stages = Named::new();
+    if is_paced {
+        stages.set("pacer_lag", Summary::of(&source.pacer_lag, noise));
+        stages.set("backpressure", Summary::of(&source.backpressure, noise));
+    }
+    stages
+}
+
+fn pacer(source: &SourceReport, noise: f64) -> Pacer {
+    let (first, last) = source.span_ns.unwrap_or((0, 0));
+    let events = (source.pacer_lag.len() + source.backpressure.len()) as f64;
+    let rate = |span_ns: u64| if span_ns == 0 { 0.0 } else { events * 1e9 / span_ns as f64 };
+    Pacer {
+        lag_ns: Summary::of(&source.pacer_lag, noise),
+        missed: source.missed,
+        requested_events_per_second: rate(source.last_due_ns.saturating_sub(first)),
+        achieved_events_per_second: rate(last.saturating_sub(first)),
+    }
+}
+
+/// How far the digest may be compared: what acted on the outputs that other runs need not share.
+fn scope(sums: &Sums) -> DigestScope {
+    if sums.refused_by_load > 0 {
+        DigestScope::ThisRun
+    } else if sums.limits.iter().any(|(limit, _)| limit.is_shared()) {
+        DigestScope::SameShards
+    } else {
+        DigestScope::Any
+    }
+}
+
+fn manifest(
+    request: &Request,
+    machine: &Machine,
+    cores: &[usize],
+    driver: &str,
+    shards: usize,
+    captures: &[crate::ingest::CaptureStats],
+) -> Manifest {
+    let captures: Vec<Capture> = captures
+        .iter()
+        .map(|capture| Capture {
+            path: capture.path.clone(),
+            sha256: request.sha256.get(&capture.path).cloned(),
+            events: capture.events,
+            symbols: capture.symbols,
+            first_ts: capture.span.map(|span| span.0),
+            last_ts: capture.span.map(|span| span.1),
+            format: capture.format.to_owned(),
+            generated: capture.generated || request.generated.contains(&capture.path),
+        })
+        .collect();
+    Manifest {
+        config_sha256: None,
+        driver: driver.to_owned(),
+        shards,
+        cores: cores.iter().filter_map(|core| u32::try_from(*core).ok()).collect(),
+        pinned: request.is_pinned,
+        speed: match request.pace {
+            Pace::Speed(times) => Speed::Times(times),
+            Pace::Rate(_) => Speed::Times(1.0),
+            Pace::Max => Speed::Max,
+        },
+        rate: match request.pace {
+            Pace::Rate(rate) => Some(rate),
+            Pace::Speed(_) | Pace::Max => None,
+        },
+        cpu: machine.cpu.clone().ok(),
+        kernel: machine.kernel.clone().ok(),
+        clocksource: machine.clocksource.clone().ok(),
+        commit: request.commit.clone(),
+        batch_limit: BATCH_SLOTS,
+        generated: captures.iter().any(|capture| capture.generated),
+        overload: match request.overload {
+            Overload::Wait => "wait".to_owned(),
+            Overload::Live => "live".to_owned(),
+        },
+        idle: "busy-spin".to_owned(),
+        loops: request.passes,
+        captures,
+    }
+}
+
+/// What each core went through.
+fn cores(run: &Run) -> Vec<CoreEvidence> {
+    let gaps = |core: &CoreReport| -> Option<GapDetector> {
+        core.stations.first().map(|station| match station {
+            StationReport::Source(source) => source.gaps.clone(),
+            StationReport::Shard(shard) => shard.gaps.clone(),
+        })
+    };
+    run.cores
+        .iter()
+        .zip(&run.steal_ns)
+        .map(|(core, steal_ns)| {
+            let role: Vec<String> = core.plan.seats.iter().map(ToString::to_string).collect();
+            let gaps = gaps(core);
+            let count = |pick: fn(&GapDetector) -> u64| gaps.as_ref().map_or(0, pick);
+            CoreEvidence {
+                core: core.plan.core.and_then(|core| u32::try_from(core).ok()),
+                role: role.join(" + "),
+                watched_ns: count(GapDetector::watched),
+                gaps: count(GapDetector::count),
+                gap_ns: count(GapDetector::total),
+                longest_gap_ns: count(GapDetector::longest),
+                steal_ns: *steal_ns,
+                involuntary_switches: core.involuntary_switches,
+            }
+        })
+        .collect()
+}

@@ -30,7 +30,7 @@
 //! with its number (the first ten), and nothing of it is appended.
 
 use super::bytes::{ByteSource, LineReader, LineTooLong};
-use super::decimal::{self, DecimalError};
+use super::decimal::{self, DecimalError, Short};
 use super::json::{JsonError, Scanner, Text, Value};
 use super::{BAD_LINES_NAMED_MAX, Input, InputError, MESSAGE_SLOTS_MAX, Position, SlotBuf, Status, Tally};
 use std::collections::BTreeMap;
@@ -233,6 +233,21 @@ struct Level {
     scale: u8,
 }
 
+impl Level {
+    /// The level at the start of `text` and its length, where it is written as Binance writes nearly every one: short
+    /// decimals, no white space, nothing after the size. Any other way is for the scanner.
+    #[inline]
+    fn usual(text: &[u8]) -> Option<(Self, usize)> {
+        let after_open = text.strip_prefix(b"[\"")?;
+        let (price, used) = Short::at_start(after_open)?;
+        let after_price = after_open[used..].strip_prefix(b"\",\"")?;
+        let (size, used) = Short::at_start(after_price)?;
+        let rest = after_price[used..].strip_prefix(b"\"]")?;
+        let (size, scale) = size.size();
+        Some((Self { price: price.price(), size, scale }, text.len() - rest.len()))
+    }
+}
+
 /// The levels of one side of a message: kept for the next one, so that lines allocate nothing.
 struct Levels {
     levels: Vec<Level>,
@@ -270,6 +285,11 @@ impl Levels {
         scanner.expect(b'[')?;
         let mut first = true;
         while scanner.more(b']', &mut first)? {
+            if let Some((level, bytes)) = Level::usual(scanner.rest()) {
+                scanner.pass(bytes);
+                self.push(level);
+                continue;
+            }
             scanner.expect(b'[')?;
             let price = scanner.string()?;
             scanner.expect(b',')?;
@@ -280,12 +300,17 @@ impl Levels {
             }
             let price = text_price(price).map_err(|error| Fault::Decimal(name, error))?;
             let (size, scale) = text_size(size).map_err(|error| Fault::Decimal(name, error))?;
-            self.given += 1;
-            if self.levels.len() < MESSAGE_SLOTS_MAX {
-                self.levels.push(Level { price, size, scale });
-            }
+            self.push(Level { price, size, scale });
         }
         Ok(())
+    }
+
+    #[inline]
+    fn push(&mut self, level: Level) {
+        self.given += 1;
+        if self.levels.len() < MESSAGE_SLOTS_MAX {
+            self.levels.push(level);
+        }
     }
 }
 
@@ -425,7 +450,8 @@ impl Head {
 
 /// A Binance capture that is being decoded.
 ///
-/// After its start a good line allocates nothing, but for the first one of a symbol. The symbols and sources are those
+/// After its start a line allocates nothing, but for the first of a symbol or of a skipped name, one that is longer than
+/// any before, and the bad lines that are named. The symbols and sources are those
 /// of the one catalog that every call gets.
 pub struct BinanceInput {
     lines: LineReader,

@@ -9,7 +9,7 @@ use super::{Input, InputError};
 /// Bytes that tell most formats; more are asked for only when they do not, so that a slow pipe is opened at once.
 const FIRST_BYTES: usize = 64;
 /// First bytes of a tape.
-const TAPE_MAGIC: &[u8] = b"\x89TAPE\r\n\x1a";
+const TAPE_MAGIC: &[u8] = &crate::tape::format::MAGIC;
 
 /// A format that a capture may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

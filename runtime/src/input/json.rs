@@ -93,6 +93,19 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
+    /// The text from the next byte on.
+    #[inline]
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        &self.text[self.at..]
+    }
+
+    /// Passes `bytes` bytes that the caller has looked at in [`Scanner::rest`]: whole tokens.
+    #[inline]
+    pub fn pass(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
     /// The next byte that is no white space; it stays.
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
@@ -146,6 +159,14 @@ impl<'a> Scanner<'a> {
     pub fn key(&mut self, first: &mut bool) -> Result<Option<Text<'a>>, JsonError> {
         if !self.more(b'}', first)? {
             return Ok(None);
+        }
+        if let Some([b'"', letter, b'"', b':']) = self.rest().first_chunk::<4>()
+            && letter.is_ascii_alphabetic()
+        {
+            // Most keys of market data.
+            let raw = &self.text[self.at + 1..self.at + 2];
+            self.at += 4;
+            return Ok(Some(Text { raw, escaped: false }));
         }
         let key = self.string()?;
         self.expect(b':')?;

@@ -98,7 +98,7 @@ pub use snapshot::RestoreError;
 const NONE: u32 = u32::MAX;
 /// Timers that a call moves down ahead of time when nothing is due, beside [`LOOK_AHEAD_PER_TIMER`].
 ///
-/// It happens about once a tick: 32 moves a millisecond move two million timers during a quarter of a slot of level 3.
+/// While there is such work it happens once a tick: 32 a millisecond are two million in a quarter of a slot of level 3.
 const LOOK_AHEAD_MOVES: usize = 32;
 /// Timers moved down ahead of time for each scheduled or fired since: what a steady rate needs, one a level in use.
 const LOOK_AHEAD_PER_TIMER: usize = 4;

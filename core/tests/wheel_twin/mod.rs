@@ -154,6 +154,11 @@ impl Pair {
         pair
     }
 
+    /// Whether few ticks are left of u64 nanoseconds.
+    pub fn is_near_the_end(&self) -> bool {
+        self.now >= u64::MAX - self.tick_ns.saturating_mul(1 << 14).min(u64::MAX / 4)
+    }
+
     pub fn fired(&self) -> u64 {
         self.fired
     }

@@ -36,7 +36,7 @@ use crate::mesh::Pending;
 use crate::ring::{Consumer, Producer};
 use crate::route::RouteTable;
 use crate::units::{SCALE_MAX, SymbolId, UnixNanos};
-use crate::wheel::Wheel;
+use crate::wheel::{Popped, Wheel};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Due stamp of an event that is no sample: replayed before the measured part, to build state.
@@ -425,10 +425,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     }
 
     /// Handles what is next until the batch is used up, something is missing, or the timers' budget is spent. Returns
-    /// the timers and mesh events handled.
+    /// the timers and mesh events handled, and the timers that the wheel moved.
     #[inline]
     fn run(&mut self, out: &mut impl Outbox, samples: &mut usize) -> usize {
-        let mut handled = 0;
+        let mut budget = TIMERS_PER_STEP;
         loop {
             if self.active != Active::None {
                 self.finish(out, samples);
@@ -440,16 +440,15 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                     continue;
                 }
             }
-            if handled == TIMERS_PER_STEP || !out.has_room() || self.mesh_is_stuck() || !self.next(out) {
-                return handled;
+            if !out.has_room() || self.mesh_is_stuck() || !self.next(out, &mut budget) {
+                return TIMERS_PER_STEP - budget;
             }
-            handled += usize::from(self.active != Active::Source);
         }
     }
 
     /// Begins whatever is next by (time, timers before mesh events before source events). False when nothing may be.
     #[inline(never)]
-    fn next(&mut self, out: &mut impl Outbox) -> bool {
+    fn next(&mut self, out: &mut impl Outbox, budget: &mut usize) -> bool {
         let source_waits = self.input.at < self.input.len;
         let source_known = if source_waits {
             self.input.slots[self.input.at].ts_recv.max(self.clock)
@@ -460,13 +459,30 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         };
         let mesh_due = self.pending.next_due();
         let timers_until = source_known.min(mesh_due).min(self.horizon);
-        if let Some((due, timer)) = self.wheel.pop_due(timers_until) {
-            self.update_quiet();
-            self.begin_timer(due, timer);
-            return true;
+        // The wheel is polled at what it says is next, and not ahead of it: it would go on from the latest time that it
+        // was polled at, past what the timer publishes for another symbol in between.
+        while let Some(next) = self.wheel.next_due_hint().filter(|next| *next <= timers_until) {
+            let popped = if *budget == 0 { Popped::OutOfBudget } else { self.wheel.pop_due_within(next, budget) };
+            match popped {
+                Popped::Fired(due, timer) => {
+                    self.update_quiet();
+                    self.begin_timer(due, timer);
+                    return true;
+                }
+                Popped::NothingDue => {}
+                // A timer may be due still: nothing is admitted, and the next step goes on here.
+                Popped::OutOfBudget => {
+                    self.update_quiet();
+                    return false;
+                }
+            }
         }
         self.update_quiet();
         if mesh_due <= source_known && mesh_due < self.horizon {
+            if *budget == 0 {
+                return false;
+            }
+            *budget -= 1;
             self.begin_mesh(out);
             return true;
         }

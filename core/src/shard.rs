@@ -260,6 +260,8 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     start_time: UnixNanos,
     /// Earliest time at which another shard's event can still fall due here.
     horizon: UnixNanos,
+    /// Outputs or events for other shards have left since the room for them was looked at.
+    has_put: bool,
     /// Source events before this time need no look at wheel, mesh or horizon.
     quiet_until: UnixNanos,
 
@@ -346,6 +348,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             source_time: UnixNanos::ZERO,
             source_done: false,
             horizon: if has_peers { UnixNanos::ZERO } else { UnixNanos::UNKNOWN },
+            has_put: false,
             quiet_until: UnixNanos::ZERO,
             start_time: UnixNanos::ZERO,
             active: Active::None,
@@ -393,6 +396,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 return step;
             }
         }
+        self.has_put = false;
         let started = self.probe.now();
         self.samples_len = 0;
         let mut samples = 0;
@@ -413,6 +417,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 }
             }
         }
+        step.is_stuck = self.has_put;
         if samples > 0 {
             let done = self.probe.now();
             self.probe.batch(&Batch { started, done, samples, dues: &self.samples[..self.samples_len] });
@@ -433,6 +438,12 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             if self.active != Active::None {
                 self.finish(out, samples);
             }
+            if self.has_put {
+                if !out.has_room() || self.mesh_is_stuck() {
+                    return TIMERS_PER_STEP - budget;
+                }
+                self.has_put = false;
+            }
             if self.input.at < self.input.len {
                 let head = &self.input.slots[self.input.at];
                 if head.ts_recv.max(self.clock) < self.quiet_until {
@@ -440,7 +451,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                     continue;
                 }
             }
-            if !out.has_room() || self.mesh_is_stuck() || !self.next(out, &mut budget) {
+            if !self.next(out, &mut budget) {
                 return TIMERS_PER_STEP - budget;
             }
         }
@@ -606,6 +617,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         let event = EventRef::first(&self.scratch[..self.scratch_span]).expect("Invariant: staged events are whole");
         self.digest.absorb(&self.catalog, event);
         out.put(event);
+        self.has_put = true;
         self.begin(Active::Mesh, head.identity(), head.kind(), head.symbol, head.ts_event);
     }
 
@@ -709,6 +721,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         let hashes = (self.catalog.symbol_hash(self.root.symbol), self.catalog.source_hash(self.root.source));
         self.staging.sign(hashes);
+        self.has_put = true;
         let mut at = 0;
         while let Some(event) = EventRef::first(&self.staging.slots()[at..]) {
             at += event.slots().len();

@@ -619,6 +619,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         out.put(event);
         self.has_put = true;
         self.begin(Active::Mesh, head.identity(), head.kind(), head.symbol, head.ts_event);
+        // The event has taken a part of the room that the outbox promised for it and what it causes.
+        self.staging.reserve(self.scratch_span);
     }
 
     /// Takes the active event, and then each event that it causes, through the handlers; then lets the effects out.

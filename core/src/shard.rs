@@ -25,7 +25,7 @@ use crate::bus::{Bus, Call, Chain, HandlerStats, Progress};
 use crate::catalog::Catalog;
 use crate::digest::Digest;
 use crate::event::payload::{BookDepth, Tick};
-use crate::event::{EventBuf, EventRef, Flags, Identity, Kind, Slot};
+use crate::event::{EventBuf, EventRef, Flags, Identity, Kind, KindSet, Slot};
 use crate::handler::{Staging, TimerRequest};
 use crate::ledger::{Ledger, Outcome, Refusal};
 use crate::limits::{
@@ -565,8 +565,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         if head.scale > SCALE_MAX {
             return Err(Refusal::OutOfRange);
         }
-        // One slot is the whole event for most kinds; the others are looked at apart.
-        if head.span() == 1 && kind != Kind::BAR && !head.flags.contains(Flags::WIDE) && kind != Kind::BOOK_DEPTH {
+        // One slot is the whole event for most kinds; those that go on in continuations are looked at apart.
+        const LONG_KINDS: KindSet = KindSet::of(&[Kind::BAR, Kind::BOOK_DEPTH, Kind::NEWS, Kind::FEATURES]);
+        const LONG_FLAGS: u8 = Flags::WIDE.with(Flags::DERIVED).0;
+        if head.span() == 1 && !LONG_KINDS.contains(kind) && head.flags.0 & LONG_FLAGS == 0 {
             return Ok(());
         }
         admit_span(slots)

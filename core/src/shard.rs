@@ -735,6 +735,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 out.put(event);
                 continue;
             }
+            if symbol.index() >= self.catalog.symbols() {
+                self.derived.refuse(event.kind(), Refusal::UnknownSymbol);
+                continue;
+            }
             let owner = self.config.routes.shard(self.catalog.route_slot(symbol));
             match self.outlets.get_mut(owner).and_then(Option::as_mut) {
                 Some(outlet) => outlet.send(event),

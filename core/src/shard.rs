@@ -574,19 +574,25 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         admit_span(slots)
     }
 
-    /// A tick, definition or epoch.
+    /// A tick, definition or epoch. A definition that is damaged, or contradicts what is known, is refused: the events that
+    /// rely on it will be, too.
     #[inline(never)]
     fn control(&mut self, at: usize, len: usize) {
-        self.ledger.control();
         let head = &self.input.slots[at];
+        let mut refused = None;
         match head.kind() {
             Kind::TICK if head.payload_as::<Tick>().last != 0 => self.source_done = true,
             Kind::SYMBOL_DEF | Kind::SOURCE_DEF => {
-                let event = EventRef::first(&self.input.slots[at..len]).expect("Invariant: rings carry whole events");
-                // The authority and this table have the same capacity: a refusal here is a bug, not an input.
-                self.catalog.apply(event).expect("Invariant: definitions come in order from one authority");
+                refused = match EventRef::first(&self.input.slots[at..len]) {
+                    Some(event) => self.catalog.apply(event).err().map(|_| Refusal::OutOfRange),
+                    None => Some(Refusal::BrokenSpan),
+                };
             }
             _ => {}
+        }
+        match refused {
+            Some(reason) => self.ledger.refuse(head.kind(), reason),
+            None => self.ledger.control(),
         }
         self.input.at += self.span_at(at, len);
     }

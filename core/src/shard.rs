@@ -851,15 +851,15 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
     }
 
-    /// Whether the shard has nothing left to do: the source has ended and was handled, nothing waits here, and no timer is
-    /// pending within the drain's bound. Events of other shards may still come: see [`Shard::mesh_counts`].
+    /// Whether the shard has nothing left to do: the source has ended and was handled, and within the drain's bound no timer
+    /// is pending and no event waits. Events of other shards may still come: see [`Shard::mesh_counts`].
     #[must_use]
     pub fn is_drained(&self) -> bool {
         let drain_end = self.source_time.saturating_add(DRAIN_NS_MAX);
         self.source_done
             && self.active == Active::None
             && self.input.at == self.input.len
-            && self.pending.is_empty()
+            && (self.pending.is_empty() || self.pending.next_due() > drain_end)
             && self.wheel.next_due_hint().is_none_or(|due| due > drain_end)
             && self.outlets.iter().flatten().all(|outlet| outlet.stash.is_empty())
     }

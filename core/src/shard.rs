@@ -410,6 +410,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 Err(panic) => {
                     let Some((handler, mark)) = self.progress.running.take() else { resume_unwind(panic) };
                     drop(panic);
+                    step.work += 1;
                     self.staging.roll_back(mark);
                     self.bus.recover(handler, self.root_symbol);
                     self.progress.next = handler + 1;

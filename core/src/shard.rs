@@ -30,7 +30,7 @@ use crate::handler::{Staging, TimerRequest};
 use crate::ledger::{Ledger, Outcome, Refusal};
 use crate::limits::{
     BATCH_SLOTS, CASCADE_DEPTH_MAX, DRAIN_NS_MAX, MESH_DELAY_NS, MESH_PENDING_DEFAULT, SPAN_SLOTS_MAX,
-    STAGED_SLOTS_MAX, TICK_NS, TIMERS_PER_STEP,
+    STAGED_SLOTS_MAX, TICK_NS, TIME_NS_MAX, TIMERS_PER_STEP,
 };
 use crate::mesh::Pending;
 use crate::ring::{Consumer, Producer};
@@ -463,7 +463,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     fn next(&mut self, out: &mut impl Outbox, budget: &mut usize) -> bool {
         let source_waits = self.input.at < self.input.len;
         let source_known = if source_waits {
-            self.input.slots[self.input.at].ts_recv.max(self.clock)
+            self.time_at(self.input.at)
         } else if self.source_done {
             self.source_time.saturating_add(DRAIN_NS_MAX)
         } else {
@@ -517,11 +517,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     fn begin_source(&mut self) {
         let (at, len) = (self.input.at, self.input.len);
         let head = self.input.slots[at];
-        if head.ts_recv < self.clock {
-            self.clamped += u64::from(!head.kind().is_control());
-        } else {
-            self.clock = head.ts_recv;
-        }
+        self.clamped += u64::from(head.ts_recv < self.clock && !head.kind().is_control());
+        self.clock = self.time_at(at);
         self.source_time = self.source_time.max(self.clock);
         if self.start_time == UnixNanos::ZERO {
             self.start_time = self.source_time;
@@ -540,6 +537,13 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 self.input.at += self.span_at(at, len);
             }
         }
+    }
+
+    /// Shard time once the event at `at` is begun. A time that no clock shows moves nothing: it would end all timers.
+    #[inline]
+    fn time_at(&self, at: usize) -> UnixNanos {
+        let ts_recv = self.input.slots[at].ts_recv;
+        if ts_recv.0 > TIME_NS_MAX { self.clock } else { ts_recv.max(self.clock) }
     }
 
     /// Slots to skip for the event at `at`: its span as far as it is there.
@@ -563,7 +567,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         if head.source.index() >= self.catalog.sources() {
             return Err(Refusal::UnknownSource);
         }
-        if head.scale > SCALE_MAX {
+        if head.scale > SCALE_MAX || head.ts_recv.0 > TIME_NS_MAX {
             return Err(Refusal::OutOfRange);
         }
         // One slot is the whole event for most kinds; those that go on in continuations are looked at apart.
@@ -831,7 +835,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// Tells the other shards the earliest time at which this one can still make something.
     fn tell_peers(&mut self, is_idle: bool) {
         let source = if self.input.at < self.input.len {
-            self.input.slots[self.input.at].ts_recv.max(self.clock)
+            self.time_at(self.input.at)
         } else if self.source_done {
             UnixNanos::UNKNOWN
         } else {

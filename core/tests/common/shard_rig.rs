@@ -231,10 +231,10 @@ impl<C: Chain> Rig<C> {
         let mut is_meshed = false;
         let mut outlets: Vec<Vec<_>> = (0..count).map(|_| (0..count).map(|_| None).collect()).collect();
         let mut peers: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
-        for from in 0..count {
-            for to in (0..count).filter(|to| *to != from) {
+        for (from, outlets) in outlets.iter_mut().enumerate() {
+            for (to, outlet) in outlets.iter_mut().enumerate().filter(|(to, _)| *to != from) {
                 let (producer, consumer) = ring::channel(mesh_ring);
-                outlets[from][to] = Some(producer);
+                *outlet = Some(producer);
                 peers[to].push(consumer);
             }
         }

@@ -305,6 +305,8 @@ impl<'a> Ctx<'a> {
         tail: &[u64],
     ) -> Result<(), Full> {
         const WORDS: usize = CONTINUATION_BYTES / 8;
+        // Ticks between shards are theirs alone, and definitions the authority's.
+        const { assert!(!P::KIND.is_control(), "handlers publish events, not control") };
         let span = 1 + tail.len().div_ceil(WORDS) + 1;
         if symbol != self.site.symbol && !self.site.crosses_symbols {
             self.staging.refused += 1;
@@ -352,7 +354,7 @@ impl<'a> Ctx<'a> {
     /// up to a multiple of the tick; never early, and before any event of a later time.
     ///
     /// # Errors
-    /// [`Full`] when this call has set [`STAGED_TIMERS_MAX`] timers already; counted.
+    /// [`Full`] when the handlers of the root event have set [`STAGED_TIMERS_MAX`] timers already; counted.
     pub fn timer_at(&mut self, at: UnixNanos, token: u64) -> Result<(), Full> {
         if self.staging.timers.len() == STAGED_TIMERS_MAX {
             self.staging.refused += 1;

@@ -48,7 +48,7 @@ pub const KIND_ROWS: usize = 64;
 pub const HANDLERS_MAX: usize = 64;
 /// Slots that the handlers of one event may stage, its whole cascade included.
 pub const STAGED_SLOTS_MAX: usize = 4096;
-/// Timers that one call of a handler may set.
+/// Timers that the handlers of one event may set, its whole cascade included.
 pub const STAGED_TIMERS_MAX: usize = 64;
 /// Depth of a cascade: an output that causes an output that causes an output.
 pub const CASCADE_DEPTH_MAX: usize = 8;

@@ -250,3 +250,59 @@ fn a_waiting_room_that_is_full_refuses_and_counts_by_reason() {
         assert_eq!(result.derived.row(Kind::SIGNAL).offered, told, "none is lost without a count");
     }
 }
+
+/// Notes as alerts what it is called for, symbol 1 only: 1 = a trade, 2 = a signal, 3 = a timer.
+struct Clerk;
+
+impl Handler for Clerk {
+    type State = u64;
+    const NAME: &'static str = "clerk";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        const { KindSet::of(&[Kind::TRADE, Kind::SIGNAL]) }
+    }
+
+    fn on_event(&self, st: &mut u64, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        if cx.symbol() == SymbolId(1) {
+            let rule = if ev.kind() == Kind::TRADE { 1 } else { 2 };
+            cx.alert(&Alert { rule, ..Alert::default() }).unwrap();
+            if *st == 0 {
+                cx.timer_at(cx.now().saturating_add(MESH_DELAY_NS), 0).unwrap();
+            }
+            *st += 1;
+        }
+        Verdict::Done
+    }
+
+    fn on_timer(&self, _st: &mut u64, _token: u64, cx: &mut Ctx<'_>) -> Verdict {
+        cx.alert(&Alert { rule: 3, ..Alert::default() }).unwrap();
+        Verdict::Done
+    }
+}
+
+#[test]
+fn at_one_instant_timers_come_first_then_events_of_other_symbols_then_source_events() {
+    let bus = |catalog: &mut Catalog| {
+        BusBuilder::new(shard_rig::SYMBOLS_MAX).then(Teller).then(Clerk).build(catalog).unwrap()
+    };
+    let trade = |symbol, time| {
+        let mut event = EventBuf::new(&Trade { price: 1, size: 1, ..Trade::default() });
+        let head = event.head_mut();
+        (head.ts_recv, head.symbol, head.source) = (UnixNanos(time), SymbolId(symbol), feed(2));
+        event.slots().to_vec()
+    };
+    // The trade of symbol 7 tells symbol 1 of itself at the very instant of symbol 1's timer and second trade.
+    let then = shard_rig::START + MESH_DELAY_NS;
+    let events = vec![trade(1, shard_rig::START), trade(7, shard_rig::START), trade(1, then), trade(7, then)];
+    for_seeds(0..10, |seed, prng| {
+        for shards in 1..=3 {
+            let mut rig = Rig::new(bus, events.clone(), Sizes::of(shards));
+            rig.run(prng, 10_000);
+            let outputs = &rig.result().outputs.0[&1];
+            let alerts = outputs.iter().filter_map(|output| EventRef::first(output).unwrap().get::<Alert>());
+            let rules: Vec<_> = alerts.map(|alert| alert.rule).collect();
+            assert_eq!(rules, [1, 3, 2, 2, 1, 2, 2], "seed {seed}, {shards} shards");
+        }
+    });
+}

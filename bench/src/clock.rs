@@ -106,10 +106,16 @@ pub struct Disturbance {
 }
 
 impl Disturbance {
-    /// Whether a slice with this disturbance counts.
+    /// Whether a slice with this disturbance does not count.
     #[must_use]
     pub fn is_void(&self) -> bool {
-        self.involuntary_switches > 0 || self.steal > 0 || self.gap_ns > GAP_NS_MAX
+        self.reasons().contains(&true)
+    }
+
+    /// Which of these it has: an involuntary switch, steal, a gap.
+    #[must_use]
+    pub fn reasons(&self) -> [bool; 3] {
+        [self.involuntary_switches > 0, self.steal > 0, self.gap_ns > GAP_NS_MAX]
     }
 
     /// That of two threads.

@@ -107,6 +107,8 @@ pub struct Record {
     pub slices: usize,
     /// Of which void.
     pub void: usize,
+    /// Void slices by reason (a slice may have several): involuntary switch, steal, gap.
+    pub void_by: [usize; 3],
 }
 
 /// Attempts at one slice of one round.
@@ -122,6 +124,9 @@ pub fn run(entries: &[Entry<'_>], control: usize, options: &Options) -> Vec<Reco
         record.slices += 1;
         let void = slice.disturbance.is_void() && !options.quick;
         record.void += usize::from(void);
+        for (count, reason) in record.void_by.iter_mut().zip(slice.disturbance.reasons()) {
+            *count += usize::from(void && reason);
+        }
         (!void).then_some(slice.values)
     };
     for round in 0..options.rounds {

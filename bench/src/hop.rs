@@ -33,8 +33,8 @@ pub fn slice<C: Contender<Event>>(options: &Options) -> Slice {
             options.core(1).map(pin);
             let mut event = Event::default();
             let mut waiter = Waiter::new(&gone);
-            barrier.wait();
             let watch = Watch::start(options.core(1));
+            barrier.wait();
             let gap = GapDetector::start();
             for seq in 0..total as u64 {
                 while !there_rx.receive(&mut event) {
@@ -52,8 +52,8 @@ pub fn slice<C: Contender<Event>>(options: &Options) -> Slice {
             options.core(0).map(pin);
             let mut event = Event::default();
             let mut waiter = Waiter::new(&gone);
-            barrier.wait();
             let watch = Watch::start(options.core(0));
+            barrier.wait();
             let mut gap = GapDetector::start();
             for seq in 0..total {
                 event.set(seq as u64);

@@ -10,12 +10,13 @@ const USAGE: &str = "\
 usage: tapeline-bench hop   [options]
        tapeline-bench ring  [options] [--payload 64|8] [--batch 1,8,64,256]
        tapeline-bench count [--batch 1,64]            needs valgrind; build for x86-64-v3
-options: --rounds N   rounds (40)
-         --cores A,B  cores of the two threads (the first two allowed)
-         --slice-ms N length of a throughput slice (100)
-         --seed N     seed of the order and of the bootstrap (1)
-         --json FILE  writes everything as JSON, `-` for the end of stdout
-         --quick      a few milliseconds: checks the contenders, measures nothing
+options: --rounds N       rounds (40)
+         --cores A,B      cores of the two threads (the first two allowed)
+         --round-trips N  round trips of a slice of hop (100000)
+         --slice-ms N     length of a throughput slice (100)
+         --seed N         seed of the order and of the bootstrap (1)
+         --json FILE      writes everything as JSON, `-` for the end of stdout
+         --quick          a few milliseconds: checks the contenders, measures nothing
 exit: 0 done; 1 more than half of the slices were void; 2 wrong usage or a file that cannot be written";
 
 /// What the command line says.
@@ -83,6 +84,7 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
         let value = rest.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
         match name.as_str() {
             "--rounds" => parsed.options.rounds = number(value)?,
+            "--round-trips" => parsed.options.round_trips = number(value)?,
             "--slice-ms" => parsed.options.slice_ms = number(value)?,
             "--seed" => parsed.options.seed = number(value)?,
             "--json" => parsed.json = Some(value.clone()),
@@ -104,8 +106,8 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
             _ => return Err(format!("no option `{name}`\n{USAGE}")),
         }
     }
-    if parsed.options.rounds == 0 || parsed.options.slice_ms == 0 {
-        return Err("--rounds and --slice-ms are at least 1".into());
+    if parsed.options.rounds == 0 || parsed.options.slice_ms == 0 || parsed.options.round_trips == 0 {
+        return Err("--rounds, --slice-ms and --round-trips are at least 1".into());
     }
     Ok(parsed)
 }

@@ -239,6 +239,11 @@ impl Table {
                 "ours_to_it_metric": self.metrics[self.ratio_metric],
                 "slices": row.record.slices,
                 "void": row.record.void,
+                "void_by": {
+                    "involuntary_switch": row.record.void_by[0],
+                    "steal": row.record.void_by[1],
+                    "gap": row.record.void_by[2],
+                },
                 "rounds": row.record.rounds,
             })).collect::<Vec<_>>(),
             "claims": self.outcomes.iter().map(|outcome| json!({
@@ -304,7 +309,15 @@ impl fmt::Display for Table {
                 outcome.claim.stretch,
             )?;
         }
-        writeln!(f, "void slices: {:.1} %", self.void_share() * 100.0)
+        let by = |reason: usize| self.rows.iter().map(|row| row.record.void_by[reason]).sum::<usize>();
+        writeln!(
+            f,
+            "void slices: {:.1} % (involuntary switches {}, steal {}, gaps {})",
+            self.void_share() * 100.0,
+            by(0),
+            by(1),
+            by(2)
+        )
     }
 }
 
@@ -341,6 +354,7 @@ mod tests {
             controls: vec![Some(vec![control]); 3],
             slices: 4,
             void: 1,
+            ..Record::default()
         };
         let records = vec![record(50.0, 40.0), record(45.0, 45.0), record(200.0, 45.0), record(100.0, 45.0)];
         let claim = |rival, limit| Claim { name: "claim", metric: 0, rival, limit, stretch: 1.0 };

@@ -8,7 +8,7 @@ use crate::report::{Claim, Limit, Rival, Table};
 use std::cell::Cell;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The metrics of a slice.
 pub const METRICS: [&str; 1] = ["events_per_second"];
@@ -22,6 +22,42 @@ const BATCH_MAX: usize = 256;
 /// Events between two looks of the gap detector: far less than its bound takes.
 const LOOK_EVERY: u64 = 64;
 
+/// Items before a slice is timed and watched: the second thread has been woken by then, and every slot was used once.
+const WARM_UP: u64 = 4_096;
+
+/// What a thread of a slice notes while it works.
+struct Progress {
+    warm_up: u64,
+    looked: u64,
+    gap: GapDetector,
+    start: Instant,
+}
+
+impl Progress {
+    /// For a slice of `count` items.
+    fn new(count: u64) -> Self {
+        Self { warm_up: WARM_UP.min(count / 2), looked: 0, gap: GapDetector::start(), start: Instant::now() }
+    }
+
+    /// After items up to `seq`. The first call at the end of the warm-up starts the time.
+    #[inline(always)]
+    fn at(&mut self, seq: u64) {
+        if seq - self.looked >= LOOK_EVERY {
+            if self.looked < self.warm_up {
+                self.gap = GapDetector::start();
+                self.start = Instant::now();
+                if seq >= self.warm_up {
+                    // The items of the warm-up end here, where the time begins.
+                    self.warm_up = seq;
+                }
+            } else {
+                self.gap.look();
+            }
+            self.looked = seq;
+        }
+    }
+}
+
 /// One slice: `count` items in batches of `batch`, order and content checked.
 ///
 /// # Panics
@@ -33,9 +69,9 @@ pub fn slice<T: Item, C: Contender<T>>(options: &Options, batch: usize, count: u
     two_threads(
         options,
         count,
-        |waiter, gap| {
+        |waiter, progress| {
             let mut items = [T::default(); BATCH_MAX];
-            let (mut seq, mut looked) = (0, 0);
+            let mut seq = 0;
             while seq < count {
                 let sent = if batch == 1 {
                     items[0].set(seq);
@@ -58,15 +94,12 @@ pub fn slice<T: Item, C: Contender<T>>(options: &Options, batch: usize, count: u
                     sent
                 };
                 seq += sent as u64;
-                if seq - looked >= LOOK_EVERY {
-                    looked = seq;
-                    gap.look();
-                }
+                progress.at(seq);
             }
         },
-        |waiter, gap| {
+        |waiter, progress| {
             let mut items = [T::default(); BATCH_MAX];
-            let (mut seq, mut looked) = (0, 0);
+            let mut seq = 0;
             while seq < count {
                 let received = if batch == 1 {
                     while !rx.receive(&mut items[0]) {
@@ -84,10 +117,7 @@ pub fn slice<T: Item, C: Contender<T>>(options: &Options, batch: usize, count: u
                     assert!(item.sum() == u64::MAX, "item {seq} was changed on the way");
                     seq += 1;
                 }
-                if seq - looked >= LOOK_EVERY {
-                    looked = seq;
-                    gap.look();
-                }
+                progress.at(seq);
             }
         },
     )
@@ -104,22 +134,19 @@ pub fn line_slice(options: &Options, batch: usize, count: u64) -> Slice {
     two_threads(
         options,
         count,
-        |waiter, gap| {
-            let (mut seq, mut looked) = (0, 0);
+        |waiter, progress| {
+            let mut seq = 0;
             while seq < count {
                 let lines = batch.min(count - seq);
                 while !writer.fill(seq, lines) {
                     waiter.failed();
                 }
                 seq += lines;
-                if seq - looked >= LOOK_EVERY {
-                    looked = seq;
-                    gap.look();
-                }
+                progress.at(seq);
             }
         },
-        |waiter, gap| {
-            let (mut seq, mut looked, mut sum) = (0, 0, 0u64);
+        |waiter, progress| {
+            let (mut seq, mut sum) = (0, 0u64);
             while seq < count {
                 let (lines, part) = reader.sum(batch);
                 if lines == 0 {
@@ -127,10 +154,7 @@ pub fn line_slice(options: &Options, batch: usize, count: u64) -> Slice {
                 }
                 seq += lines;
                 sum = sum.wrapping_add(part);
-                if seq - looked >= LOOK_EVERY {
-                    looked = seq;
-                    gap.look();
-                }
+                progress.at(seq);
             }
             // A line holds s, 1 to 6 and !s: s + !s = u64::MAX, and 21.
             assert!(sum == count.wrapping_mul(u64::MAX.wrapping_add(21)), "the lines' sum");
@@ -138,41 +162,36 @@ pub fn line_slice(options: &Options, batch: usize, count: u64) -> Slice {
     )
 }
 
-/// Runs both sides on pinned threads and times the second from the common start to its end.
+/// Runs both sides on pinned threads and times the second from the end of its warm-up to the end.
 fn two_threads(
     options: &Options,
     count: u64,
-    produce: impl FnOnce(&mut Waiter<'_>, &mut GapDetector) + Send,
-    consume: impl FnOnce(&mut Waiter<'_>, &mut GapDetector) + Send,
+    produce: impl FnOnce(&mut Waiter<'_>, &mut Progress) + Send,
+    consume: impl FnOnce(&mut Waiter<'_>, &mut Progress) + Send,
 ) -> Slice {
     let (barrier, gone) = (Barrier::new(2), AtomicBool::new(false));
-    let (elapsed, disturbance) = std::thread::scope(|scope| {
-        let (barrier, gone) = (&barrier, &gone);
-        let producer = scope.spawn(move || -> Disturbance {
-            let _farewell = Farewell(gone);
-            options.core(0).map(pin);
-            let mut waiter = Waiter::new(gone);
-            barrier.wait();
-            let watch = Watch::start(options.core(0));
-            let mut gap = GapDetector::start();
-            produce(&mut waiter, &mut gap);
-            watch.stop(&gap, &options.clock)
-        });
-        let consumer = scope.spawn(move || -> (Duration, Disturbance) {
-            let _farewell = Farewell(gone);
-            options.core(1).map(pin);
-            let mut waiter = Waiter::new(gone);
-            barrier.wait();
-            let watch = Watch::start(options.core(1));
-            let (start, mut gap) = (Instant::now(), GapDetector::start());
-            consume(&mut waiter, &mut gap);
-            (start.elapsed(), watch.stop(&gap, &options.clock))
-        });
-        let produced = producer.join().expect("the producing thread passed its checks");
-        let (elapsed, consumed) = consumer.join().expect("the consuming thread passed its checks");
-        (elapsed, produced.with(&consumed))
+    // Pins, watches and waits for the other thread; what is read from /proc is read outside of the timed part.
+    let side = |index: usize, work: &mut dyn FnMut(&mut Waiter<'_>, &mut Progress)| -> (f64, Disturbance) {
+        let _farewell = Farewell(&gone);
+        options.core(index).map(pin);
+        let mut waiter = Waiter::new(&gone);
+        let watch = Watch::start(options.core(index));
+        barrier.wait();
+        let mut progress = Progress::new(count);
+        work(&mut waiter, &mut progress);
+        let rate = (count - progress.warm_up) as f64 / progress.start.elapsed().as_secs_f64();
+        (rate, watch.stop(&progress.gap, &options.clock))
+    };
+    let (mut produce, mut consume) = (Some(produce), Some(consume));
+    let (rate, disturbance) = std::thread::scope(|scope| {
+        let side = &side;
+        let producer = scope.spawn(move || side(0, &mut |w, p| produce.take().expect("runs once")(w, p)));
+        let consumer = scope.spawn(move || side(1, &mut |w, p| consume.take().expect("runs once")(w, p)));
+        let (_, produced) = producer.join().expect("the producing thread passed its checks");
+        let (rate, consumed) = consumer.join().expect("the consuming thread passed its checks");
+        (rate, produced.with(&consumed))
     });
-    Slice { values: vec![count as f64 / elapsed.as_secs_f64()], disturbance }
+    Slice { values: vec![rate], disturbance }
 }
 
 /// A contender whose slices take about as long as the options ask for: the first slice finds out how many events that is.
@@ -180,9 +199,10 @@ fn sized<'a>(name: &'static str, role: Role, options: &'a Options, slice: impl F
     let count = Cell::new(0u64);
     let run = move || {
         if count.get() == 0 {
-            let trial = if options.quick { 2_000 } else { 500_000 };
+            let trial = if options.quick { 2_000 } else { 100_000 };
             let rate = slice(trial).values[0];
-            count.set(if options.quick { 5_000 } else { ((rate * options.slice_ms as f64 / 1e3) as u64).max(trial) });
+            let wanted = (rate * options.slice_ms as f64 / 1e3) as u64;
+            count.set(if options.quick { 5_000 } else { wanted.max(8 * WARM_UP) });
         }
         slice(count.get())
     };

@@ -49,7 +49,7 @@ fn texts() -> Vec<Text> {
                 continue;
             }
             let is_text = [".rs", ".md", ".toml", ".txt", ".json", ".sh", ".yml", ".yaml"];
-            let is_script = folder.ends_with(".ci") || name.starts_with('.');
+            let is_script = folder.file_name().is_some_and(|name| name == ".ci") || name.starts_with('.');
             if !is_script && !is_text.iter().any(|end| name.ends_with(end)) {
                 continue;
             }

@@ -86,6 +86,8 @@ pub struct Staging {
     timers: Vec<TimerRequest>,
     /// Next [`Cause::index`] of the running root.
     next_index: u32,
+    /// Slots that the running root does not have.
+    reserved: usize,
     /// Effects that found no room, since the start.
     refused: u64,
 }
@@ -106,6 +108,7 @@ impl Staging {
             slots: Vec::with_capacity(STAGED_SLOTS_MAX),
             timers: Vec::with_capacity(STAGED_TIMERS_MAX),
             next_index: 0,
+            reserved: 0,
             refused: 0,
         }
     }
@@ -116,6 +119,12 @@ impl Staging {
         self.slots.clear();
         self.timers.clear();
         self.next_index = 0;
+        self.reserved = 0;
+    }
+
+    /// Leaves `slots` less to the running root: it is an output itself.
+    pub(crate) fn reserve(&mut self, slots: usize) {
+        self.reserved = slots;
     }
 
     /// Where things stand now.
@@ -301,7 +310,7 @@ impl<'a> Ctx<'a> {
             self.staging.refused += 1;
             return Err(Full);
         }
-        if span > SPAN_SLOTS_MAX || self.staging.slots.len() + span > STAGED_SLOTS_MAX {
+        if span > SPAN_SLOTS_MAX || self.staging.slots.len() + span > STAGED_SLOTS_MAX - self.staging.reserved {
             self.staging.refused += 1;
             return Err(Full);
         }

@@ -69,6 +69,8 @@ pub const MESH_PENDING_DEFAULT: usize = 1 << 14;
 pub const TIMERS_PER_STEP: usize = 256;
 /// How far shard time runs on after the last event, so that one-shot timers can finish.
 pub const DRAIN_NS_MAX: u64 = 24 * 3600 * 1_000_000_000;
+/// Latest `ts_recv` that an event may have, in the year 2554: what is due after it still fits 64 bits.
+pub const TIME_NS_MAX: u64 = u64::MAX - DRAIN_NS_MAX - 2 * MESH_DELAY_NS;
 
 const _: () = {
     assert!(PAYLOAD_BYTES + 40 == SLOT_BYTES, "head = 40 bytes of header and the payload");

@@ -25,18 +25,18 @@ use crate::bus::{Bus, Call, Chain, HandlerStats, Progress};
 use crate::catalog::Catalog;
 use crate::digest::Digest;
 use crate::event::payload::{BookDepth, Tick};
-use crate::event::{EventBuf, EventRef, Flags, Identity, Kind, Slot};
+use crate::event::{EventBuf, EventRef, Flags, Identity, Kind, KindSet, Slot};
 use crate::handler::{Staging, TimerRequest};
 use crate::ledger::{Ledger, Outcome, Refusal};
 use crate::limits::{
     BATCH_SLOTS, CASCADE_DEPTH_MAX, DRAIN_NS_MAX, MESH_DELAY_NS, MESH_PENDING_DEFAULT, SPAN_SLOTS_MAX,
-    STAGED_SLOTS_MAX, TICK_NS, TIMERS_PER_STEP,
+    STAGED_SLOTS_MAX, TICK_NS, TIME_NS_MAX, TIMERS_PER_STEP,
 };
 use crate::mesh::Pending;
 use crate::ring::{Consumer, Producer};
 use crate::route::RouteTable;
 use crate::units::{SCALE_MAX, SymbolId, UnixNanos};
-use crate::wheel::Wheel;
+use crate::wheel::{Popped, Wheel};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Due stamp of an event that is no sample: replayed before the measured part, to build state.
@@ -260,6 +260,8 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     start_time: UnixNanos,
     /// Earliest time at which another shard's event can still fall due here.
     horizon: UnixNanos,
+    /// Outputs or events for other shards have left since the room for them was looked at.
+    has_put: bool,
     /// Source events before this time need no look at wheel, mesh or horizon.
     quiet_until: UnixNanos,
 
@@ -346,6 +348,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             source_time: UnixNanos::ZERO,
             source_done: false,
             horizon: if has_peers { UnixNanos::ZERO } else { UnixNanos::UNKNOWN },
+            has_put: false,
             quiet_until: UnixNanos::ZERO,
             start_time: UnixNanos::ZERO,
             active: Active::None,
@@ -393,6 +396,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 return step;
             }
         }
+        self.has_put = false;
         let started = self.probe.now();
         self.samples_len = 0;
         let mut samples = 0;
@@ -406,6 +410,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 Err(panic) => {
                     let Some((handler, mark)) = self.progress.running.take() else { resume_unwind(panic) };
                     drop(panic);
+                    step.work += 1;
                     self.staging.roll_back(mark);
                     self.bus.recover(handler, self.root_symbol);
                     self.progress.next = handler + 1;
@@ -413,6 +418,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 }
             }
         }
+        step.is_stuck = self.has_put;
         if samples > 0 {
             let done = self.probe.now();
             self.probe.batch(&Batch { started, done, samples, dues: &self.samples[..self.samples_len] });
@@ -425,13 +431,19 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     }
 
     /// Handles what is next until the batch is used up, something is missing, or the timers' budget is spent. Returns
-    /// the timers and mesh events handled.
+    /// the timers and mesh events handled, and the timers that the wheel moved.
     #[inline]
     fn run(&mut self, out: &mut impl Outbox, samples: &mut usize) -> usize {
-        let mut handled = 0;
+        let mut budget = TIMERS_PER_STEP;
         loop {
             if self.active != Active::None {
                 self.finish(out, samples);
+            }
+            if self.has_put {
+                if !out.has_room() || self.mesh_is_stuck() {
+                    return TIMERS_PER_STEP - budget;
+                }
+                self.has_put = false;
             }
             if self.input.at < self.input.len {
                 let head = &self.input.slots[self.input.at];
@@ -440,19 +452,18 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                     continue;
                 }
             }
-            if handled == TIMERS_PER_STEP || !out.has_room() || self.mesh_is_stuck() || !self.next(out) {
-                return handled;
+            if !self.next(out, &mut budget) {
+                return TIMERS_PER_STEP - budget;
             }
-            handled += usize::from(self.active != Active::Source);
         }
     }
 
     /// Begins whatever is next by (time, timers before mesh events before source events). False when nothing may be.
     #[inline(never)]
-    fn next(&mut self, out: &mut impl Outbox) -> bool {
+    fn next(&mut self, out: &mut impl Outbox, budget: &mut usize) -> bool {
         let source_waits = self.input.at < self.input.len;
         let source_known = if source_waits {
-            self.input.slots[self.input.at].ts_recv.max(self.clock)
+            self.time_at(self.input.at)
         } else if self.source_done {
             self.source_time.saturating_add(DRAIN_NS_MAX)
         } else {
@@ -460,13 +471,30 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         };
         let mesh_due = self.pending.next_due();
         let timers_until = source_known.min(mesh_due).min(self.horizon);
-        if let Some((due, timer)) = self.wheel.pop_due(timers_until) {
-            self.update_quiet();
-            self.begin_timer(due, timer);
-            return true;
+        // The wheel is polled at what it says is next, and not ahead of it: it would go on from the latest time that it
+        // was polled at, past what the timer publishes for another symbol in between.
+        while let Some(next) = self.wheel.next_due_hint().filter(|next| *next <= timers_until) {
+            let popped = if *budget == 0 { Popped::OutOfBudget } else { self.wheel.pop_due_within(next, budget) };
+            match popped {
+                Popped::Fired(due, timer) => {
+                    self.update_quiet();
+                    self.begin_timer(due, timer);
+                    return true;
+                }
+                Popped::NothingDue => {}
+                // A timer may be due still: nothing is admitted, and the next step goes on here.
+                Popped::OutOfBudget => {
+                    self.update_quiet();
+                    return false;
+                }
+            }
         }
         self.update_quiet();
         if mesh_due <= source_known && mesh_due < self.horizon {
+            if *budget == 0 {
+                return false;
+            }
+            *budget -= 1;
             self.begin_mesh(out);
             return true;
         }
@@ -489,11 +517,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     fn begin_source(&mut self) {
         let (at, len) = (self.input.at, self.input.len);
         let head = self.input.slots[at];
-        if head.ts_recv < self.clock {
-            self.clamped += u64::from(!head.kind().is_control());
-        } else {
-            self.clock = head.ts_recv;
-        }
+        self.clamped += u64::from(head.ts_recv < self.clock && !head.kind().is_control());
+        self.clock = self.time_at(at);
         self.source_time = self.source_time.max(self.clock);
         if self.start_time == UnixNanos::ZERO {
             self.start_time = self.source_time;
@@ -512,6 +537,13 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 self.input.at += self.span_at(at, len);
             }
         }
+    }
+
+    /// Shard time once the event at `at` is begun. A time that no clock shows moves nothing: it would end all timers.
+    #[inline]
+    fn time_at(&self, at: usize) -> UnixNanos {
+        let ts_recv = self.input.slots[at].ts_recv;
+        if ts_recv.0 > TIME_NS_MAX { self.clock } else { ts_recv.max(self.clock) }
     }
 
     /// Slots to skip for the event at `at`: its span as far as it is there.
@@ -535,29 +567,37 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         if head.source.index() >= self.catalog.sources() {
             return Err(Refusal::UnknownSource);
         }
-        if head.scale > SCALE_MAX {
+        if head.scale > SCALE_MAX || head.ts_recv.0 > TIME_NS_MAX {
             return Err(Refusal::OutOfRange);
         }
-        // One slot is the whole event for most kinds; the others are looked at apart.
-        if head.span() == 1 && kind != Kind::BAR && !head.flags.contains(Flags::WIDE) && kind != Kind::BOOK_DEPTH {
+        // One slot is the whole event for most kinds; those that go on in continuations are looked at apart.
+        const LONG_KINDS: KindSet = KindSet::of(&[Kind::BAR, Kind::BOOK_DEPTH, Kind::NEWS, Kind::FEATURES]);
+        const LONG_FLAGS: u8 = Flags::WIDE.with(Flags::DERIVED).0;
+        if head.span() == 1 && !LONG_KINDS.contains(kind) && head.flags.0 & LONG_FLAGS == 0 {
             return Ok(());
         }
         admit_span(slots)
     }
 
-    /// A tick, definition or epoch.
+    /// A tick, definition or epoch. A definition that is damaged, or contradicts what is known, is refused: the events that
+    /// rely on it will be, too.
     #[inline(never)]
     fn control(&mut self, at: usize, len: usize) {
-        self.ledger.control();
         let head = &self.input.slots[at];
+        let mut refused = None;
         match head.kind() {
             Kind::TICK if head.payload_as::<Tick>().last != 0 => self.source_done = true,
             Kind::SYMBOL_DEF | Kind::SOURCE_DEF => {
-                let event = EventRef::first(&self.input.slots[at..len]).expect("Invariant: rings carry whole events");
-                // The authority and this table have the same capacity: a refusal here is a bug, not an input.
-                self.catalog.apply(event).expect("Invariant: definitions come in order from one authority");
+                refused = match EventRef::first(&self.input.slots[at..len]) {
+                    Some(event) => self.catalog.apply(event).err().map(|_| Refusal::OutOfRange),
+                    None => Some(Refusal::BrokenSpan),
+                };
             }
             _ => {}
+        }
+        match refused {
+            Some(reason) => self.ledger.refuse(head.kind(), reason),
+            None => self.ledger.control(),
         }
         self.input.at += self.span_at(at, len);
     }
@@ -590,7 +630,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         let event = EventRef::first(&self.scratch[..self.scratch_span]).expect("Invariant: staged events are whole");
         self.digest.absorb(&self.catalog, event);
         out.put(event);
+        self.has_put = true;
         self.begin(Active::Mesh, head.identity(), head.kind(), head.symbol, head.ts_event);
+        // The event has taken a part of the room that the outbox promised for it and what it causes.
+        self.staging.reserve(self.scratch_span);
     }
 
     /// Takes the active event, and then each event that it causes, through the handlers; then lets the effects out.
@@ -693,6 +736,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         let hashes = (self.catalog.symbol_hash(self.root.symbol), self.catalog.source_hash(self.root.source));
         self.staging.sign(hashes);
+        self.has_put = true;
         let mut at = 0;
         while let Some(event) = EventRef::first(&self.staging.slots()[at..]) {
             at += event.slots().len();
@@ -700,6 +744,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             if symbol == self.root_symbol {
                 self.digest.absorb(&self.catalog, event);
                 out.put(event);
+                continue;
+            }
+            if symbol.index() >= self.catalog.symbols() {
+                self.derived.refuse(event.kind(), Refusal::UnknownSymbol);
                 continue;
             }
             let owner = self.config.routes.shard(self.catalog.route_slot(symbol));
@@ -787,7 +835,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// Tells the other shards the earliest time at which this one can still make something.
     fn tell_peers(&mut self, is_idle: bool) {
         let source = if self.input.at < self.input.len {
-            self.input.slots[self.input.at].ts_recv.max(self.clock)
+            self.time_at(self.input.at)
         } else if self.source_done {
             UnixNanos::UNKNOWN
         } else {
@@ -808,15 +856,15 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
     }
 
-    /// Whether the shard has nothing left to do: the source has ended and was handled, nothing waits here, and no timer is
-    /// pending within the drain's bound. Events of other shards may still come: see [`Shard::mesh_counts`].
+    /// Whether the shard has nothing left to do: the source has ended and was handled, and within the drain's bound no timer
+    /// is pending and no event waits. Events of other shards may still come: see [`Shard::mesh_counts`].
     #[must_use]
     pub fn is_drained(&self) -> bool {
         let drain_end = self.source_time.saturating_add(DRAIN_NS_MAX);
         self.source_done
             && self.active == Active::None
             && self.input.at == self.input.len
-            && self.pending.is_empty()
+            && (self.pending.is_empty() || self.pending.next_due() > drain_end)
             && self.wheel.next_due_hint().is_none_or(|due| due > drain_end)
             && self.outlets.iter().flatten().all(|outlet| outlet.stash.is_empty())
     }

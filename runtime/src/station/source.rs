@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tapeline_core::event::payload::{SymbolDef, Tick};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, Slot};
 use tapeline_core::ledger::{Ledger, Refusal};
-use tapeline_core::limits::{BATCH_SLOTS, MESH_DELAY_NS, ROUTE_SLOTS};
+use tapeline_core::limits::{BATCH_SLOTS, MESH_DELAY_NS, ROUTE_SLOTS, TIME_NS_MAX};
 use tapeline_core::ring::Producer;
 use tapeline_core::route::RouteTable;
 use tapeline_core::shard::DUE_NONE;
@@ -253,7 +253,7 @@ impl SourceStation {
         let (mut end, mut time, mut events) = (0, self.time, 0);
         while let Some(head) = slots.get(end) {
             let span = head.span();
-            if head.kind().is_control() || head.ts_recv < time || end + span > slots.len() {
+            if head.kind().is_control() || head.ts_recv < time || head.ts_recv.0 > TIME_NS_MAX || end + span > slots.len() {
                 break;
             }
             time = head.ts_recv;
@@ -294,7 +294,8 @@ impl SourceStation {
             self.at += span;
             return span;
         }
-        let time = self.time.max(head.ts_recv);
+        // A time that no clock shows is refused by the shard, and moves no time here either.
+        let time = if head.ts_recv.0 > TIME_NS_MAX { self.time } else { self.time.max(head.ts_recv) };
         if self.config.end.is_some_and(|end| time >= end) {
             self.phase = Phase::Ending;
             return 0;

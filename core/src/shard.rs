@@ -971,7 +971,10 @@ impl Outlet {
     fn send(&mut self, event: EventRef<'_>) {
         self.sent += 1;
         if !self.stash.is_empty() || self.ring.push(event.slots()).is_err() {
-            debug_assert!(self.stash.len() + event.slots().len() <= self.stash.capacity(), "Invariant: one root's effects");
+            debug_assert!(
+                self.stash.len() + event.slots().len() <= self.stash.capacity(),
+                "Invariant: one root's effects"
+            );
             self.stash.extend_from_slice(event.slots());
         }
     }

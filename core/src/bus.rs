@@ -219,7 +219,6 @@ impl<H: Handler> Subscriber for Registered<H> {
     }
 }
 
-
 /// The static part of a bus: [`End`], or a [`Link`] of a chain and one handler more.
 pub trait Chain: Send + sealed::Sealed {
     #[doc(hidden)]

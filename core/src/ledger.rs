@@ -132,11 +132,7 @@ impl Ledger {
     /// A ledger of zeros.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            rows: Box::new([Row::default(); KIND_ROWS]),
-            refused_by: [0; Refusal::ALL.len()],
-            control: 0,
-        }
+        Self { rows: Box::new([Row::default(); KIND_ROWS]), refused_by: [0; Refusal::ALL.len()], control: 0 }
     }
 
     /// An event was accepted, and is being handled.

@@ -51,7 +51,10 @@ impl Pending {
     /// When `capacity` is below [`SPAN_SLOTS_MAX`] or does not fit 32 bits.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        assert!((SPAN_SLOTS_MAX..NIL as usize).contains(&capacity), "room for one event at least, not {capacity} slots");
+        assert!(
+            (SPAN_SLOTS_MAX..NIL as usize).contains(&capacity),
+            "room for one event at least, not {capacity} slots"
+        );
         Self {
             slots: vec![Slot::ZERO; capacity].into_boxed_slice(),
             next: (1..=capacity as u32).map(|next| if next as usize == capacity { NIL } else { next }).collect(),

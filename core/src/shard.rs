@@ -20,6 +20,13 @@
 //! at which an event of another shard can still fall due. Each shard sends the others a tick with its *bound*, the earliest
 //! time at which it can still make something; such an event falls due one mesh delay later at least. Where no handler crosses
 //! symbols, the horizon is the end of time and costs one compare.
+//!
+//! Bounds alone would feel their way through a night without events in steps of one mesh delay: each shard's bound is limited
+//! by what the others might send it. So an idle shard also reports what is *next* for it if nobody sends it anything, and how
+//! many events it has sent to and received from each shard. Where, in the reports of all shards, every number sent equals the
+//! number received, nothing was under way between them (a consistent cut in the sense of Mattern, "Virtual time and global
+//! states of distributed systems", 1989): whatever is handled afterwards comes from the earliest of what was next, and falls
+//! due elsewhere one mesh delay after that at the earliest.
 
 use crate::bus::{Bus, Call, Chain, HandlerStats, Progress};
 use crate::catalog::Catalog;
@@ -211,13 +218,20 @@ struct Outlet {
     stash: Vec<Slot>,
     sent: u64,
     bound_sent: UnixNanos,
+    /// What was next, and the events sent and received in all, as last reported to that shard.
+    reported: (UnixNanos, u64, u64),
 }
 
 /// One direction from another shard.
 struct Peer {
     inlet: Inlet,
+    /// Earliest time at which it can still make something.
     bound: UnixNanos,
     received: u64,
+    /// Its last report: what is next for it if nobody sends it anything.
+    next: UnixNanos,
+    /// Its last report: by shard, events sent (low half) and received (high half), both modulo 2^32.
+    counts: Box<[u64]>,
 }
 
 /// What the handlers are being called for. A panic leaves it in place, and the next turn goes on with it.
@@ -244,6 +258,10 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     peers: Vec<Peer>,
     /// By shard; `None` for this one.
     outlets: Vec<Option<Outlet>>,
+    /// This shard's own counts, as [`Peer::counts`].
+    counts: Box<[u64]>,
+    /// The tick for the other shards under construction.
+    report: Box<EventBuf>,
     pending: Pending,
     wheel: Wheel<TimerRequest>,
     staging: Staging,
@@ -256,8 +274,6 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     /// Running maximum of what the source has sent: nothing earlier will come.
     source_time: UnixNanos,
     source_done: bool,
-    /// Time of the first tick or event of the source: no shard can have made anything earlier.
-    start_time: UnixNanos,
     /// Earliest time at which another shard's event can still fall due here.
     horizon: UnixNanos,
     /// Outputs or events for other shards have left since the room for them was looked at.
@@ -298,8 +314,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// A shard that reads `input`. Allocates everything that it will ever need.
     ///
     /// `catalog` holds the sources of the bus's handlers and nothing that the input does not define the same way.
-    /// `peers` are the rings from the other shards, `outlets` those to them, by shard, with `None` at this one's place;
-    /// both may be empty when no handler crosses symbols.
+    /// `peers` are the rings from the other shards, by shard, without this one; `outlets` those to them, by shard, with `None`
+    /// at this one's place; both may be empty when no handler crosses symbols.
     ///
     /// # Panics
     /// When the bus crosses symbols and the rings do not match the number of shards.
@@ -330,13 +346,27 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             input: Inlet::new(input, config.has_dues),
             peers: peers
                 .into_iter()
-                .map(|ring| Peer { inlet: Inlet::new(ring, false), bound: UnixNanos::ZERO, received: 0 })
+                .map(|ring| Peer {
+                    inlet: Inlet::new(ring, false),
+                    bound: UnixNanos::ZERO,
+                    received: 0,
+                    next: UnixNanos::ZERO,
+                    counts: vec![0; shards].into_boxed_slice(),
+                })
                 .collect(),
+            counts: vec![0; shards].into_boxed_slice(),
+            report: Box::new(EventBuf::new(&Tick::default())),
             outlets: outlets
                 .into_iter()
                 .map(|ring| {
                     let stash = Vec::with_capacity(2 * STAGED_SLOTS_MAX);
-                    ring.map(|ring| Outlet { ring, stash, sent: 0, bound_sent: UnixNanos::ZERO })
+                    ring.map(|ring| Outlet {
+                        ring,
+                        stash,
+                        sent: 0,
+                        bound_sent: UnixNanos::ZERO,
+                        reported: (UnixNanos::ZERO, 0, 0),
+                    })
                 })
                 .collect(),
             staging: Staging::new(),
@@ -350,7 +380,6 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             horizon: if has_peers { UnixNanos::ZERO } else { UnixNanos::UNKNOWN },
             has_put: false,
             quiet_until: UnixNanos::ZERO,
-            start_time: UnixNanos::ZERO,
             active: Active::None,
             progress: Progress::default(),
             root_as: Active::None,
@@ -425,7 +454,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         if meshed {
             self.flush_mesh();
-            self.tell_peers(step.work == 0);
+            step.work += usize::from(self.tell_peers(step.work == 0));
         }
         step
     }
@@ -520,9 +549,6 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.clamped += u64::from(head.ts_recv < self.clock && !head.kind().is_control());
         self.clock = self.time_at(at);
         self.source_time = self.source_time.max(self.clock);
-        if self.start_time == UnixNanos::ZERO {
-            self.start_time = self.source_time;
-        }
         if head.kind().is_control() {
             self.control(at, len);
             return;
@@ -796,6 +822,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 at += event.slots().len();
                 if event.kind() == Kind::TICK {
                     peer.bound = event.head().ts_recv;
+                    if !event.tail().is_empty() {
+                        peer.next = event.head().ts_event;
+                        peer.counts.iter_mut().zip(event.tail_words()).for_each(|(count, word)| *count = word);
+                    }
                     continue;
                 }
                 work += 1;
@@ -807,14 +837,43 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
             peer.inlet.at = slots;
         }
-        // A shard that has heard nothing yet cannot have made anything before the first event of the source.
-        let start = self.start_time;
-        let bound = self.peers.iter().map(|peer| peer.bound.max(start)).min().unwrap_or(UnixNanos::UNKNOWN);
-        let horizon = bound.saturating_add(MESH_DELAY_NS);
-        // The end of time means "no peers": a horizon that saturates stays one below it.
-        self.horizon = horizon.min(UnixNanos(u64::MAX - 1)).max(self.horizon);
+        self.raise_horizon(self.peers.iter().map(|peer| peer.bound).min().unwrap_or(UnixNanos::UNKNOWN));
         self.update_quiet();
         work
+    }
+
+    /// No shard will make anything before `bound`. True when that is news.
+    fn raise_horizon(&mut self, bound: UnixNanos) -> bool {
+        // The end of time means "no peers": a horizon that saturates stays one below it.
+        let horizon = bound.saturating_add(MESH_DELAY_NS).min(UnixNanos(u64::MAX - 1));
+        let is_later = horizon > self.horizon;
+        self.horizon = self.horizon.max(horizon);
+        is_later
+    }
+
+    /// Raises the horizon by the reports of all shards, if nothing is under way between them. `next` is what is next here.
+    /// True when it went up. O(peers), and O(shards squared) when it may go up.
+    fn agree(&mut self, next: UnixNanos) -> bool {
+        let own = self.config.shard;
+        for (shard, count) in self.counts.iter_mut().enumerate() {
+            let sent = self.outlets.get(shard).and_then(Option::as_ref).map_or(0, |outlet| outlet.sent);
+            let peer = shard.checked_sub(usize::from(shard > own)).filter(|_| shard != own);
+            let received = peer.map_or(0, |peer| self.peers[peer].received);
+            *count = u64::from(sent as u32) | received << 32;
+        }
+        let first = self.peers.iter().map(|peer| peer.next).min().unwrap_or(UnixNanos::UNKNOWN).min(next);
+        if first.saturating_add(MESH_DELAY_NS).min(UnixNanos(u64::MAX - 1)) <= self.horizon {
+            return false;
+        }
+        let counts = |shard: usize| match shard.cmp(&own) {
+            std::cmp::Ordering::Less => &self.peers[shard].counts,
+            std::cmp::Ordering::Equal => &self.counts,
+            std::cmp::Ordering::Greater => &self.peers[shard - 1].counts,
+        };
+        let shards = self.counts.len();
+        let is_quiet =
+            (0..shards).all(|from| (0..shards).all(|to| counts(from)[to] as u32 == (counts(to)[from] >> 32) as u32));
+        is_quiet && self.raise_horizon(first)
     }
 
     /// Sends what found a ring full. False while something is left.
@@ -832,8 +891,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.horizon != UnixNanos::UNKNOWN && self.outlets.iter().flatten().any(|outlet| !outlet.stash.is_empty())
     }
 
-    /// Tells the other shards the earliest time at which this one can still make something.
-    fn tell_peers(&mut self, is_idle: bool) {
+    /// Tells the other shards the earliest time at which this one can still make something; when idle, also what is next.
+    /// True when the horizon went up by what they have reported.
+    fn tell_peers(&mut self, is_idle: bool) -> bool {
         let source = if self.input.at < self.input.len {
             self.time_at(self.input.at)
         } else if self.source_done {
@@ -842,18 +902,38 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             self.source_time
         };
         let timer = self.wheel.next_due_hint().unwrap_or(UnixNanos::UNKNOWN);
-        let bound = source.min(timer).min(self.pending.next_due()).min(self.horizon);
+        let next = source.min(timer).min(self.pending.next_due());
+        let is_raised = is_idle && self.agree(next);
+        if is_raised {
+            self.update_quiet();
+        }
+        let bound = next.min(self.horizon);
+        let (sent, received) = self.mesh_counts();
         for outlet in self.outlets.iter_mut().flatten() {
+            let must_report = is_idle && outlet.reported != (next, sent, received);
             let step_ns = bound.0.saturating_sub(outlet.bound_sent.0);
-            if step_ns == 0 || !is_idle && step_ns < MESH_DELAY_NS / 4 {
+            if !must_report && (step_ns == 0 || !is_idle && step_ns < MESH_DELAY_NS / 4) || !outlet.stash.is_empty() {
                 continue;
             }
-            let mut tick = EventBuf::new(&Tick::default());
-            tick.head_mut().ts_recv = bound;
-            if outlet.stash.is_empty() && outlet.ring.push(tick.slots()).is_ok() {
+            let bound = bound.max(outlet.bound_sent);
+            self.report.reset(&Tick::default());
+            self.report.head_mut().ts_recv = bound;
+            if must_report {
+                self.report.head_mut().ts_event = next;
+                for chunk in self.counts.chunks(7) {
+                    let mut words = [0; 7];
+                    words[..chunk.len()].copy_from_slice(chunk);
+                    self.report.push_words(words).expect("two counts for each of 256 shards fit a span");
+                }
+            }
+            if outlet.ring.push(self.report.slots()).is_ok() {
                 outlet.bound_sent = bound;
+                if must_report {
+                    outlet.reported = (next, sent, received);
+                }
             }
         }
+        is_raised
     }
 
     /// Whether the shard has nothing left to do: the source has ended and was handled, and within the drain's bound no timer
@@ -971,7 +1051,10 @@ impl Outlet {
     fn send(&mut self, event: EventRef<'_>) {
         self.sent += 1;
         if !self.stash.is_empty() || self.ring.push(event.slots()).is_err() {
-            debug_assert!(self.stash.len() + event.slots().len() <= self.stash.capacity(), "Invariant: one root's effects");
+            debug_assert!(
+                self.stash.len() + event.slots().len() <= self.stash.capacity(),
+                "Invariant: one root's effects"
+            );
             self.stash.extend_from_slice(event.slots());
         }
     }

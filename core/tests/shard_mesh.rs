@@ -21,7 +21,7 @@ fn compare(seed: u64, count: usize, step_ns: u64) {
     let mut prng = Prng::new(seed);
     let events = stream(seed, count, step_ns, feed(2));
     let mut one = Rig::new(bus, events.clone(), Sizes::of(1));
-    one.run(&mut prng, 1_000_000);
+    one.run(&mut prng, 200_000);
     let one = one.result();
     assert_eq!(one.ledger.total().offered, count as u64);
     assert!(one.derived.total().delivered > count as u64 / 10, "{:?}", one.derived.total());
@@ -30,7 +30,7 @@ fn compare(seed: u64, count: usize, step_ns: u64) {
             let source_ring = if prng.one_in(2) { 64 } else { 512 };
             let sizes = Sizes { mesh_ring, source_ring, ..Sizes::of(shards) };
             let mut rig = Rig::new(bus, events.clone(), sizes);
-            rig.run(&mut prng, 2_000_000);
+            rig.run(&mut prng, 400_000);
             one.assert_same(&rig.result(), &format!("seed {seed}, {sizes:?}"));
         }
     }

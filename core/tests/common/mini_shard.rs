@@ -105,7 +105,18 @@ impl<H: Handler> MiniShard<H> {
 
     fn site(&self, symbol: SymbolId, ts_event: UnixNanos, root: Identity, timer_ns: u64) -> CallSite {
         let (now, tick_ns) = (self.now, TICK_NS);
-        CallSite { now, tick_ns, symbol, ts_event, root, timer_ns, seed: 1, handler: 0, source: MADE_BY, crosses_symbols: false }
+        CallSite {
+            now,
+            tick_ns,
+            symbol,
+            ts_event,
+            root,
+            timer_ns,
+            seed: 1,
+            handler: 0,
+            source: MADE_BY,
+            crosses_symbols: false,
+        }
     }
 
     fn commit(&mut self, verdict: Verdict) {

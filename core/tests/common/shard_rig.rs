@@ -245,8 +245,7 @@ impl<C: Chain> Rig<C> {
             let bus = bus(&mut catalog);
             is_meshed = bus.crosses_symbols() && count > 1;
             let (outlets, peers) = if bus.crosses_symbols() { (outlets, peers) } else { (vec![], vec![]) };
-            let config =
-                Config { shard, routes: routes.clone(), timers_max, seed: SEED, ..Config::single() };
+            let config = Config { shard, routes: routes.clone(), timers_max, seed: SEED, ..Config::single() };
             shards.push(Shard::new(config, catalog, bus, (), consumer, peers, outlets));
         }
         let definitions = (1..authority.symbols() as u32)
@@ -355,7 +354,8 @@ pub(crate) fn stream(seed: u64, count: usize, step_ns: u64, source: SourceId) ->
             };
             let head = event.head_mut();
             (head.ts_recv, head.ts_event, head.seq) = (UnixNanos(ts_recv), UnixNanos(ts_recv - 5), seq);
-            (head.symbol, head.source, head.scale) = (SymbolId(1 + prng.in_range(0..u64::from(SYMBOLS)) as u32), source, 2);
+            (head.symbol, head.source, head.scale) =
+                (SymbolId(1 + prng.in_range(0..u64::from(SYMBOLS)) as u32), source, 2);
             event.slots().to_vec()
         })
         .collect()

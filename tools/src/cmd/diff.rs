@@ -5,8 +5,8 @@ use crate::out;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use tapeline_runtime::diff::{Opened, diff};
-use tapeline_runtime::input::detect::{OpenOptions, open};
 use tapeline_runtime::input::InputError;
+use tapeline_runtime::input::detect::{OpenOptions, open};
 
 pub(crate) fn run(args: &DiffArgs) -> u8 {
     if args.a == "-" || args.b == "-" {

@@ -25,10 +25,7 @@ use tapeline_runtime::report::{hgrm, json, text};
 use tapeline_runtime::sink::create;
 use tapeline_runtime::station::Overload;
 
-pub(crate) fn run<C: Chain + 'static>(
-    args: &ReplayArgs,
-    pipeline: impl Fn(BusBuilder<End>) -> BusBuilder<C>,
-) -> u8 {
+pub(crate) fn run<C: Chain + 'static>(args: &ReplayArgs, pipeline: impl Fn(BusBuilder<End>) -> BusBuilder<C>) -> u8 {
     let pace = args.rate.unwrap_or(args.speed);
     let overload = match args.overload {
         OverloadName::Wait => Overload::Wait,
@@ -87,9 +84,7 @@ pub(crate) fn run<C: Chain + 'static>(
         pace,
         overload,
         passes: args.passes,
-        is_pinned: !args.no_pin,
         sha256,
-        generated: Vec::new(),
         commit: option_env!("TAPELINE_COMMIT").map(str::to_owned),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

@@ -249,3 +249,18 @@ fn links_of_documents_lead_somewhere() {
     }
     none("links to files that are not there", dead);
 }
+
+#[test]
+fn the_handler_of_the_readme_is_the_one_that_runs() {
+    let texts = texts();
+    let find = |path: &str| texts.iter().find(|text| text.path == path).map(|text| text.text.as_str());
+    let readme = find("README.md").expect("there is a README");
+    let example = find("runtime/examples/wide_spread.rs").expect("its example is there");
+    let (mut blocks, fence) = (0, "```rust\n");
+    for rest in readme.split(fence).skip(1) {
+        let block = rest.split("```").next().unwrap_or_default();
+        assert!(example.contains(block), "not in the example, and so not compiled:\n{block}");
+        blocks += 1;
+    }
+    assert!(blocks > 0, "the README shows a handler");
+}

@@ -177,7 +177,7 @@ impl Ledger {
         self.control
     }
 
-    /// Counts of one kind; kinds that this build does not know share one row.
+    /// Counts of one kind; kinds too high for a row of their own share one.
     #[must_use]
     pub fn row(&self, kind: Kind) -> &Row {
         &self.rows[kind.row()]
@@ -200,7 +200,8 @@ impl Ledger {
     /// Events offered of kinds that this build does not know.
     #[must_use]
     pub fn unknown_offered(&self) -> u64 {
-        self.rows[0].offered
+        let known = |row: usize| Kind(row as u16).is_known();
+        self.rows.iter().enumerate().filter(|(row, _)| !known(*row)).map(|(_, row)| row.offered).sum()
     }
 
     /// Whether every row balances and the reasons add up to the refusals.

@@ -177,11 +177,12 @@ pub(crate) struct Sizes {
     pub(crate) mesh_ring: usize,
     pub(crate) room: usize,
     pub(crate) timers_max: usize,
+    pub(crate) pending: usize,
 }
 
 impl Sizes {
     pub(crate) const fn of(shards: usize) -> Self {
-        Self { shards, source_ring: 1024, mesh_ring: 1024, room: 1 << 20, timers_max: 1 << 14 }
+        Self { shards, source_ring: 1024, mesh_ring: 1024, room: 1 << 20, timers_max: 1 << 14, pending: 1 << 13 }
     }
 }
 
@@ -224,16 +225,16 @@ impl Result {
 
 impl<C: Chain> Rig<C> {
     pub(crate) fn new(bus: impl Fn(&mut Catalog) -> Bus<C>, events: Vec<Vec<Slot>>, sizes: Sizes) -> Self {
-        let Sizes { shards: count, source_ring, mesh_ring, room, timers_max } = sizes;
+        let Sizes { shards: count, source_ring, mesh_ring, room, timers_max, pending } = sizes;
         let routes = RouteTable::new(count);
         let authority = authority(&bus);
         let mut is_meshed = false;
         let mut outlets: Vec<Vec<_>> = (0..count).map(|_| (0..count).map(|_| None).collect()).collect();
         let mut peers: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
-        for from in 0..count {
-            for to in (0..count).filter(|to| *to != from) {
+        for (from, outlets) in outlets.iter_mut().enumerate() {
+            for (to, outlet) in outlets.iter_mut().enumerate().filter(|(to, _)| *to != from) {
                 let (producer, consumer) = ring::channel(mesh_ring);
-                outlets[from][to] = Some(producer);
+                *outlet = Some(producer);
                 peers[to].push(consumer);
             }
         }
@@ -245,7 +246,14 @@ impl<C: Chain> Rig<C> {
             let bus = bus(&mut catalog);
             is_meshed = bus.crosses_symbols() && count > 1;
             let (outlets, peers) = if bus.crosses_symbols() { (outlets, peers) } else { (vec![], vec![]) };
-            let config = Config { shard, routes: routes.clone(), timers_max, seed: SEED, ..Config::single() };
+            let config = Config {
+                shard,
+                routes: routes.clone(),
+                timers_max,
+                mesh_pending_slots: pending,
+                seed: SEED,
+                ..Config::single()
+            };
             shards.push(Shard::new(config, catalog, bus, (), consumer, peers, outlets));
         }
         let definitions = (1..authority.symbols() as u32)

@@ -94,8 +94,8 @@ fn a_million_events_allocate_nothing() {
         }
     }
     let last = tick(UnixNanos(time), true);
-    for at in 0..2 {
-        while producers[at].push(last.slots()).is_err() {
+    for producer in &mut producers {
+        while producer.push(last.slots()).is_err() {
             let _ = shards[0].step(&mut out);
             let _ = shards[1].step(&mut out);
         }

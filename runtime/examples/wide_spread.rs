@@ -86,9 +86,7 @@ fn main() -> ExitCode {
         pace: setup.pace,
         overload: setup.overload,
         passes: setup.passes,
-        is_pinned: setup.is_pinned,
         sha256: Default::default(),
-        generated: Default::default(),
         commit: None,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

@@ -1,1 +1,17 @@
-//! tapeline-bench
+//! Duels: tapeline's structures against their peers and against physical controls, in one process, side by side.
+//!
+//! Absolute times do not carry over between machines. What a duel reports is the ratio to a peer or a control measured in
+//! the same round, with its interval. See the README of this crate for how to run it and how to read it.
+
+pub mod clock;
+pub mod contender;
+pub mod controls;
+pub mod count;
+pub mod duel;
+pub mod hop;
+pub mod machine;
+#[cfg(feature = "peers")]
+pub mod peers;
+pub mod report;
+pub mod ring;
+pub mod stats;

@@ -15,7 +15,6 @@ use crate::units::{SourceId, SymbolId};
 ///
 /// Open addressing over the stable hash with linear probing, at most half full: lookups are O(1) expected. Nothing is
 /// ever removed. Allocates in its constructor only.
-#[derive(Clone)]
 struct Names {
     /// Text of id i: `arena[start[i]..start[i + 1]]`.
     arena: Vec<u8>,
@@ -24,6 +23,25 @@ struct Names {
     /// id + 1, or 0 for a free cell.
     cells: Box<[u32]>,
     capacity: usize,
+}
+
+/// A copy that keeps the capacity of `vec`, so that it never allocates where the original would not.
+fn copy_with_capacity<T: Copy>(vec: &Vec<T>) -> Vec<T> {
+    let mut copy = Vec::with_capacity(vec.capacity());
+    copy.extend_from_slice(vec);
+    copy
+}
+
+impl Clone for Names {
+    fn clone(&self) -> Self {
+        Self {
+            arena: copy_with_capacity(&self.arena),
+            start: copy_with_capacity(&self.start),
+            hash: copy_with_capacity(&self.hash),
+            cells: self.cells.clone(),
+            capacity: self.capacity,
+        }
+    }
 }
 
 impl Names {
@@ -156,13 +174,23 @@ pub enum CatalogError {
     Damaged(u32),
 }
 
-/// The symbols and sources of one engine, by id and by text.
-#[derive(Clone)]
+/// The symbols and sources of one engine, by id and by text. A clone has the capacity of the original.
 pub struct Catalog {
     symbols: Names,
     sources: Names,
     route_slot: Vec<u16>,
     seq_rule: Vec<SeqRule>,
+}
+
+impl Clone for Catalog {
+    fn clone(&self) -> Self {
+        Self {
+            symbols: self.symbols.clone(),
+            sources: self.sources.clone(),
+            route_slot: copy_with_capacity(&self.route_slot),
+            seq_rule: copy_with_capacity(&self.seq_rule),
+        }
+    }
 }
 
 impl Catalog {
@@ -411,6 +439,16 @@ mod tests {
         assert_eq!(catalog.symbol(b"A"), Ok(SymbolId(1)));
         assert_eq!(catalog.symbol(&[b'x'; SYMBOL_BYTES_MAX + 1]), Err(CatalogError::SymbolTooLong(97)));
         assert_eq!(catalog.symbol(b""), Err(CatalogError::Empty));
+    }
+
+    #[test]
+    fn a_clone_has_the_capacity_of_the_original() {
+        let mut clone = Catalog::new(1_000).clone();
+        for i in 1..1_000 {
+            clone.symbol(format!("SYMBOL{i}").as_bytes()).unwrap();
+        }
+        assert_eq!(clone.bytes(), Catalog::new(1_000).bytes(), "nothing has grown");
+        assert_eq!(clone.symbol(b"ONE MORE"), Err(CatalogError::SymbolsFull(1_000)));
     }
 
     #[test]

@@ -247,6 +247,7 @@ fn a_full_staging_area_delays_the_bar_or_costs_the_vector_and_says_so() {
         seed: 1,
         handler: 0,
         source: SourceId(9),
+        crosses_symbols: false,
     };
     let engine = Engine::new();
     let mut state = State::zeroed();

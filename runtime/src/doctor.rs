@@ -4,7 +4,7 @@
 //! [`text`] prints its answer, [`json`] gives it as one object on one line. Nothing is changed on the machine.
 
 use crate::jitter::{GAP_NS, IdleProbe};
-use crate::machine::{Fact, IoUringRefused, Machine};
+use crate::machine::{Fact, IoUringRefused, Limits, Machine};
 use crate::report::text::{core_list, duration};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -97,23 +97,28 @@ pub fn examine(machine: &Machine, idle: Option<&IdleProbe>) -> Diagnosis {
     }
 }
 
-/// The driver for `machine`: glommio where io_uring works and memory may be locked for every executor, else threads.
+/// The driver for all usable cores of `machine`: glommio where it can run, else threads.
 #[must_use]
 pub fn driver(machine: &Machine) -> Driver {
-    let needed = MEMLOCK_EXECUTOR_BYTES.saturating_mul(machine.cores_usable() as u64);
-    let (name, why) = match (&machine.limits.io_uring, machine.limits.memlock_bytes) {
-        (Err(refused), _) => ("threads", refused.to_string()),
-        (Ok(()), Some(bytes)) if bytes < needed => (
-            "threads",
-            format!(
-                "io_uring works, but {} may be locked and executors need {}",
-                bytes_text(bytes),
-                bytes_text(needed)
-            ),
-        ),
-        (Ok(()), _) => ("glommio", "io_uring works".to_owned()),
-    };
-    Driver { name, why }
+    match refusal(&machine.limits, machine.cores_usable()) {
+        None => Driver { name: "glommio", why: "io_uring works".to_owned() },
+        Some(why) => Driver { name: "threads", why },
+    }
+}
+
+/// Why so many glommio executors cannot run under `limits`; `None` when they can.
+#[must_use]
+pub fn refusal(limits: &Limits, executors: usize) -> Option<String> {
+    let needed = MEMLOCK_EXECUTOR_BYTES.saturating_mul(executors as u64);
+    match (&limits.io_uring, limits.memlock_bytes) {
+        (Err(refused), _) => Some(refused.to_string()),
+        (Ok(()), Some(bytes)) if bytes < needed => Some(format!(
+            "io_uring works, but {} may be locked and executors need {}",
+            bytes_text(bytes),
+            bytes_text(needed)
+        )),
+        (Ok(()), _) => None,
+    }
 }
 
 /// The diagnosis as lines: state, name, value; then what would mend it. The driver comes last.

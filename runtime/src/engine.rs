@@ -1,6 +1,7 @@
 //! The engine of a replay: rings, stations and threads, put together, run to the end, and taken apart.
 
 use crate::clock::RunClock;
+use crate::doctor;
 use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle};
 use crate::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport};
 use crate::machine::{Limits, Machine};
@@ -24,8 +25,6 @@ use tapeline_core::route::RouteTable;
 use tapeline_core::shard::{self, Shard};
 use tapeline_core::units::UnixNanos;
 
-/// Locked memory that a glommio executor takes at start, in bytes, as its documentation asks for.
-const EXECUTOR_MEMLOCK_BYTES: u64 = 512 << 10;
 /// How long the start waits for the reader to fill its blocks, so that decoding does not disturb the first events.
 const PREFILL_MAX: Duration = Duration::from_secs(2);
 
@@ -131,24 +130,18 @@ pub struct Run {
     pub elapsed_ns: u64,
     /// Outputs written to the file; `None` without one.
     pub outputs_written: Option<Result<u64, SinkError>>,
+    /// How idle loops waited, by core.
+    pub idle: Vec<Idle>,
     /// Steal time of the plan's cores during the run, ns; `None` where it could not be read.
     pub steal_ns: Vec<Option<u64>>,
 }
 
-/// Which driver runs, and why: glommio where io_uring works and its memory can be locked, else threads.
+/// Which driver runs for so many executors, and why: glommio where io_uring works and its memory can be locked, else threads.
 ///
 /// # Errors
 /// Why a forced glommio cannot run.
 pub fn choose_driver(forced: Option<Driver>, limits: &Limits, executors: usize) -> Result<(Driver, String), String> {
-    let needed = executors as u64 * EXECUTOR_MEMLOCK_BYTES;
-    let refusal = match (&limits.io_uring, limits.memlock_bytes) {
-        (Err(refused), _) => Some(refused.to_string()),
-        (Ok(()), Some(allowed)) if allowed < needed => {
-            Some(format!("{executors} executors lock {needed} bytes, and ulimit -l allows {allowed}"))
-        }
-        (Ok(()), _) => None,
-    };
-    match (forced, refusal) {
+    match (forced, doctor::refusal(limits, executors)) {
         (Some(Driver::Threads), _) => Ok((Driver::Threads, "asked for".to_owned())),
         (Some(Driver::Glommio), None) => Ok((Driver::Glommio, "asked for".to_owned())),
         (Some(Driver::Glommio), Some(why)) => Err(why),
@@ -191,10 +184,12 @@ pub fn run<C: Chain + 'static>(
         buses.push(pipeline(BusBuilder::new(setup.symbols_max)).build(&mut catalog)?);
     }
     let is_meshed = plan.shards > 1 && buses.iter().any(|bus| bus.crosses_symbols());
+    let background = background_cores(&allowed, &plan);
     let (mut shard_sinks, definitions, sink) = match &setup.outputs {
         None => (Vec::new(), None, None),
         Some((path, force)) => {
-            let (shards, definitions, handle) = Sink::start(path, *force, catalog.clone(), plan.shards)?.split();
+            let (shards, definitions, handle) =
+                Sink::start(path, *force, catalog.clone(), plan.shards, background.clone())?.split();
             (shards.into_iter().map(Some).collect(), Some(definitions), Some(handle))
         }
     };
@@ -202,7 +197,6 @@ pub fn run<C: Chain + 'static>(
 
     let queue = BlockQueue::new(BLOCKS);
     let ingest = Ingest { captures: setup.captures, passes: setup.passes, catalog: catalog.clone() };
-    let background: Vec<usize> = background_cores(&allowed, &plan);
     let reader = {
         let queue = queue.clone();
         thread::Builder::new().name("reader".to_owned()).spawn(move || {
@@ -247,7 +241,7 @@ pub fn run<C: Chain + 'static>(
         Some(Box::new(SourceStation::new(source, clock.clone(), queue.clone(), rings, definitions)));
     let mut stations: Vec<Option<Box<dyn Station>>> = stations.into_iter().map(Some).collect();
     let has_spare_core = allowed.len() > plan.cores.len();
-    let mut loops = Vec::new();
+    let (mut loops, mut idles) = (Vec::new(), Vec::new());
     for core in &plan.cores {
         let seats = core.seats.iter().filter_map(|seat| match seat {
             Seat::Source => source.take(),
@@ -256,6 +250,7 @@ pub fn run<C: Chain + 'static>(
         // An unpaced source that spins would keep the reader from the core that they share.
         let starves_reader = core.seats.contains(&Seat::Source) && !setup.pace.is_paced() && !has_spare_core;
         let idle = if plan.is_exclusive() && !starves_reader { Idle::BusySpin } else { Idle::Yield };
+        idles.push(idle);
         loops.push(CoreLoop::new(core.clone(), seats.collect(), idle, clock.clone()));
     }
 
@@ -263,15 +258,12 @@ pub fn run<C: Chain + 'static>(
     let begun = Instant::now();
     let cores = driver::run(driver, loops);
     let elapsed_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    let steal_ns = steal_before
-        .iter()
-        .zip(steal(&plan))
-        .map(|(before, after)| Some(after?.saturating_sub((*before)?)))
-        .collect();
+    let steal_ns =
+        steal_before.iter().zip(steal(&plan)).map(|(before, after)| Some(after?.saturating_sub((*before)?))).collect();
     queue.stop();
     let outputs_written = sink.map(|sink| sink.finish());
     let ingest = reader.join().map_err(|_| EngineError::Reader("died".to_owned()))?;
-    Ok(Run { plan, driver, driver_why, cores: cores?, ingest, elapsed_ns, outputs_written, steal_ns })
+    Ok(Run { plan, driver, driver_why, cores: cores?, ingest, elapsed_ns, outputs_written, idle: idles, steal_ns })
 }
 
 type Peers = Vec<ring::Consumer>;
@@ -309,7 +301,7 @@ fn background_cores(allowed: &[usize], plan: &Plan) -> Vec<usize> {
 }
 
 /// Keeps the calling thread to these cores, as far as the kernel lets it.
-fn keep_to(cores: &[usize]) {
+pub(crate) fn keep_to(cores: &[usize]) {
     let mut set = rustix::thread::CpuSet::new();
     cores.iter().for_each(|core| set.set(*core));
     // A refusal leaves the thread on all cores, where it works as well, only less quietly.
@@ -327,8 +319,5 @@ fn prefill(queue: &BlockQueue, is_ended: impl Fn() -> bool) {
 /// Steal time of each pinned core so far.
 fn steal(plan: &Plan) -> Vec<Option<u64>> {
     let all = crate::machine::steal_ns(std::path::Path::new("/"), crate::machine::ticks_per_second()).ok();
-    plan.cores
-        .iter()
-        .map(|core| all.as_ref()?.get(&(u32::try_from(core.core?).ok()?)).copied())
-        .collect()
+    plan.cores.iter().map(|core| all.as_ref()?.get(&(u32::try_from(core.core?).ok()?)).copied()).collect()
 }

@@ -42,11 +42,7 @@ pub struct Block {
 
 impl Block {
     fn new() -> Self {
-        Self {
-            definitions: Vec::with_capacity(1 << 10),
-            events: SlotBuf::with_capacity(BLOCK_SLOTS),
-            is_last: false,
-        }
+        Self { definitions: Vec::with_capacity(1 << 10), events: SlotBuf::with_capacity(BLOCK_SLOTS), is_last: false }
     }
 
     fn clear(&mut self) {
@@ -255,8 +251,7 @@ impl Ingest {
                     ..CaptureStats::default()
                 })
                 .collect();
-            let is_done =
-                self.pass(pass, shift_ns, &mut lanes, &mut stats, &mut seen, &mut announced, queue).is_some();
+            let is_done = self.pass(pass, shift_ns, &mut lanes, &mut stats, &mut seen, &mut announced, queue).is_some();
             if pass == 0 {
                 for ((stats, lane), seen) in stats.iter_mut().zip(&lanes).zip(&seen) {
                     stats.tally = lane.input.tally();

@@ -77,8 +77,7 @@ impl Pacer {
     /// clock, which anchors the schedule at the first message. Call once for each message, in order. O(1).
     #[inline]
     pub fn due_ns(&mut self, ts: UnixNanos, now_ns: u64) -> u64 {
-        let anchor =
-            self.anchor.get_or_insert(Anchor { t0_ns: now_ns, ts0: ts.0, last_ts: ts.0, messages: 0 });
+        let anchor = self.anchor.get_or_insert(Anchor { t0_ns: now_ns, ts0: ts.0, last_ts: ts.0, messages: 0 });
         let gap_ns = ts.0.saturating_sub(anchor.last_ts);
         if gap_ns > self.max_gap_ns {
             anchor.ts0 += gap_ns - self.max_gap_ns;

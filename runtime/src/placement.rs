@@ -100,10 +100,8 @@ impl Plan {
         }
         let has_source_core = cores.len() > shards;
         let used = if has_source_core { shards + 1 } else { cores.len() };
-        let mut plan: Vec<CorePlan> = cores[..used]
-            .iter()
-            .map(|core| CorePlan { core: is_pinned.then_some(*core), seats: Vec::new() })
-            .collect();
+        let mut plan: Vec<CorePlan> =
+            cores[..used].iter().map(|core| CorePlan { core: is_pinned.then_some(*core), seats: Vec::new() }).collect();
         plan[0].seats.push(Seat::Source);
         for shard in 0..shards {
             let core = if has_source_core { shard + 1 } else { shard % used };

@@ -1,6 +1,6 @@
 //! From what a run left behind to its report.
 
-use crate::driver::CoreReport;
+use crate::driver::{CoreReport, Idle};
 use crate::engine::Run;
 use crate::jitter::GapDetector;
 use crate::machine::Machine;
@@ -28,12 +28,8 @@ pub struct Request {
     pub overload: Overload,
     /// Passes over the captures.
     pub passes: u64,
-    /// Whether threads were to be pinned.
-    pub is_pinned: bool,
     /// SHA-256 of captures by path, hex, where it was computed.
     pub sha256: BTreeMap<String, String>,
-    /// Captures that say of themselves that they are generated.
-    pub generated: Vec<String>,
     /// Commit of the build, if it is known.
     pub commit: Option<String>,
     /// Version of the build.
@@ -63,6 +59,14 @@ const SATURATED_SHARE: f64 = 0.01;
 pub fn tell(run: Run, request: &Request) -> Told {
     let machine = Machine::here();
     let evidence_of_cores = cores(&run);
+    let is_pinned = run.cores.iter().all(|core| core.is_pinned);
+    let placed = Placed {
+        cores: run.plan.pinned_cores(),
+        is_pinned,
+        driver: run.driver.name(),
+        shards: run.plan.shards,
+        idle: idle(&run.idle),
+    };
     let (mut source, mut shards) = (None, Vec::new());
     for station in run.cores.into_iter().flat_map(|core| core.stations) {
         match station {
@@ -83,7 +87,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
             lag_p50_ns: source.pacer_lag.value_at_quantile(0.5),
             missed: source.missed,
         }),
-        pinned: request.is_pinned,
+        pinned: is_pinned,
         cores: evidence_of_cores,
         samples,
         samples_in_gaps: sums.samples_in_gaps.min(samples),
@@ -102,7 +106,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         tool: "tapeline",
         version: request.version.clone(),
         command: "replay",
-        manifest: manifest(request, &machine, &run.plan.pinned_cores(), &run.driver.to_string(), shards.len(), &run.ingest.captures),
+        manifest: manifest(request, &machine, &placed, &run.ingest.captures),
         kinds: kinds(&sums.ledger),
         outputs: outputs(&sums.derived),
         limits_hit: sums
@@ -259,12 +263,30 @@ fn scope(sums: &Sums) -> DigestScope {
     }
 }
 
+/// Where and how the loops ran.
+struct Placed {
+    cores: Vec<usize>,
+    is_pinned: bool,
+    driver: &'static str,
+    shards: usize,
+    idle: String,
+}
+
+/// Names of the idle strategies, each once.
+fn idle(idles: &[Idle]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for idle in idles {
+        if !names.contains(&idle.name()) {
+            names.push(idle.name());
+        }
+    }
+    names.join(" + ")
+}
+
 fn manifest(
     request: &Request,
     machine: &Machine,
-    cores: &[usize],
-    driver: &str,
-    shards: usize,
+    placed: &Placed,
     captures: &[crate::ingest::CaptureStats],
 ) -> Manifest {
     let captures: Vec<Capture> = captures
@@ -277,15 +299,15 @@ fn manifest(
             first_ts: capture.span.map(|span| span.0),
             last_ts: capture.span.map(|span| span.1),
             format: capture.format.to_owned(),
-            generated: capture.generated || request.generated.contains(&capture.path),
+            generated: capture.generated,
         })
         .collect();
     Manifest {
         config_sha256: None,
-        driver: driver.to_owned(),
-        shards,
-        cores: cores.iter().filter_map(|core| u32::try_from(*core).ok()).collect(),
-        pinned: request.is_pinned,
+        driver: placed.driver.to_owned(),
+        shards: placed.shards,
+        cores: placed.cores.iter().filter_map(|core| u32::try_from(*core).ok()).collect(),
+        pinned: placed.is_pinned,
         speed: match request.pace {
             Pace::Speed(times) => Speed::Times(times),
             Pace::Rate(_) => Speed::Times(1.0),
@@ -305,7 +327,7 @@ fn manifest(
             Overload::Wait => "wait".to_owned(),
             Overload::Live => "live".to_owned(),
         },
-        idle: "busy-spin".to_owned(),
+        idle: placed.idle.clone(),
         loops: request.passes,
         captures,
     }

@@ -4,6 +4,7 @@
 //! that could need them. The outputs of one symbol are in order; how symbols interleave depends on the run where there are
 //! several shards, and does not matter to `tapeline diff`.
 
+use crate::engine::keep_to;
 use crate::ndjson;
 use crate::tape::{Codec, TapeOptions, TapeWriter};
 use std::fs::File;
@@ -75,11 +76,17 @@ pub struct Sink {
 
 impl Sink {
     /// Creates the file and starts the thread. `catalog` holds the handlers' sources. NDJSON for a path that ends in
-    /// `.ndjson`, a tape for every other.
+    /// `.ndjson`, a tape for every other. The thread keeps to `cores`.
     ///
     /// # Errors
     /// When the file exists and `force` is not set, or cannot be created.
-    pub fn start(path: &Path, force: bool, catalog: Catalog, shards: usize) -> Result<Self, SinkError> {
+    pub fn start(
+        path: &Path,
+        force: bool,
+        catalog: Catalog,
+        shards: usize,
+        cores: Vec<usize>,
+    ) -> Result<Self, SinkError> {
         let fail = |why: String| SinkError { path: path.display().to_string(), why };
         let file = create(path, force).map_err(|error| fail(error.to_string()))?;
         let file = BufWriter::with_capacity(1 << 20, file);
@@ -99,15 +106,12 @@ impl Sink {
         let is_stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("sink".to_owned())
-            .spawn(move || run(out, catalog, &mut drain, &mut consumers, &is_stopped))
+            .spawn(move || {
+                keep_to(&cores);
+                run(out, catalog, &mut drain, &mut consumers, &is_stopped)
+            })
             .map_err(|error| fail(error.to_string()))?;
         Ok(Self { path: path.to_owned(), stop, thread, shards: producers, definitions })
-    }
-
-    /// A handle that ends the sink once the engine has stopped.
-    #[must_use]
-    pub fn closer(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.stop)
     }
 
     /// Gives the ring ends away, and keeps what is needed to end the sink.

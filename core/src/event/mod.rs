@@ -321,7 +321,7 @@ impl Kind {
     #[inline]
     #[must_use]
     pub const fn row(self) -> usize {
-        if (self.0 as usize) < KIND_ROWS { self.0 as usize } else { 0 }
+        if self.is_known() { self.0 as usize } else { 0 }
     }
 }
 

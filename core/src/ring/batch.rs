@@ -117,6 +117,9 @@ impl Consumer {
         loop {
             let dues_left = dues.as_mut().map(|dues| &mut dues[done..]);
             done += self.reader.take_singles(&mut out[done..], dues_left);
+            if done == out.len() {
+                break;
+            }
             let dues_left = dues.as_mut().map(|dues| &mut dues[done..]);
             let span = self.reader.take_span(&mut out[done..], dues_left);
             if span == 0 {

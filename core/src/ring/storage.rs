@@ -22,6 +22,7 @@
 use crate::event::Slot;
 use crate::limits::{RING_SLOTS_MAX, SLOT_BYTES};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, Orders, UnsafeCell};
+use core::hint::cold_path;
 use core::ptr::{self, NonNull};
 use crossbeam_utils::CachePadded;
 
@@ -43,6 +44,9 @@ pub(super) const NO_DUE: u64 = u64::MAX;
 const TAG_BITS: u64 = 0xffff_ffff;
 /// Bits of a word that say "slots - 1".
 const SPAN_BITS: u64 = 0x3f << 48;
+
+/// Slots that the batch loops handle between two tests of their end. By callgrind: 15 instructions a slot, 11 unrolled.
+const UNROLL: usize = 8;
 
 /// The tag of a position.
 #[inline(always)]
@@ -246,7 +250,13 @@ impl Writer {
     pub(super) fn push_single(&mut self, slot: &Slot) -> bool {
         let tail = self.tail;
         let word = word_of(slot);
-        if tail == self.short_limit || word & (TAG_BITS | SPAN_BITS) != 0 {
+        // Two branches that are marked rare: joined into one condition they take two instructions more.
+        if tail == self.short_limit {
+            cold_path();
+            return false;
+        }
+        if word & (TAG_BITS | SPAN_BITS) != 0 {
+            cold_path();
             return false;
         }
         let cell = self.cell(tail);
@@ -300,17 +310,37 @@ impl Writer {
     unsafe fn write_singles(&self, position: u64, part: &[Slot]) -> usize {
         // SAFETY: the cells are those of `ring`, as in `cell`; the caller says that they do not wrap.
         let cells = unsafe { cells_at(self.cells, self.mask, position, part.len()) };
-        for (offset, (slot, cell)) in part.iter().zip(cells).enumerate() {
+        let (slots_by_unroll, slots_left) = part.as_chunks::<UNROLL>();
+        let (cells_by_unroll, cells_left) = cells.as_chunks::<UNROLL>();
+        let (mut done, mut next_tag) = (0, tag(position));
+        let write = |tag: u64, slot: &Slot, cell: &Cell| {
             let word = word_of(slot);
             if word & (TAG_BITS | SPAN_BITS) != 0 {
-                return offset;
+                return false;
             }
             // SAFETY: W, by the caller.
             unsafe { Self::write_body(cell, slot) };
             // Relaxed: published by the word that is withheld. Partner: none of its own.
-            cell.word.store(word | tag(position.wrapping_add(offset as u64)), Ordering::Relaxed);
+            cell.word.store(word | tag & TAG_BITS, Ordering::Relaxed);
+            true
+        };
+        for (slots, cells) in slots_by_unroll.iter().zip(cells_by_unroll) {
+            for offset in 0..UNROLL {
+                if !write(next_tag + offset as u64, &slots[offset], &cells[offset]) {
+                    return done + offset;
+                }
+            }
+            done += UNROLL;
+            next_tag += UNROLL as u64;
         }
-        part.len()
+        for (slot, cell) in slots_left.iter().zip(cells_left) {
+            if !write(next_tag, slot, cell) {
+                return done;
+            }
+            done += 1;
+            next_tag += 1;
+        }
+        done
     }
 
     /// Claims `slots.len()` slots and writes `slots` there, whatever they are, with their right tags. `false`, and
@@ -509,15 +539,36 @@ impl Reader {
         let slots = part.len();
         // SAFETY: the cells are those of `ring`, as in `cell`; the caller says that they do not wrap.
         let cells = unsafe { cells_at(self.cells, self.mask, self.head, slots) };
-        for (offset, (slot, cell)) in part.iter_mut().zip(cells).enumerate() {
-            let word = cell.word.load(self.orders.observe()) ^ tag(self.head.wrapping_add(offset as u64));
+        let (slots_by_unroll, slots_left) = part.as_chunks_mut::<UNROLL>();
+        let (cells_by_unroll, cells_left) = cells.as_chunks::<UNROLL>();
+        let (mut done, mut next_tag, orders) = (0, tag(self.head), self.orders);
+        let read = |tag: u64, slot: &mut Slot, cell: &Cell| {
+            let word = cell.word.load(orders.observe()) ^ tag & TAG_BITS;
             if word & (TAG_BITS | SPAN_BITS) != 0 {
-                return offset;
+                return false;
             }
             // SAFETY: R: the tag was just seen, and those before it in the rounds before.
             unsafe { Self::read_into(cell, word, slot) };
+            true
+        };
+        // One slot after the other all the same: a look ahead would take lines away that the producer is writing.
+        for (slots, cells) in slots_by_unroll.iter_mut().zip(cells_by_unroll) {
+            for offset in 0..UNROLL {
+                if !read(next_tag + offset as u64, &mut slots[offset], &cells[offset]) {
+                    return done + offset;
+                }
+            }
+            done += UNROLL;
+            next_tag += UNROLL as u64;
         }
-        slots
+        for (slot, cell) in slots_left.iter_mut().zip(cells_left) {
+            if !read(next_tag, slot, cell) {
+                return done;
+            }
+            done += 1;
+            next_tag += 1;
+        }
+        done
     }
 
     /// Takes one event of any length. Returns its slots; 0, and nothing done, when none is published or `out` is too

@@ -35,6 +35,17 @@ impl Driver {
     }
 }
 
+impl Idle {
+    /// Name in reports: the field's own.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BusySpin => "busy-spin",
+            Self::Yield => "yield",
+        }
+    }
+}
+
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -102,6 +113,8 @@ pub struct CoreReport {
     pub plan: CorePlan,
     /// Its stations, in poll order.
     pub stations: Vec<StationReport>,
+    /// Whether the loop's thread was on its core and no other, read back at the end.
+    pub is_pinned: bool,
     /// Times that the kernel took the core away while the loop wanted to run; `None` if it could not be read.
     pub involuntary_switches: Option<u64>,
 }
@@ -170,12 +183,19 @@ impl CoreLoop {
     }
 
     fn mesh_counts(&self) -> (u64, u64) {
-        self.stations.iter().map(|station| station.mesh_counts()).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+        self.stations
+            .iter()
+            .map(|station| station.mesh_counts())
+            .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
     fn finish(self, involuntary_switches: Option<u64>) -> CoreReport {
         self.life.0.state.store(state::FINISHED, Ordering::Release);
+        let is_pinned = self.plan.core.is_some_and(|core| {
+            crate::machine::affinity().is_ok_and(|cores| cores.iter().map(|core| *core as usize).eq([core]))
+        });
         CoreReport {
+            is_pinned,
             plan: self.plan,
             stations: self.stations.into_iter().map(Station::report).collect(),
             involuntary_switches,

@@ -1,9 +1,9 @@
 //! Which format a capture has: told by its first bytes after decompression, never by its name.
 
 use super::binance::BinanceInput;
+use super::bytes::{ByteSource, LINE_BYTES_DEFAULT, PEEK_BYTES_MAX, RawSha256, is_dbz};
 use super::dbn::DbnInput;
 use super::tape::TapeInput;
-use super::bytes::{ByteSource, LINE_BYTES_DEFAULT, PEEK_BYTES_MAX, RawSha256, is_dbz};
 use super::{Input, InputError};
 
 /// Bytes that tell most formats; more are asked for only when they do not, so that a slow pipe is opened at once.

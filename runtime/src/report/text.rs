@@ -87,7 +87,7 @@ fn headline(page: &mut Page, report: &Report) {
 
 /// File, then what it holds.
 fn capture_lines(capture: &Capture) -> [String; 2] {
-    let generated = if capture.generated { ", generated" } else { "" };
+    let generated = if capture.generated && capture.format != "generated" { ", generated" } else { "" };
     let mut facts = vec![plural(capture.events, "event"), plural(capture.symbols, "symbol")];
     if let (Some(first), Some(last)) = (capture.first_ts, capture.last_ts) {
         facts.push(format!("{} to {} UTC", utc(first), utc(last)));

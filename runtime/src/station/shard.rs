@@ -30,14 +30,7 @@ impl RunProbe {
     #[must_use]
     pub fn new(clock: RunClock) -> Self {
         let gaps = GapDetector::new(GAP_NS, clock.now_ns());
-        Self {
-            clock,
-            service: new_histogram(),
-            response: new_histogram(),
-            span_ns: None,
-            gaps,
-            samples_in_gaps: 0,
-        }
+        Self { clock, service: new_histogram(), response: new_histogram(), span_ns: None, gaps, samples_in_gaps: 0 }
     }
 }
 

@@ -7,8 +7,8 @@
 use super::{Station, StationReport};
 use crate::clock::RunClock;
 use crate::ingest::{Block, BlockQueue};
-use crate::pacer::Pacer;
 use crate::jitter::{GAP_NS, GapDetector};
+use crate::pacer::Pacer;
 use crate::report::latency::new_histogram;
 use crate::report::verdict::PACER_MISSED_NS;
 use hdrhistogram::Histogram;
@@ -163,10 +163,7 @@ impl SourceStation {
             config,
             clock,
             queue,
-            lanes: rings
-                .into_iter()
-                .map(|ring| Lane { ring, time: UnixNanos::ZERO })
-                .collect(),
+            lanes: rings.into_iter().map(|ring| Lane { ring, time: UnixNanos::ZERO }).collect(),
             definitions,
             block: None,
             defined: 0,
@@ -253,7 +250,11 @@ impl SourceStation {
         let (mut end, mut time, mut events) = (0, self.time, 0);
         while let Some(head) = slots.get(end) {
             let span = head.span();
-            if head.kind().is_control() || head.ts_recv < time || head.ts_recv.0 > TIME_NS_MAX || end + span > slots.len() {
+            if head.kind().is_control()
+                || head.ts_recv < time
+                || head.ts_recv.0 > TIME_NS_MAX
+                || end + span > slots.len()
+            {
                 break;
             }
             time = head.ts_recv;
@@ -264,7 +265,11 @@ impl SourceStation {
         if sent < end {
             self.report.full_polls += 1;
             events = slots[..sent].iter().filter(|slot| slot.kind() != Kind::CONTINUATION).count();
-            time = slots[..sent].iter().rev().find(|slot| slot.kind() != Kind::CONTINUATION).map_or(self.time, |s| s.ts_recv);
+            time = slots[..sent]
+                .iter()
+                .rev()
+                .find(|slot| slot.kind() != Kind::CONTINUATION)
+                .map_or(self.time, |s| s.ts_recv);
         }
         self.time = time;
         self.lanes[0].time = time;

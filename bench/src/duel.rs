@@ -1,0 +1,220 @@
+//! Rounds: every contender once per round, in random order, void slices repeated together with their control.
+
+use crate::clock::{Clock, Disturbance, allowed_cores};
+use crate::stats::Rng;
+use std::time::Duration;
+
+/// How a duel is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Core of the first thread and of the second; fewer than two: not pinned.
+    pub cores: Vec<usize>,
+    /// Rounds.
+    pub rounds: usize,
+    /// Milliseconds that a throughput slice should take.
+    pub slice_ms: u64,
+    /// Round trips of a hop slice.
+    pub round_trips: usize,
+    /// Slots of every queue.
+    pub capacity: usize,
+    /// Seed of the order of the rounds and of the bootstrap.
+    pub seed: u64,
+    /// A few milliseconds in all, to test the contenders: nothing is void, and no number means anything.
+    pub quick: bool,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Options {
+    /// The protocol's: 40 rounds, 100 ms a slice, 100,000 round trips, 1,024 slots, the first two cores allowed.
+    #[must_use]
+    pub fn standard() -> Self {
+        Self {
+            cores: allowed_cores().into_iter().take(2).collect(),
+            rounds: 40,
+            slice_ms: 100,
+            round_trips: 100_000,
+            capacity: 1024,
+            seed: 1,
+            quick: false,
+            clock: Clock::calibrate(Duration::from_millis(100)),
+        }
+    }
+
+    /// Small, for tests.
+    #[must_use]
+    pub fn quick() -> Self {
+        Self { rounds: 2, slice_ms: 1, round_trips: 200, quick: true, ..Self::standard() }
+    }
+
+    /// Core of thread `index`, if the threads are pinned.
+    #[must_use]
+    pub fn core(&self, index: usize) -> Option<usize> {
+        if self.cores.len() < 2 { None } else { Some(self.cores[index]) }
+    }
+}
+
+/// What a contender is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// tapeline's.
+    Ours,
+    /// A queue of somebody else's.
+    Peer,
+    /// A physical control.
+    Control,
+}
+
+impl Role {
+    /// Name in tables and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Peer => "peer",
+            Self::Control => "control",
+        }
+    }
+}
+
+/// One slice: a value per metric of the duel, and what disturbed it.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    /// One value per metric.
+    pub values: Vec<f64>,
+    /// Of both threads.
+    pub disturbance: Disturbance,
+}
+
+/// A contender in a duel.
+pub struct Entry<'a> {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub role: Role,
+    /// Runs one slice.
+    pub run: Box<dyn Fn() -> Slice + 'a>,
+}
+
+/// What one contender did.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// By round: its values, or `None` when every attempt was void.
+    pub rounds: Vec<Option<Vec<f64>>>,
+    /// By round: the control's values that belong to it, measured in the same round or right after a repeated slice.
+    pub controls: Vec<Option<Vec<f64>>>,
+    /// Slices run.
+    pub slices: usize,
+    /// Of which void.
+    pub void: usize,
+    /// Void slices by reason (a slice may have several): involuntary switch, steal, gap.
+    pub void_by: [usize; 3],
+}
+
+/// Attempts at one slice of one round.
+const ATTEMPTS_MAX: usize = 16;
+
+/// Runs the rounds. `control` is the entry whose values go with each contender's.
+#[must_use]
+pub fn run(entries: &[Entry<'_>], control: usize, options: &Options) -> Vec<Record> {
+    let mut rng = Rng::new(options.seed);
+    let mut records = vec![Record::default(); entries.len()];
+    let slice = |index: usize, record: &mut Record| -> Option<Vec<f64>> {
+        let slice = (entries[index].run)();
+        record.slices += 1;
+        let void = slice.disturbance.is_void() && !options.quick;
+        record.void += usize::from(void);
+        for (count, reason) in record.void_by.iter_mut().zip(slice.disturbance.reasons()) {
+            *count += usize::from(void && reason);
+        }
+        (!void).then_some(slice.values)
+    };
+    for round in 0..options.rounds {
+        let mut values: Vec<Option<Vec<f64>>> = vec![None; entries.len()];
+        for index in rng.order(entries.len()) {
+            values[index] = slice(index, &mut records[index]);
+        }
+        for _ in 1..ATTEMPTS_MAX {
+            if values[control].is_some() {
+                break;
+            }
+            values[control] = slice(control, &mut records[control]);
+        }
+        for index in 0..entries.len() {
+            let mut own_control = values[control].clone();
+            for _ in 1..ATTEMPTS_MAX {
+                if values[index].is_some() && own_control.is_some() || index == control {
+                    break;
+                }
+                values[index] = slice(index, &mut records[index]);
+                own_control = slice(control, &mut records[control]);
+            }
+            records[index].rounds.push(values[index].clone());
+            records[index].controls.push(own_control);
+        }
+        if !options.quick {
+            eprint!("\rround {} of {}", round + 1, options.rounds);
+        }
+    }
+    if !options.quick {
+        eprintln!();
+    }
+    records
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn slice(value: f64, gap_ns: u64) -> Slice {
+        Slice { values: vec![value], disturbance: Disturbance { gap_ns, ..Disturbance::default() } }
+    }
+
+    fn options() -> Options {
+        Options { rounds: 5, quick: false, ..Options::quick() }
+    }
+
+    #[test]
+    fn a_void_slice_is_repeated_with_its_control_and_counted() {
+        let (calls, control_calls) = (Cell::new(0), Cell::new(0));
+        let entries = [
+            Entry {
+                name: "control",
+                role: Role::Control,
+                run: Box::new(|| {
+                    control_calls.set(control_calls.get() + 1);
+                    slice(100.0 + f64::from(control_calls.get()), 0)
+                }),
+            },
+            Entry {
+                name: "ours",
+                role: Role::Ours,
+                run: Box::new(|| {
+                    calls.set(calls.get() + 1);
+                    slice(f64::from(calls.get()), if calls.get() == 2 { 60_000 } else { 0 })
+                }),
+            },
+        ];
+        let records = run(&entries, 0, &options());
+        assert_eq!((records[1].slices, records[1].void), (6, 1));
+        assert_eq!((records[0].slices, records[0].void), (6, 0));
+        // Round 2's first slice was void: the third call and the control after it count.
+        assert_eq!(records[1].rounds[1], Some(vec![3.0]));
+        assert_eq!(records[1].controls[1], Some(vec![103.0]));
+        assert_eq!(records[0].rounds[1], Some(vec![102.0]));
+        assert_eq!(records[1].rounds.len(), 5);
+    }
+
+    #[test]
+    fn what_is_always_void_ends_and_has_no_value() {
+        let entries = [
+            Entry { name: "control", role: Role::Control, run: Box::new(|| slice(1.0, 0)) },
+            Entry { name: "ours", role: Role::Ours, run: Box::new(|| slice(1.0, 60_000)) },
+        ];
+        let records = run(&entries, 0, &options());
+        assert!(records[1].rounds.iter().all(Option::is_none));
+        assert_eq!(records[1].void, records[1].slices);
+        assert_eq!(records[1].slices, 5 * ATTEMPTS_MAX);
+    }
+}

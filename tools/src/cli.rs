@@ -1,0 +1,295 @@
+//! All arguments and their help.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+use tapeline_core::limits::{RING_SLOTS_DEFAULT, RING_SLOTS_MAX, SYMBOLS_DEFAULT, SYMBOLS_MAX};
+use tapeline_core::units::UnixNanos;
+use tapeline_runtime::machine::parse_cores;
+use tapeline_runtime::pacer::Pace;
+
+/// Replays captured market data through a pinned, deterministic event engine, and tells its latency honestly.
+#[derive(Parser, Debug)]
+#[command(name = "tapeline", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Verb {
+    /// Replay captures through the engine and report latency, with a verdict on the run
+    Replay(ReplayArgs),
+    /// Generate a session from the seeded market model, as a tape
+    Gen(GenArgs),
+    /// Decode captures, merge them in time order, and write a tape
+    Import(ImportArgs),
+    /// Count what a capture holds
+    Info(InfoArgs),
+    /// Check a tape: every block, the chain, the definitions and the seal
+    Verify(VerifyArgs),
+    /// Print every event of a capture as a line of JSON
+    Dump(DumpArgs),
+    /// Compare two outputs, and name the first difference of each symbol
+    Diff(DiffArgs),
+    /// Say what this machine lacks for low latency, and which driver will run
+    Doctor(DoctorArgs),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// One object on one line, at the end of stdout
+    Json,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum DriverName {
+    /// Thread-per-core executors over io_uring
+    Glommio,
+    /// Plain threads
+    Threads,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum OverloadName {
+    /// The source waits for room: nothing is lost, and the wait shows as latency
+    Wait,
+    /// The source refuses what does not fit and counts it, as on a feed that cannot wait
+    Live,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReplayArgs {
+    /// Captures (tape, Binance lines, DBN; also gzip or zstd), merged in time order; - is stdin. Without one: a built-in
+    /// session, generated
+    pub(crate) captures: Vec<String>,
+    /// Shards; default: one for each core but one
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<usize>,
+    /// Cores to run on, as in 0,2-5; default: all that this process may use
+    #[arg(long, value_name = "LIST", value_parser = cores)]
+    pub(crate) cores: Option<Cores>,
+    /// Do not pin threads to cores
+    #[arg(long)]
+    pub(crate) no_pin: bool,
+    /// Driver; default: glommio where io_uring works
+    #[arg(long)]
+    pub(crate) driver: Option<DriverName>,
+    /// Times as fast as captured, or max: as fast as the engine takes it, without a schedule
+    #[arg(long, value_name = "X|max", default_value = "1.0", value_parser = speed, conflicts_with = "rate")]
+    pub(crate) speed: Pace,
+    /// Messages a second at a constant rate, instead of the captured times
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub(crate) rate: Option<Pace>,
+    /// Shorten longer gaps to this, for pacing only (5ms, 2s)
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) max_gap: Option<Duration>,
+    /// Measure from here on; what is before is replayed at once (RFC 3339 or ns since the epoch)
+    #[arg(long, value_name = "WHEN", value_parser = instant)]
+    pub(crate) start: Option<UnixNanos>,
+    /// Replay up to here, exclusive
+    #[arg(long, value_name = "WHEN", value_parser = instant)]
+    pub(crate) end: Option<UnixNanos>,
+    /// Passes over the captures
+    #[arg(long = "loop", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) passes: u64,
+    /// What happens when a shard's ring is full
+    #[arg(long, default_value = "wait")]
+    pub(crate) overload: OverloadName,
+    /// Write every output with its cause: NDJSON for a name in .ndjson, else a tape
+    #[arg(long, value_name = "FILE")]
+    pub(crate) outputs: Option<PathBuf>,
+    /// Write the response times (unpaced: service times) as a percentile distribution that HdrHistogram's plotter reads
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hgrm: Option<PathBuf>,
+    /// Overwrite files that exist
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Exit with 1 when the run is invalid
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Form of the report
+    #[arg(long, default_value = "text")]
+    pub(crate) format: Format,
+    /// Symbols that fit
+    #[arg(long, value_name = "N", default_value_t = SYMBOLS_DEFAULT, value_parser = symbols_max)]
+    pub(crate) symbols_max: usize,
+    /// Slots of each shard's ring, a power of two
+    #[arg(long, value_name = "N", default_value_t = RING_SLOTS_DEFAULT, value_parser = ring_slots)]
+    pub(crate) ring_slots: usize,
+    /// Say more on stderr: memory per structure
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GenArgs {
+    /// Tape to write
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Seed: the same seed and parameters give the same bytes
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Events
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) events: u64,
+    /// Symbols
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) symbols: u32,
+    /// Length of the session; the shape of a whole day is pressed into it
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = duration)]
+    pub(crate) duration: Duration,
+    /// Start of the session (RFC 3339 or ns since the epoch)
+    #[arg(long, value_name = "WHEN", value_parser = instant)]
+    pub(crate) start: Option<UnixNanos>,
+    /// Exponent of Zipf's law over the symbols
+    #[arg(long, default_value_t = 1.1)]
+    pub(crate) zipf: f64,
+    /// Compress blocks with zstd
+    #[arg(long)]
+    pub(crate) compress: bool,
+    /// Overwrite a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// Captures, merged in time order; - is stdin
+    #[arg(required = true)]
+    pub(crate) captures: Vec<String>,
+    /// Tape to write
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Compress blocks with zstd
+    #[arg(long)]
+    pub(crate) compress: bool,
+    /// Overwrite a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Symbols that fit
+    #[arg(long, value_name = "N", default_value_t = SYMBOLS_DEFAULT, value_parser = symbols_max)]
+    pub(crate) symbols_max: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InfoArgs {
+    /// Capture; - is stdin
+    pub(crate) capture: String,
+    /// Form of the answer
+    #[arg(long, default_value = "text")]
+    pub(crate) format: Format,
+    /// Symbols that fit
+    #[arg(long, value_name = "N", default_value_t = SYMBOLS_DEFAULT, value_parser = symbols_max)]
+    pub(crate) symbols_max: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// Tape
+    pub(crate) tape: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DumpArgs {
+    /// Capture; - is stdin
+    pub(crate) capture: String,
+    /// Stop after this many events
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Symbols that fit
+    #[arg(long, value_name = "N", default_value_t = SYMBOLS_DEFAULT, value_parser = symbols_max)]
+    pub(crate) symbols_max: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DiffArgs {
+    /// Outputs of one run: tape or NDJSON
+    pub(crate) a: String,
+    /// Outputs of another
+    pub(crate) b: String,
+    /// Symbols that fit
+    #[arg(long, value_name = "N", default_value_t = SYMBOLS_DEFAULT, value_parser = symbols_max)]
+    pub(crate) symbols_max: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Form of the answer
+    #[arg(long, default_value = "text")]
+    pub(crate) format: Format,
+    /// Watch an idle core for scheduler gaps this long; 0s leaves it out
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub(crate) probe: Duration,
+}
+
+/// A list of cores.
+#[derive(Clone, Debug)]
+pub(crate) struct Cores(pub(crate) Vec<usize>);
+
+fn cores(text: &str) -> Result<Cores, String> {
+    // A list that names a core twice is refused by the plan, which knows cores.
+    parse_cores(text).map(|cores| Cores(cores.into_iter().map(|core| core as usize).collect()))
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("{text} is not a number"))?;
+    if number > 0.0 && number.is_finite() { Ok(number) } else { Err("must be above 0".to_owned()) }
+}
+
+fn speed(text: &str) -> Result<Pace, String> {
+    if text == "max" { Ok(Pace::Max) } else { positive(text).map(Pace::Speed) }
+}
+
+fn rate(text: &str) -> Result<Pace, String> {
+    positive(text).map(Pace::Rate)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn instant(text: &str) -> Result<UnixNanos, String> {
+    if let Ok(ns) = text.parse() {
+        return Ok(UnixNanos(ns));
+    }
+    let time = humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?;
+    let since = time.duration_since(std::time::UNIX_EPOCH).map_err(|_| "before 1970".to_owned())?;
+    u64::try_from(since.as_nanos()).map(UnixNanos).map_err(|_| "after 2554".to_owned())
+}
+
+fn symbols_max(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|_| format!("{text} is not a number"))?;
+    if (2..=SYMBOLS_MAX).contains(&number) { Ok(number) } else { Err(format!("2 to {SYMBOLS_MAX}")) }
+}
+
+fn ring_slots(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|_| format!("{text} is not a number"))?;
+    if number.is_power_of_two() && (256..=RING_SLOTS_MAX).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("a power of two, 256 to {RING_SLOTS_MAX}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent_and_units_are_humane() {
+        Cli::command().debug_assert();
+        assert_eq!(instant("2024-08-08T23:54:14Z"), Ok(UnixNanos(1_723_161_254_000_000_000)));
+        assert_eq!(instant("17"), Ok(UnixNanos(17)));
+        assert!(instant("yesterday").is_err());
+        assert_eq!(speed("max"), Ok(Pace::Max));
+        assert_eq!(speed("10"), Ok(Pace::Speed(10.0)));
+        assert!(speed("0").is_err() && speed("-1").is_err() && speed("inf").is_err() && speed("NaN").is_err());
+        assert_eq!(duration("5ms"), Ok(Duration::from_millis(5)));
+        assert_eq!(cores("0,2-4").unwrap().0, [0, 2, 3, 4]);
+        assert!(ring_slots("1000").is_err() && symbols_max("1").is_err());
+    }
+}

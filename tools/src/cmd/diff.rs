@@ -1,0 +1,33 @@
+//! `tapeline diff`.
+
+use crate::cli::DiffArgs;
+use crate::out;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use tapeline_runtime::diff::{Opened, diff};
+use tapeline_runtime::input::InputError;
+use tapeline_runtime::input::detect::{OpenOptions, open};
+
+pub(crate) fn run(args: &DiffArgs) -> u8 {
+    if args.a == "-" || args.b == "-" {
+        return out::fail("diff reads its files more than once: stdin cannot be one of them", 2);
+    }
+    match diff(|| opened(&args.a), || opened(&args.b), args.symbols_max) {
+        Ok(report) => {
+            out::data(&report.to_string());
+            report.exit_code()
+        }
+        Err(error) => out::fail(&error, error.exit_code()),
+    }
+}
+
+/// Outputs as NDJSON are told by their first byte.
+fn opened(path: &str) -> Result<Opened, InputError> {
+    let fail = |error| InputError::Open { path: path.to_owned(), error };
+    let mut reader = BufReader::new(File::open(path).map_err(fail)?);
+    // A directory opens, and fails here.
+    if reader.fill_buf().map_err(fail)?.first() == Some(&b'{') {
+        return Ok(Opened::Ndjson { reader: Box::new(reader), path: path.to_owned() });
+    }
+    open(path, &OpenOptions::default()).map(Opened::Events)
+}

@@ -1,0 +1,167 @@
+//! `tapeline replay`.
+
+use super::import::captures;
+use crate::cli::{DriverName, Format, OverloadName, ReplayArgs};
+use crate::out;
+use sha2::{Digest, Sha256};
+use signal_hook::consts::SIGINT;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tapeline_core::bus::{BusBuilder, Chain, End};
+use tapeline_runtime::driver::Driver;
+use tapeline_runtime::engine::{self, EngineError, Setup};
+use tapeline_runtime::ingest::Capture;
+use tapeline_runtime::input::Input;
+use tapeline_runtime::input::detect::{OpenOptions, open};
+use tapeline_runtime::input::generate::{Config, GenerateInput};
+use tapeline_runtime::pacer::Pace;
+use tapeline_runtime::replay::{Request, Told, tell};
+use tapeline_runtime::report::text::count;
+use tapeline_runtime::report::{hgrm, json, text};
+use tapeline_runtime::sink::create;
+use tapeline_runtime::station::Overload;
+
+pub(crate) fn run<C: Chain + 'static>(args: &ReplayArgs, pipeline: impl Fn(BusBuilder<End>) -> BusBuilder<C>) -> u8 {
+    let pace = args.rate.unwrap_or(args.speed);
+    let overload = match args.overload {
+        OverloadName::Wait => Overload::Wait,
+        OverloadName::Live => Overload::Live,
+    };
+    if overload == Overload::Live && pace == Pace::Max {
+        return out::fail("--overload live needs a schedule: without one, every ring is full at once", 2);
+    }
+    if args.passes > 1 && args.captures.iter().any(|path| path == "-") {
+        return out::fail("--loop cannot read stdin again", 2);
+    }
+    // A capture that cannot be opened is told before anything starts.
+    for path in args.captures.iter().filter(|path| *path != "-") {
+        if let Err(error) = open(path, &OpenOptions::default()) {
+            return out::fail(&error, error.exit_code());
+        }
+    }
+    let hgrm = match args.hgrm.as_deref().map(|path| (path, create(path, args.force))).transpose_file() {
+        Ok(file) => file,
+        Err(why) => return out::fail(why, 2),
+    };
+    let mut setup = Setup::new(if args.captures.is_empty() { built_in() } else { captures(&args.captures) });
+    setup.pace = pace;
+    setup.overload = overload;
+    setup.passes = args.passes;
+    setup.max_gap_ns = args.max_gap.map(|gap| u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX));
+    (setup.start, setup.end) = (args.start, args.end);
+    (setup.shards, setup.cores) = (args.shards, args.cores.as_ref().map(|cores| cores.0.clone()));
+    setup.is_pinned = !args.no_pin;
+    setup.driver = args.driver.map(|driver| match driver {
+        DriverName::Glommio => Driver::Glommio,
+        DriverName::Threads => Driver::Threads,
+    });
+    setup.outputs = args.outputs.clone().map(|path| (path, args.force));
+    (setup.symbols_max, setup.ring_slots) = (args.symbols_max, args.ring_slots);
+    let interrupt = Arc::clone(&setup.interrupt);
+    if let Err(error) = on_interrupt(&interrupt) {
+        out::note(format_args!("SIGINT will end the run without a report: {error}"));
+    }
+    let run = engine::run(setup, pipeline, |plan, driver, why| {
+        out::note(format_args!("driver {driver}: {why}"));
+        out::note(plan);
+    });
+    let run = match run {
+        Ok(run) => run,
+        Err(error @ (EngineError::Run(_) | EngineError::Reader(_))) => return out::fail(error, 1),
+        Err(error) => return out::fail(error, 2),
+    };
+    // After the run, so that hashing takes no time from it.
+    let sha256 = if args.format == Format::Json && !interrupt.load(Ordering::Relaxed) {
+        args.captures.iter().filter_map(|path| Some((path.clone(), sha256_of(path).ok()?))).collect()
+    } else {
+        BTreeMap::new()
+    };
+    let request = Request {
+        pace,
+        overload,
+        passes: args.passes,
+        sha256,
+        commit: option_env!("TAPELINE_COMMIT").map(str::to_owned),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let outputs = run.outputs_written.as_ref().map(|written| written.as_ref().map_err(ToString::to_string).copied());
+    let outputs_failed = match outputs {
+        Some(Ok(written)) => {
+            out::note(format_args!("{} outputs written", count(written)));
+            false
+        }
+        Some(Err(why)) => out::fail(why, 1) != 0,
+        None => false,
+    };
+    super::import::complain(&run.ingest);
+    let told = tell(run, &request);
+    if args.verbose {
+        for (name, bytes) in &told.bytes {
+            out::note(format_args!("{name}: {} bytes", count(*bytes as u64)));
+        }
+    }
+    let hgrm_failed = hgrm.is_some_and(|file| match write_hgrm(&told, file) {
+        Ok(()) => false,
+        Err(error) => out::fail(format_args!("cannot write the percentile distribution: {error}"), 1) != 0,
+    });
+    match args.format {
+        Format::Text => out::data(&text::table(&told.report)),
+        Format::Json => out::data(&format!("{}\n", json::line(&told.report).trim_end())),
+    }
+    let code = told.report.exit_code(told.input_exit, args.strict);
+    if code == 0 && (outputs_failed || hgrm_failed) { 1 } else { code }
+}
+
+/// The session that is played when no capture is named: generated, and labelled so.
+fn built_in() -> Vec<Capture> {
+    // Longer than the scanner's ranges of 20 bars, so that there are alerts; and done within a minute.
+    let config = Config { events: 1_500_000, duration_ns: 30_000_000_000, ..Config::default() };
+    let path = config.describe();
+    let open = Box::new(move || {
+        let input = GenerateInput::new(&config).expect("the default session is within its own limits");
+        Ok(Box::new(input) as Box<dyn Input>)
+    });
+    vec![Capture { path, open }]
+}
+
+/// The first SIGINT ends the run and lets it report; the second ends the process.
+fn on_interrupt(interrupt: &Arc<AtomicBool>) -> io::Result<()> {
+    signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(interrupt))?;
+    signal_hook::flag::register(SIGINT, Arc::clone(interrupt))?;
+    Ok(())
+}
+
+/// Turns a file that may have been asked for inside out, with a line of error.
+trait TransposeFile {
+    fn transpose_file(self) -> Result<Option<File>, String>;
+}
+
+impl TransposeFile for Option<(&Path, io::Result<File>)> {
+    fn transpose_file(self) -> Result<Option<File>, String> {
+        let Some((path, file)) = self else { return Ok(None) };
+        file.map(Some).map_err(|error| format!("{}: {error}", path.display()))
+    }
+}
+
+fn write_hgrm(told: &Told, file: File) -> io::Result<()> {
+    let mut file = BufWriter::new(file);
+    hgrm::write(told.response.as_ref().unwrap_or(&told.service), hgrm::NS_PER_US, &mut file)?;
+    io::Write::flush(&mut file)
+}
+
+/// SHA-256 of a file, hex.
+fn sha256_of(path: &str) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            count => hash.update(&buffer[..count]),
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

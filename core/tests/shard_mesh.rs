@@ -306,3 +306,28 @@ fn at_one_instant_timers_come_first_then_events_of_other_symbols_then_source_eve
         }
     });
 }
+
+/// One shard's ring was full when time was told, the other's is full now, of events that must wait for the first to hear
+/// the time; the source has nothing left to send but what goes to both.
+#[test]
+fn a_source_that_waits_to_tell_all_shards_of_the_end_does_not_hold_up_the_mesh() {
+    let mut rig = Rig::new(bus, vec![], Sizes { source_ring: 64, ..Sizes::of(2) });
+    while rig.source.send(1) == 1 && !rig.source.has_defined() {
+        let _ = (rig.step(0), rig.step(1));
+    }
+    let _ = (rig.step(0), rig.step(1));
+    let on = |rig: &Rig<Both>, shard| (1..=9).find(|symbol| rig.source.shard_of(SymbolId(*symbol)) == shard).unwrap();
+    let (a, b) = (on(&rig, 0), on(&rig, 1));
+    let (early, late) = (shard_rig::START, shard_rig::START + 3_600 * SECOND);
+    for (symbol, time) in [(b, early); 64].into_iter().chain([(a, late); 65]) {
+        let mut event = EventBuf::new(&Trade { price: 1, size: 1, ..Trade::default() });
+        let head = event.head_mut();
+        (head.ts_recv, head.symbol, head.source) = (UnixNanos(time), SymbolId(symbol), feed(2));
+        rig.source.events.push(event.slots().to_vec());
+    }
+    assert_eq!(rig.source.send(65), 65);
+    let _ = rig.step(0); // takes the first late event, which must wait
+    assert_eq!(rig.source.send(1_000), 64, "both rings are full, and only the end is left");
+    rig.run(&mut Prng::new(1), 100_000);
+    assert_eq!(rig.result().ledger.total().offered, 129);
+}

@@ -85,7 +85,7 @@ pub(crate) struct Source {
     catalog: Catalog,
     definitions: Vec<EventBuf>,
     defined: usize,
-    events: Vec<Vec<Slot>>,
+    pub(crate) events: Vec<Vec<Slot>>,
     at: usize,
     time: UnixNanos,
     next_tick: UnixNanos,
@@ -96,6 +96,9 @@ pub(crate) struct Source {
 impl Source {
     fn broadcast(&mut self, slots: &[Slot]) -> bool {
         if self.lanes.iter_mut().any(|lane| lane.ring.free_slots() < slots.len()) {
+            if self.is_meshed {
+                self.tick_all(self.time);
+            }
             return false;
         }
         self.lanes.iter_mut().for_each(|lane| lane.ring.push(slots).unwrap());
@@ -120,6 +123,15 @@ impl Source {
         events
     }
 
+    /// Whether every definition was sent.
+    pub(crate) fn has_defined(&self) -> bool {
+        self.defined == self.definitions.len()
+    }
+
+    pub(crate) fn shard_of(&self, symbol: SymbolId) -> usize {
+        self.routes.shard(self.catalog.route_slot(symbol))
+    }
+
     fn send_one(&mut self) -> bool {
         if let Some(definition) = self.definitions.get(self.defined).cloned() {
             let is_sent = self.broadcast(definition.slots());
@@ -135,7 +147,8 @@ impl Source {
         };
         let head = event[0];
         let time = self.time.max(head.ts_recv);
-        let lane = &mut self.lanes[self.routes.shard(self.catalog.route_slot(head.symbol))];
+        let shard = self.shard_of(head.symbol);
+        let lane = &mut self.lanes[shard];
         let is_full = if head.ts_recv < time && lane.time < time {
             if lane.ring.free_slots() < event.len() + 1 {
                 true

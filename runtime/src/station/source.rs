@@ -197,6 +197,10 @@ impl SourceStation {
     /// Sends a control event to every shard. False when a ring is full; nothing is sent then.
     fn broadcast(&mut self, slots: &[Slot]) -> bool {
         if self.lanes.iter_mut().any(|lane| lane.ring.free_slots() < slots.len()) {
+            if self.config.is_meshed {
+                // As in `full`: the full shard may be waiting for one of the others to hear what time it is.
+                self.tick_all(self.time);
+            }
             return false;
         }
         for lane in &mut self.lanes {

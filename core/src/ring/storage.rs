@@ -116,8 +116,9 @@ pub(super) struct Writer {
     limit: u64,
     /// Slots before `tail` that are written but not yet published.
     claimed: u64,
-    /// Word of the first claimed slot, withheld from its cell until [`Writer::commit`].
-    withheld: u64,
+    /// The first claimed slot, withheld from its cell until [`Writer::commit`]: the consumer polls that cell's line, and
+    /// each write to it would have to take it back.
+    withheld: Slot,
     orders: Orders,
     ring: Arc<Ring>,
 }
@@ -163,7 +164,8 @@ pub(super) fn pair(capacity: usize, start: u64, with_dues: bool, orders: Orders)
     let cells = NonNull::from(&*ring.cells).cast::<Cell>();
     let limit = start.wrapping_add(orders.lead(slots));
     let reader = Reader { cells, mask, head: start, orders, ring: Arc::clone(&ring) };
-    let mut writer = Writer { cells, mask, tail: start, short_limit: 0, limit, claimed: 0, withheld: 0, orders, ring };
+    let mut writer =
+        Writer { cells, mask, tail: start, short_limit: 0, limit, claimed: 0, withheld: Slot::ZERO, orders, ring };
     writer.settle();
     (writer, reader)
 }
@@ -241,7 +243,7 @@ impl Writer {
     #[inline(always)]
     unsafe fn write_body(cell: &Cell, slot: &Slot) {
         // SAFETY: the pointer is the cell's own; W keeps the reader from it until the word is published.
-        cell.body.with_mut(|body| unsafe { ptr::copy_nonoverlapping(slot.continuation_words(), body, 1) });
+        cell.body.with_mut(|body| unsafe { copy_body(slot.continuation_words().as_ptr(), body.cast()) });
     }
 
     /// Writes and publishes one slot that is an event by itself. `false`, and nothing done, when the long way is needed:
@@ -280,9 +282,7 @@ impl Writer {
         }
         let mut done = 0;
         if self.claimed == 0 {
-            // SAFETY: W: there is room for at least one slot.
-            unsafe { Self::write_body(self.cell(self.tail), first) };
-            self.withheld = word_of(first) | tag(self.tail);
+            self.withheld = *first;
             done = 1;
         }
         // At most two passes: up to the last cell, and on from the first one.
@@ -318,10 +318,11 @@ impl Writer {
             if word & (TAG_BITS | SPAN_BITS) != 0 {
                 return false;
             }
+            // Relaxed: published by the slot that is withheld. Partner: none of its own. Before the body, so that the line
+            // is written upwards: the other order moved a quarter fewer lines a second (Zen 4).
+            cell.word.store(word | tag & TAG_BITS, Ordering::Relaxed);
             // SAFETY: W, by the caller.
             unsafe { Self::write_body(cell, slot) };
-            // Relaxed: published by the word that is withheld. Partner: none of its own.
-            cell.word.store(word | tag & TAG_BITS, Ordering::Relaxed);
             true
         };
         for (slots, cells) in slots_by_unroll.iter().zip(cells_by_unroll) {
@@ -350,17 +351,16 @@ impl Writer {
             return false;
         }
         for (offset, slot) in slots.iter().enumerate() {
+            if offset == 0 && self.claimed == 0 {
+                self.withheld = *slot;
+                continue;
+            }
             let position = self.tail.wrapping_add(offset as u64);
             let cell = self.cell(position);
+            // Relaxed: published by the slot that is withheld.
+            cell.word.store(word_of(slot) & !TAG_BITS | tag(position), Ordering::Relaxed);
             // SAFETY: W: there is room for all of `slots`.
             unsafe { Self::write_body(cell, slot) };
-            let word = word_of(slot) & !TAG_BITS | tag(position);
-            if offset == 0 && self.claimed == 0 {
-                self.withheld = word;
-            } else {
-                // Relaxed: published by the word that is withheld.
-                cell.word.store(word, Ordering::Relaxed);
-            }
         }
         self.write_dues(slots.len(), dues);
         self.advance(slots.len());
@@ -398,7 +398,10 @@ impl Writer {
     pub(super) fn commit(&mut self) {
         if self.claimed != 0 {
             let first = self.tail.wrapping_sub(self.claimed);
-            self.cell(first).word.store(self.withheld, self.orders.publish());
+            let cell = self.cell(first);
+            // SAFETY: W: there was room for the slot when it was claimed, and room is only ever added.
+            unsafe { Self::write_body(cell, &self.withheld) };
+            cell.word.store(word_of(&self.withheld) & !TAG_BITS | tag(first), self.orders.publish());
             self.claimed = 0;
             self.settle();
         }
@@ -457,7 +460,7 @@ impl Reader {
         let (first, rest) = out.split_first_mut().expect("eight words");
         *first = word;
         // SAFETY: the pointer is the cell's own; `rest` has the seven words of a body; R keeps the writer from it.
-        cell.body.with(|body| unsafe { ptr::copy_nonoverlapping(body.cast::<u64>(), rest.as_mut_ptr(), 7) });
+        cell.body.with(|body| unsafe { copy_body(body.cast(), rest.as_mut_ptr()) });
     }
 
     /// Whether nothing is published at the head.
@@ -622,6 +625,22 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.ring.reader.gone.store(true, self.orders.leave());
+    }
+}
+
+/// Copies the seven words of a body in pieces of 1, 2 and 4 words: bytes 8..16, 16..32 and 32..64 of the line, each aligned
+/// to its size. In one piece it becomes vector moves at bytes 8, 24 and 40, and stores that straddle vector boundaries of a
+/// line that another core holds moved a third fewer lines a second (Zen 4).
+///
+/// # Safety
+/// `from` may be read and `to` written for seven words, and they do not overlap.
+#[inline(always)]
+unsafe fn copy_body(from: *const u64, to: *mut u64) {
+    // SAFETY: 1 + 2 + 4 words, by the caller.
+    unsafe {
+        ptr::copy_nonoverlapping(from, to, 1);
+        ptr::copy_nonoverlapping(from.add(1), to.add(1), 2);
+        ptr::copy_nonoverlapping(from.add(3), to.add(3), 4);
     }
 }
 

@@ -27,6 +27,10 @@ use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
 pub const BLOCK_SLOTS: usize = MESSAGE_SLOTS_MAX;
 /// Blocks that go round. Enough that a decoder that is descheduled for some milliseconds is not noticed.
 pub const BLOCKS: usize = 8;
+/// Shortest pause of a reader that waits for an empty block.
+const PAUSE_MIN: Duration = Duration::from_micros(100);
+/// Longest pause. A stop is seen within it.
+const PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Time between the passes of `--loop`, in ns of capture time.
 pub const PASS_GAP_NS: u64 = 1_000_000;
 
@@ -100,6 +104,9 @@ impl BlockQueue {
 
     /// Waits for an empty block; `None` once stopped.
     fn wait_empty(&self) -> Option<Box<Block>> {
+        // Each look may take the source's core for some microseconds where the reader has none of its own; so the pauses
+        // grow while nothing is taken, and stay far below the time that the blocks last.
+        let mut pause = PAUSE_MIN;
         loop {
             if self.is_stopped() {
                 return None;
@@ -107,7 +114,8 @@ impl BlockQueue {
             if let Some(block) = self.empty.pop() {
                 return Some(block);
             }
-            thread::sleep(Duration::from_micros(100));
+            thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 

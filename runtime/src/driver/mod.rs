@@ -13,6 +13,7 @@ use crossbeam_utils::CachePadded;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 /// Which driver.
@@ -102,6 +103,8 @@ pub struct CoreLoop {
     idle: Idle,
     clock: RunClock,
     life: Life,
+    /// Told when the stations are done, so that it need not look often: looking takes a core's time.
+    main: Thread,
     shared: Arc<Shared>,
     heartbeat: u64,
 }
@@ -140,11 +143,20 @@ impl Drop for Life {
 }
 
 impl CoreLoop {
-    /// A loop over `stations`, in poll order.
+    /// A loop over `stations`, in poll order. The calling thread is the one that must call [`run`].
     #[must_use]
     pub fn new(plan: CorePlan, stations: Vec<Box<dyn Station>>, idle: Idle, clock: RunClock) -> Self {
         let shared = Arc::default();
-        Self { plan, stations, idle, clock, life: Life(Arc::clone(&shared)), shared, heartbeat: 0 }
+        Self {
+            plan,
+            stations,
+            idle,
+            clock,
+            life: Life(Arc::clone(&shared)),
+            main: thread::current(),
+            shared,
+            heartbeat: 0,
+        }
     }
 
     /// Name for threads and messages.
@@ -176,8 +188,11 @@ impl CoreLoop {
             let (sent, received) = self.mesh_counts();
             self.shared.sent.store(sent, Ordering::Relaxed);
             self.shared.received.store(received, Ordering::Relaxed);
-            // Synchronises with the main thread's Acquire load in `Supervisor::is_drained`.
-            self.shared.state.store(state::DONE, Ordering::Release);
+            if self.shared.state.load(Ordering::Relaxed) != state::DONE {
+                // Synchronises with the main thread's Acquire load in `Supervisor::is_drained`.
+                self.shared.state.store(state::DONE, Ordering::Release);
+                self.main.unpark();
+            }
         }
         Turn::Idle
     }
@@ -217,6 +232,12 @@ pub fn run(driver: Driver, loops: Vec<CoreLoop>) -> Result<Vec<CoreReport>, Driv
     }
 }
 
+/// Time between the two rounds that must agree on a drain.
+const ROUND: Duration = Duration::from_micros(100);
+/// How often the main thread looks for a loop that died without a word. Every look may take a hot core for some
+/// microseconds, where there is no other.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// The main thread's view of the loops.
 struct Supervisor {
     shared: Vec<Arc<Shared>>,
@@ -235,7 +256,8 @@ impl Supervisor {
             if drained_rounds == 2 {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(1));
+            // Between two rounds a station has time for a turn; else a loop that is done wakes this thread.
+            thread::park_timeout(if drained_rounds > 0 { ROUND } else { LOOK_EVERY });
         }
         self.stop();
     }

@@ -3,7 +3,7 @@
 use crate::clock::RunClock;
 use crate::doctor;
 use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle};
-use crate::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport};
+use crate::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport, Progress};
 use crate::machine::{Limits, Machine};
 use crate::pacer::{Pace, Pacer};
 use crate::placement::{Plan, PlanError, Seat};
@@ -12,8 +12,8 @@ use crate::station::shard::{Egress, RunProbe};
 use crate::station::{Overload, ShardStation, SourceConfig, SourceStation, Station};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tapeline_core::bus::{BusBuilder, BusError, Chain, End};
 use tapeline_core::catalog::Catalog;
@@ -27,6 +27,8 @@ use tapeline_core::units::UnixNanos;
 
 /// How long the start waits for the reader to fill its blocks, so that decoding does not disturb the first events.
 const PREFILL_MAX: Duration = Duration::from_secs(2);
+/// How long the end of an interrupted run waits for a reader, which may itself wait for a pipe for ever.
+const READER_LAST_WORDS_MAX: Duration = Duration::from_millis(200);
 
 /// What to replay, and how.
 pub struct Setup {
@@ -196,7 +198,13 @@ pub fn run<C: Chain + 'static>(
     shard_sinks.resize_with(plan.shards, || None);
 
     let queue = BlockQueue::new(BLOCKS);
-    let ingest = Ingest { captures: setup.captures, passes: setup.passes, catalog: catalog.clone() };
+    let ingest = Ingest {
+        captures: setup.captures,
+        passes: setup.passes,
+        catalog: catalog.clone(),
+        progress: Progress::default(),
+    };
+    let progress = ingest.progress.clone();
     let reader = {
         let queue = queue.clone();
         thread::Builder::new().name("reader".to_owned()).spawn(move || {
@@ -234,9 +242,9 @@ pub fn run<C: Chain + 'static>(
         routes,
         symbols_max: setup.symbols_max,
         is_meshed,
-        interrupt: setup.interrupt,
+        interrupt: Arc::clone(&setup.interrupt),
     };
-    prefill(&queue, || reader.is_finished());
+    prefill(&queue, || reader.is_finished() || setup.interrupt.load(Ordering::Relaxed));
     let mut source: Option<Box<dyn Station>> =
         Some(Box::new(SourceStation::new(source, clock.clone(), queue.clone(), rings, definitions)));
     let mut stations: Vec<Option<Box<dyn Station>>> = stations.into_iter().map(Some).collect();
@@ -262,7 +270,7 @@ pub fn run<C: Chain + 'static>(
         steal_before.iter().zip(steal(&plan)).map(|(before, after)| Some(after?.saturating_sub((*before)?))).collect();
     queue.stop();
     let outputs_written = sink.map(|sink| sink.finish());
-    let ingest = reader.join().map_err(|_| EngineError::Reader("died".to_owned()))?;
+    let ingest = last_words(reader, &setup.interrupt, &progress)?;
     Ok(Run { plan, driver, driver_why, cores: cores?, ingest, elapsed_ns, outputs_written, idle: idles, steal_ns })
 }
 
@@ -314,6 +322,23 @@ fn prefill(queue: &BlockQueue, is_ended: impl Fn() -> bool) {
     while queue.ready() < BLOCKS && !is_ended() && begun.elapsed() < PREFILL_MAX {
         thread::sleep(Duration::from_micros(200));
     }
+}
+
+/// What the reader has to say. One that still waits for its input when the run was interrupted is left behind: it ends
+/// with the process, and what it handed over is known.
+fn last_words(
+    reader: JoinHandle<IngestReport>,
+    interrupt: &AtomicBool,
+    progress: &Progress,
+) -> Result<IngestReport, EngineError> {
+    let begun = Instant::now();
+    while !reader.is_finished() && interrupt.load(Ordering::Relaxed) {
+        if begun.elapsed() > READER_LAST_WORDS_MAX {
+            return Ok(progress.report());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    reader.join().map_err(|_| EngineError::Reader("died".to_owned()))
 }
 
 /// Steal time of each pinned core so far.

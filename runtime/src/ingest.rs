@@ -14,8 +14,8 @@
 
 use crate::input::{Input, InputError, MESSAGE_SLOTS_MAX, SlotBuf, Status, Tally};
 use crossbeam_queue::ArrayQueue;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 use tapeline_core::catalog::Catalog;
@@ -168,6 +168,41 @@ pub struct Ingest {
     pub passes: u64,
     /// The engine's names; the handlers' sources are in it already.
     pub catalog: Catalog,
+    /// Told how far the reader is.
+    pub progress: Progress,
+}
+
+/// What was handed over of the first pass so far: all that is known where a reader still waits for its input at the end.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<Mutex<Vec<CaptureStats>>>);
+
+impl Progress {
+    /// A report of what was handed over so far.
+    #[must_use]
+    pub fn report(&self) -> IngestReport {
+        IngestReport { captures: self.lock().clone(), errors: Vec::new() }
+    }
+
+    /// Keeps the counts of the first pass. Once a block: O(captures * symbols that fit / 64).
+    fn tell(&self, pass: u64, stats: &[CaptureStats], seen: &[Vec<u64>]) {
+        if pass == 0 {
+            let counted =
+                stats.iter().zip(seen).map(|(stats, seen)| CaptureStats { symbols: ones(seen), ..stats.clone() });
+            *self.lock() = counted.collect();
+        }
+    }
+
+    fn begin(&self, captures: &[Capture]) {
+        *self.lock() = captures
+            .iter()
+            .map(|capture| CaptureStats { path: capture.path.clone(), ..CaptureStats::default() })
+            .collect();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<CaptureStats>> {
+        // Plain counts: a reader that died between two of them leaves nothing broken.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One capture that is open, and the chunk of it that was decoded ahead.
@@ -222,6 +257,7 @@ impl Ingest {
         let mut report = IngestReport::default();
         // The order of the arguments must not show: not in ids, and not in ties.
         self.captures.sort_by(|a, b| file_name(&a.path).cmp(file_name(&b.path)).then_with(|| a.path.cmp(&b.path)));
+        self.progress.begin(&self.captures);
         let mut announced = Announced::default();
         let mut seen = vec![vec![0u64; self.catalog.symbols_max().div_ceil(64)]; self.captures.len()];
         let mut shift_ns = 0;
@@ -263,7 +299,7 @@ impl Ingest {
             if pass == 0 {
                 for ((stats, lane), seen) in stats.iter_mut().zip(&lanes).zip(&seen) {
                     stats.tally = lane.input.tally();
-                    stats.symbols = seen.iter().map(|word| u64::from(word.count_ones())).sum();
+                    stats.symbols = ones(seen);
                 }
                 let first = stats.iter().filter_map(|stats| stats.span).map(|span| span.0).min().unwrap_or(0);
                 let last = stats.iter().filter_map(|stats| stats.span).map(|span| span.1).max().unwrap_or(0);
@@ -304,6 +340,7 @@ impl Ingest {
             while lane.status == Status::More {
                 if block.events.remaining() < MESSAGE_SLOTS_MAX {
                     self.send(block, announced, queue);
+                    self.progress.tell(pass, stats, seen);
                     block = queue.wait_empty()?;
                 }
                 let from = block.events.slots().len();
@@ -314,10 +351,12 @@ impl Ingest {
                 prepare(&mut block.events.slots_mut()[from..], shift_ns, &mut stats[0], &mut seen[0]);
                 if block.events.slots().len() == from && lane.status == Status::More {
                     self.send(block, announced, queue);
+                    self.progress.tell(pass, stats, seen);
                     block = queue.wait_empty()?;
                 }
             }
             self.send(block, announced, queue);
+            self.progress.tell(pass, stats, seen);
             return Some(());
         }
         loop {
@@ -340,6 +379,7 @@ impl Ingest {
             let slots = lane.message_slots();
             if block.events.remaining() < slots {
                 self.send(block, announced, queue);
+                self.progress.tell(pass, stats, seen);
                 block = queue.wait_empty()?;
             }
             let from = block.events.slots().len();
@@ -352,6 +392,7 @@ impl Ingest {
             shift(message, shift_ns);
         }
         self.send(block, announced, queue);
+        self.progress.tell(pass, stats, seen);
         Some(())
     }
 
@@ -360,6 +401,10 @@ impl Ingest {
         announced.define(&self.catalog, &mut block.definitions);
         queue.send(block);
     }
+}
+
+fn ones(words: &[u64]) -> u64 {
+    words.iter().map(|word| u64::from(word.count_ones())).sum()
 }
 
 /// The last part of a path: what breaks ties between captures that stand in the same folder or in two.

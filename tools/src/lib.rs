@@ -39,6 +39,7 @@
 
 mod cli;
 mod cmd;
+mod files;
 mod out;
 
 use clap::Parser;

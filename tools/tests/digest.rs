@@ -21,8 +21,9 @@ const WAYS: [&str; 10] = [
 ];
 
 fn has_glommio(place: &Place) -> bool {
-    let doctor = place.run("doctor --probe 0s --format json").exits(0).json().to_string();
-    let has = doctor.contains("io_uring works");
+    let doctor = place.run("doctor --probe 0s --format json").exits(0).json();
+    let items = doctor["items"].as_array().expect("a list");
+    let has = items.iter().any(|item| item["name"] == "io_uring" && item["state"] == "good");
     if !has {
         eprintln!("skipped: io_uring is refused here, so that glommio cannot run");
     }
@@ -95,12 +96,14 @@ fn the_order_of_the_arguments_does_not_show() {
     for files in [&["a", "b"][..], &["a", "b", "c"], &["a", "b", "c", "d"]] {
         let (mut tapes, mut digests) = (BTreeSet::new(), BTreeSet::new());
         let events: u64 = files.iter().map(|file| events_of(&place, file)).sum();
-        for order in permutations(files) {
+        for (index, order) in permutations(files).into_iter().enumerate() {
             let order = order.join(" ");
             place.run(&format!("import {order} -o merged.tape --force")).exits(0);
             assert_eq!(events_of(&place, "merged.tape"), events, "{order}");
             tapes.insert(place.read("merged.tape"));
-            for way in ["--shards 1", "--shards 3 --no-pin"] {
+            // Every order makes the same tape; of four files, every fifth order is also replayed.
+            let ways = if files.len() < 4 || index % 5 == 0 { &["--shards 1", "--shards 3 --no-pin"][..] } else { &[] };
+            for way in ways {
                 let report = place.replay(&format!("{order} --driver threads {way}"));
                 assert_eq!(report["events"]["offered"], events, "{order}");
                 digests.insert(report["digest"].to_string());

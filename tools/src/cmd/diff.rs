@@ -1,16 +1,22 @@
 //! `tapeline diff`.
 
 use crate::cli::DiffArgs;
-use crate::out;
+use crate::{files, out};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use tapeline_runtime::diff::{Opened, diff};
 use tapeline_runtime::input::InputError;
 use tapeline_runtime::input::detect::{OpenOptions, open};
 
 pub(crate) fn run(args: &DiffArgs) -> u8 {
-    if args.a == "-" || args.b == "-" {
-        return out::fail("diff reads its files more than once: stdin cannot be one of them", 2);
+    for path in [&args.a, &args.b] {
+        if path == "-" || Path::new(path).exists() && !Path::new(path).is_dir() && !files::is_regular(path) {
+            return out::fail(
+                format_args!("{path}: diff reads its files more than once: a pipe cannot be one of them"),
+                2,
+            );
+        }
     }
     match diff(|| opened(&args.a), || opened(&args.b), args.symbols_max) {
         Ok(report) => {

@@ -43,5 +43,7 @@ pub(crate) fn run(args: &DumpArgs) -> u8 {
     }
     // As above.
     let _ = stdout.flush();
-    super::info::bad_lines(&args.capture, &input.tally()).max(code)
+    let bad = super::info::bad_lines(&args.capture, &input.tally());
+    // What could not be read at all (2) comes before what is damaged (3).
+    if code == 0 { bad } else { code }
 }

@@ -1,31 +1,28 @@
 //! `tapeline import`.
 
 use crate::cli::ImportArgs;
-use crate::out;
+use crate::{files, out};
 use std::io::BufWriter;
 use std::thread;
 use std::time::Duration;
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::events;
-use tapeline_runtime::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport};
-use tapeline_runtime::input::InputError;
-use tapeline_runtime::input::detect::{OpenOptions, open};
+use tapeline_runtime::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport, Progress};
 use tapeline_runtime::report::text::count;
 use tapeline_runtime::sink::create;
 use tapeline_runtime::tape::{Codec, TapeCounts, TapeOptions, TapeWriter};
 
 pub(crate) fn run(args: &ImportArgs) -> u8 {
-    // Opened once before the tape is made: a name that cannot be read leaves nothing behind.
-    let mut generated = true;
-    for path in args.captures.iter().filter(|path| *path != "-") {
-        match open(path, &OpenOptions::default()) {
-            Ok(input) => generated &= input.is_generated(),
-            Err(error) => return out::fail(&error, error.exit_code()),
-        }
+    if let Err(why) = files::spare(&args.captures, &[&args.output]) {
+        return out::fail(why, 2);
     }
-    generated &= !args.captures.iter().any(|path| path == "-");
+    // Opened before the tape is made: a name that cannot be read leaves nothing behind.
+    let (captures, generated) = match files::open_all(&args.captures) {
+        Ok(opened) => opened,
+        Err(error) => return out::fail(&error, error.exit_code()),
+    };
     let path = args.output.display();
-    match write(args, generated) {
+    match write(args, captures, generated) {
         Ok((counts, report)) => {
             out::note(format_args!("{path}: {} events in {} bytes", count(counts.events), count(counts.bytes)));
             complain(&report)
@@ -43,19 +40,7 @@ pub(crate) fn complain(report: &IngestReport) -> u8 {
     report.errors.iter().map(|error| out::fail(error, error.exit_code())).min().unwrap_or(code)
 }
 
-/// How captures named on the command line are opened.
-pub(crate) fn captures(paths: &[String]) -> Vec<Capture> {
-    paths
-        .iter()
-        .map(|path| {
-            let name = path.clone();
-            let open = Box::new(move || -> Result<_, InputError> { open(&name, &OpenOptions::default()) });
-            Capture { path: path.clone(), open }
-        })
-        .collect()
-}
-
-fn write(args: &ImportArgs, generated: bool) -> Result<(TapeCounts, IngestReport), String> {
+fn write(args: &ImportArgs, captures: Vec<Capture>, generated: bool) -> Result<(TapeCounts, IngestReport), String> {
     let file = create(&args.output, args.force).map_err(|error| error.to_string())?;
     let options = TapeOptions {
         generated,
@@ -68,7 +53,7 @@ fn write(args: &ImportArgs, generated: bool) -> Result<(TapeCounts, IngestReport
     // The reader's own catalog is on its thread: this one follows it by the definitions.
     let mut names = catalog.clone();
     let queue = BlockQueue::new(BLOCKS);
-    let ingest = Ingest { captures: captures(&args.captures), passes: 1, catalog };
+    let ingest = Ingest { captures, passes: 1, catalog, progress: Progress::default() };
     let reader = {
         let queue = queue.clone();
         thread::Builder::new().name("reader".to_owned()).spawn(move || ingest.run(&queue)).map_err(|e| e.to_string())?

@@ -81,7 +81,9 @@ pub(crate) fn run(args: &InfoArgs) -> u8 {
             out::data(&text);
         }
     }
-    bad_lines(&args.capture, &tally).max(code)
+    let bad = bad_lines(&args.capture, &tally);
+    // What could not be read at all (2) comes before what is damaged (3).
+    if code == 0 { bad } else { code }
 }
 
 fn section<'a>(text: &mut String, name: &str, rows: impl Iterator<Item = (&'a str, u64)>) {

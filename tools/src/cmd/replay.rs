@@ -1,8 +1,7 @@
 //! `tapeline replay`.
 
-use super::import::captures;
 use crate::cli::{DriverName, Format, OverloadName, ReplayArgs};
-use crate::out;
+use crate::{files, out};
 use sha2::{Digest, Sha256};
 use signal_hook::consts::SIGINT;
 use std::collections::BTreeMap;
@@ -16,7 +15,6 @@ use tapeline_runtime::driver::Driver;
 use tapeline_runtime::engine::{self, EngineError, Setup};
 use tapeline_runtime::ingest::Capture;
 use tapeline_runtime::input::Input;
-use tapeline_runtime::input::detect::{OpenOptions, open};
 use tapeline_runtime::input::generate::{Config, GenerateInput};
 use tapeline_runtime::pacer::Pace;
 use tapeline_runtime::replay::{Request, Told, tell};
@@ -34,20 +32,27 @@ pub(crate) fn run<C: Chain + 'static>(args: &ReplayArgs, pipeline: impl Fn(BusBu
     if overload == Overload::Live && pace == Pace::Max {
         return out::fail("--overload live needs a schedule: without one, every ring is full at once", 2);
     }
-    if args.passes > 1 && args.captures.iter().any(|path| path == "-") {
-        return out::fail("--loop cannot read stdin again", 2);
+    let written: Vec<&Path> = [&args.outputs, &args.hgrm].into_iter().filter_map(Option::as_deref).collect();
+    if let Err(why) = files::spare(&args.captures, &written) {
+        return out::fail(why, 2);
     }
     // A capture that cannot be opened is told before anything starts.
-    for path in args.captures.iter().filter(|path| *path != "-") {
-        if let Err(error) = open(path, &OpenOptions::default()) {
-            return out::fail(&error, error.exit_code());
-        }
+    let captures = match files::open_all(&args.captures) {
+        Ok((captures, _)) if !captures.is_empty() => captures,
+        Ok(_) => built_in(),
+        Err(error) => return out::fail(&error, error.exit_code()),
+    };
+    if args.passes > 1
+        && let Some(path) = args.captures.iter().find(|path| !files::is_regular(path))
+    {
+        return out::fail(format_args!("{path}: --loop cannot read a pipe again"), 2);
     }
+    let is_new_hgrm = args.hgrm.as_deref().is_some_and(|path| !path.exists());
     let hgrm = match args.hgrm.as_deref().map(|path| (path, create(path, args.force))).transpose_file() {
         Ok(file) => file,
         Err(why) => return out::fail(why, 2),
     };
-    let mut setup = Setup::new(if args.captures.is_empty() { built_in() } else { captures(&args.captures) });
+    let mut setup = Setup::new(captures);
     setup.pace = pace;
     setup.overload = overload;
     setup.passes = args.passes;
@@ -71,8 +76,14 @@ pub(crate) fn run<C: Chain + 'static>(args: &ReplayArgs, pipeline: impl Fn(BusBu
     });
     let run = match run {
         Ok(run) => run,
-        Err(error @ (EngineError::Run(_) | EngineError::Reader(_))) => return out::fail(error, 1),
-        Err(error) => return out::fail(error, 2),
+        Err(error) => {
+            if let Some(path) = args.hgrm.as_deref().filter(|_| is_new_hgrm) {
+                // It is empty. One that cannot be removed harms nobody.
+                let _ = std::fs::remove_file(path);
+            }
+            let is_ours = matches!(error, EngineError::Run(_) | EngineError::Reader(_));
+            return out::fail(error, if is_ours { 1 } else { 2 });
+        }
     };
     // After the run, so that hashing takes no time from it.
     let sha256 = if args.format == Format::Json && !interrupt.load(Ordering::Relaxed) {
@@ -155,6 +166,9 @@ fn write_hgrm(told: &Told, file: File) -> io::Result<()> {
 
 /// SHA-256 of a file, hex.
 fn sha256_of(path: &str) -> io::Result<String> {
+    if !files::is_regular(path) {
+        return Err(io::Error::other("a pipe cannot be read again"));
+    }
     let mut file = File::open(path)?;
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
     loop {

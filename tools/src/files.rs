@@ -1,0 +1,55 @@
+//! The files that a command line names: opened before anything starts, and kept from being overwritten.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use tapeline_runtime::ingest::Capture;
+use tapeline_runtime::input::detect::{OpenOptions, open};
+use tapeline_runtime::input::{Input, InputError};
+
+/// Opens all captures but standard input, and says whether all of them are generated.
+///
+/// What is opened here is what is read: of a pipe, such as a shell makes for `<(zcat a.gz)`, there is no second time.
+///
+/// # Errors
+/// Of the first that cannot be opened.
+pub(crate) fn open_all(paths: &[String]) -> Result<(Vec<Capture>, bool), InputError> {
+    let (mut captures, mut generated) = (Vec::new(), true);
+    for path in paths {
+        let mut first: Option<Box<dyn Input>> = None;
+        if path != "-" {
+            first = Some(open(path, &OpenOptions::default())?);
+        }
+        generated &= first.as_ref().is_some_and(|input| input.is_generated());
+        let name = path.clone();
+        let open = Box::new(move || first.take().map_or_else(|| open(&name, &OpenOptions::default()), Ok));
+        captures.push(Capture { path: path.clone(), open });
+    }
+    Ok((captures, generated))
+}
+
+/// Whether a path names a file that can be read again and again: no pipe, no terminal.
+pub(crate) fn is_regular(path: impl AsRef<Path>) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file())
+}
+
+/// Refuses outputs that are one of the captures or each other, under whatever names: `--force` would empty the capture
+/// before it is read. Devices such as `/dev/null` may take several.
+pub(crate) fn spare(captures: &[String], outputs: &[&Path]) -> Result<(), String> {
+    let id = |found: Metadata| (found.dev(), found.ino());
+    for (index, output) in outputs.iter().enumerate() {
+        if outputs[..index].contains(output) {
+            return Err(format!("{}: two outputs in one file", output.display()));
+        }
+        let Ok(found) = fs::metadata(output) else { continue };
+        let found = id(found);
+        let is_it = |path: &Path| fs::metadata(path).is_ok_and(|other| id(other) == found);
+        if let Some(capture) = captures.iter().find(|capture| *capture != "-" && is_it(Path::new(capture))) {
+            return Err(format!("{}: is the capture {capture} itself", output.display()));
+        }
+        if outputs[..index].iter().any(|other| is_it(other)) && is_regular(output) {
+            return Err(format!("{}: two outputs in one file", output.display()));
+        }
+    }
+    Ok(())
+}

@@ -230,7 +230,7 @@ pub(crate) struct DoctorArgs {
 pub(crate) struct Cores(pub(crate) Vec<usize>);
 
 fn cores(text: &str) -> Result<Cores, String> {
-    // A list that names a core twice is refused by the plan, which knows cores.
+    // A set, as for taskset: a core that is named twice is one core, and order is of no matter.
     parse_cores(text).map(|cores| Cores(cores.into_iter().map(|core| core as usize).collect()))
 }
 

@@ -1,0 +1,191 @@
+//! What the flags of `replay` do: outputs and `diff`, passes, parts, refusal under load, `.hgrm`, `--strict`.
+
+mod common;
+
+use common::{Place, assert_balanced};
+use serde_json::Value;
+
+fn count(report: &Value, at: &str) -> u64 {
+    report.pointer(at).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {at}: {report}"))
+}
+
+#[test]
+fn outputs_of_one_and_two_shards_are_equal_and_those_of_another_seed_are_not() {
+    let place = Place::new();
+    for seed in [1, 2] {
+        place.run(&format!("gen -o {seed}.tape --seed {seed} --events 40000 --symbols 20 --duration 60s")).exits(0);
+    }
+    for form in ["ndjson", "tape"] {
+        let run = |capture: u32, shards: u32| {
+            let name = format!("{capture}-{shards}.{form}");
+            let report = place.replay(&format!("{capture}.tape --driver threads --shards {shards} --outputs {name}"));
+            let made: u64 = report["outputs"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+            assert!(made > 500, "{made} outputs");
+            let dumped = if form == "tape" {
+                place.run(&format!("verify {name}")).exits(0);
+                place.run(&format!("dump {name}")).exits(0).stdout
+            } else {
+                String::from_utf8(place.read(&name)).unwrap()
+            };
+            assert_eq!(dumped.lines().count() as u64, made, "{name}: every output is written");
+            for line in dumped.lines() {
+                serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{name}: {error}: {line}"));
+            }
+            name
+        };
+        let (one, two, other) = (run(1, 1), run(1, 2), run(2, 1));
+        place.run(&format!("diff {one} {two}")).exits(0);
+        let difference = place.run(&format!("diff {one} {other}")).exits(1).stdout;
+        assert!(difference.contains("GEN:SYM"), "the first difference of a symbol is named: {difference}");
+    }
+    // The two forms say the same.
+    place.run("diff 1-1.ndjson 1-2.tape").exits(0);
+}
+
+#[test]
+fn a_loop_offers_everything_again_in_a_later_epoch() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 5000 --symbols 10 --duration 10s").exits(0);
+    let digests: Vec<Value> = ["--shards 1", "--shards 2", "--shards 3 --no-pin"]
+        .iter()
+        .map(|way| {
+            let report = place.replay(&format!("a.tape --loop 3 --driver threads {way}"));
+            assert_eq!(count(&report, "/events/offered"), 15_000);
+            assert_eq!(count(&report, "/manifest/loops"), 3);
+            report["digest"].clone()
+        })
+        .collect();
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+    assert_ne!(digests[0], place.replay("a.tape")["digest"]);
+}
+
+/// `--start` replays what is before it without measuring it, so that the outputs are those of the whole; `--end` stops
+/// before the first event of its time or later.
+#[test]
+fn start_and_end_choose_what_is_measured_and_what_is_replayed() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 20000 --symbols 10 --duration 60s").exits(0);
+    let whole = place.replay("a.tape --driver threads");
+    let first = count(&whole, "/manifest/captures/0/first_ts");
+    let (start, end) = (first + 20_000_000_000, first + 40_000_000_000);
+    let times: Vec<u64> = place
+        .run("dump a.tape")
+        .exits(0)
+        .stdout
+        .lines()
+        .map(|line| {
+            let event: Value = serde_json::from_str(line).expect("a line of JSON");
+            let ts = &event["ts_recv"];
+            ts.as_u64().or_else(|| ts.as_str()?.parse().ok()).unwrap_or_else(|| panic!("no ts_recv: {line}"))
+        })
+        .collect();
+    let before_start = times.iter().position(|ts| *ts >= start).unwrap() as u64;
+    let before_end = times.iter().position(|ts| *ts >= end).unwrap() as u64;
+    assert!(before_start > 1_000 && before_end > before_start + 1_000 && before_end < 19_000);
+
+    for way in ["--shards 1", "--shards 2"] {
+        let started = place.replay(&format!("a.tape --driver threads {way} --start {start}"));
+        assert_eq!(started["digest"], whole["digest"], "{way}: state was built by what is before");
+        assert_eq!(count(&started, "/events/offered"), 20_000);
+        assert_eq!(count(&started, "/latency_ns/service/count"), 20_000 - before_start, "{way}");
+        let paced = place.run(&format!("replay a.tape --driver threads {way} --start {start} --speed 100 --format json"));
+        let paced = paced.exits(0).json();
+        assert_balanced(&paced);
+        assert_eq!(paced["digest"], whole["digest"], "{way}");
+        assert_eq!(count(&paced, "/latency_ns/response/count"), 20_000 - before_start, "{way}");
+    }
+    let ended: Vec<Value> = ["--shards 1", "--shards 2", "--shards 1 --start 0"]
+        .iter()
+        .map(|way| place.replay(&format!("a.tape --driver threads {way} --end {end}")))
+        .collect();
+    for report in &ended {
+        assert_eq!(count(report, "/events/offered"), before_end);
+        assert_eq!(report["digest"], ended[0]["digest"]);
+    }
+    assert_ne!(ended[0]["digest"], whole["digest"]);
+    let both = place.replay(&format!("a.tape --driver threads --start {start} --end {end}"));
+    assert_eq!(both["digest"], ended[0]["digest"]);
+    assert_eq!(count(&both, "/latency_ns/service/count"), before_end - before_start);
+    // Nothing is left of it: no events, and no error.
+    assert_eq!(count(&place.replay("a.tape --end 1"), "/events/offered"), 0);
+}
+
+/// A rate that no engine keeps, through the smallest ring: what does not fit is refused and counted; with `wait`, nothing is.
+#[test]
+fn overload_live_refuses_and_counts_and_wait_loses_nothing() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 100000 --symbols 20 --duration 60s").exits(0);
+    let run = |overload: &str| {
+        let line = format!(
+            "replay a.tape --rate 1000000000 --overload {overload} --ring-slots 256 --driver threads --shards 1 --format json"
+        );
+        let report = place.run(&line).exits(0).json();
+        assert_balanced(&report);
+        assert_eq!(count(&report, "/events/offered"), 100_000);
+        report
+    };
+    let live = run("live");
+    assert!(count(&live, "/events/refused") > 0, "{}", live["events"]);
+    assert_eq!(live["events"]["refused"], live["events"]["refused_by"]["ring_full"]);
+    assert_eq!((&live["digest_scope"], &live["manifest"]["overload"]), (&"this_run".into(), &"live".into()));
+    let wait = run("wait");
+    assert_eq!((count(&wait, "/events/refused"), &wait["digest_scope"]), (0, &"any".into()));
+    assert_eq!(wait["digest"], place.replay("a.tape")["digest"], "waiting does not show in the outputs");
+    assert!(count(&wait, "/latency_ns/stages/backpressure/count") > 0, "the wait shows as latency");
+    assert_eq!(wait["saturated"], true);
+}
+
+#[test]
+fn an_hgrm_file_has_the_four_columns_of_the_plotter() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 20000 --symbols 10 --duration 20s").exits(0);
+    for speed in ["max", "100"] {
+        let report = place.run(&format!("replay a.tape --speed {speed} --hgrm r.hgrm --force --format json")).exits(0).json();
+        let text = String::from_utf8(place.read("r.hgrm")).unwrap();
+        let mut lines = text.lines();
+        let head: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+        assert_eq!(head, ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]);
+        let rows: Vec<Vec<f64>> = lines
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(|line| line.split_whitespace().map(|cell| if cell == "inf" { f64::INFINITY } else { cell.parse().unwrap() }).collect())
+            .collect();
+        assert!(rows.len() > 10 && rows.iter().all(|row| row.len() == 4 || row.len() == 3), "{text}");
+        for pair in rows.windows(2) {
+            assert!((0..3).all(|column| pair[0][column] <= pair[1][column]), "{pair:?}");
+        }
+        let last = rows.last().unwrap();
+        let of = if speed == "max" { "service" } else { "response" };
+        assert_eq!((last[1], last[2]), (1.0, 20_000.0));
+        let max_us = count(&report, &format!("/latency_ns/{of}/max")) as f64 / 1_000.0;
+        assert!((last[0] - max_us).abs() <= max_us / 500.0 + 0.001, "{speed}: {} and {max_us}", last[0]);
+        assert!(text.contains("#[Mean") && text.contains("#[Max") && text.contains("#[Buckets"), "{text}");
+    }
+}
+
+#[test]
+fn strict_makes_an_invalid_run_a_failed_check() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 60000 --symbols 10 --duration 60s").exits(0);
+    // Whatever the machine, exit code and verdict agree; source and shard in turns on one unpinned core rarely keep a
+    // schedule, but may.
+    for way in ["--speed 60 --shards 3 --no-pin", "--speed max --no-pin", "--speed 100"] {
+        let strict = place.run(&format!("replay a.tape --format json --strict {way}"));
+        let report = strict.json();
+        let is_valid = report["verdict"]["valid"].as_bool().unwrap();
+        assert_eq!(report["verdict"]["reasons"].as_array().unwrap().is_empty(), is_valid, "{way}: {report}");
+        strict.exits(if is_valid { 0 } else { 1 });
+        place.run(&format!("replay a.tape --format json {way}")).exits(0);
+    }
+}
+
+#[test]
+fn dump_stops_at_its_limit_and_doctor_names_the_driver() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 5000 --symbols 10").exits(0);
+    let all = place.run("dump a.tape").exits(0).stdout;
+    let some = place.run("dump a.tape --limit 17").exits(0).stdout;
+    assert_eq!(some.lines().count(), 17);
+    assert!(all.starts_with(&some));
+    let doctor = place.run("doctor --probe 10ms --format json").exits(0);
+    assert_eq!((doctor.stdout.lines().count(), &doctor.json()["command"]), (1, &"doctor".into()));
+}

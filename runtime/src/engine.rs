@@ -132,6 +132,10 @@ pub struct Run {
     pub elapsed_ns: u64,
     /// Outputs written to the file; `None` without one.
     pub outputs_written: Option<Result<u64, SinkError>>,
+    /// Whether the interrupt was set before the end.
+    pub is_interrupted: bool,
+    /// Whether a part was replayed without being measured.
+    pub has_prelude: bool,
     /// How idle loops waited, by core.
     pub idle: Vec<Idle>,
     /// Steal time of the plan's cores during the run, ns; `None` where it could not be read.
@@ -208,6 +212,7 @@ pub fn run<C: Chain + 'static>(
     let reader = {
         let queue = queue.clone();
         thread::Builder::new().name("reader".to_owned()).spawn(move || {
+            let _guard = queue.end_guard();
             keep_to(&background);
             ingest.run(&queue)
         })
@@ -264,14 +269,27 @@ pub fn run<C: Chain + 'static>(
 
     let steal_before = steal(&plan);
     let begun = Instant::now();
-    let cores = driver::run(driver, loops);
+    let cores = driver::run(driver, loops, &setup.interrupt);
     let elapsed_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let is_interrupted = setup.interrupt.load(Ordering::Relaxed);
     let steal_ns =
         steal_before.iter().zip(steal(&plan)).map(|(before, after)| Some(after?.saturating_sub((*before)?))).collect();
     queue.stop();
     let outputs_written = sink.map(|sink| sink.finish());
     let ingest = last_words(reader, &setup.interrupt, &progress)?;
-    Ok(Run { plan, driver, driver_why, cores: cores?, ingest, elapsed_ns, outputs_written, idle: idles, steal_ns })
+    Ok(Run {
+        plan,
+        driver,
+        driver_why,
+        cores: cores?,
+        ingest,
+        elapsed_ns,
+        outputs_written,
+        has_prelude: setup.start.is_some(),
+        is_interrupted,
+        idle: idles,
+        steal_ns,
+    })
 }
 
 type Peers = Vec<ring::Consumer>;

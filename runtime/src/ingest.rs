@@ -21,6 +21,7 @@ use std::time::Duration;
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::Epoch;
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, Slot};
+use tapeline_core::limits::TIME_NS_MAX;
 use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
 
 /// Slots of one block: 1 MiB.
@@ -62,6 +63,7 @@ pub struct BlockQueue {
     full: Arc<ArrayQueue<Box<Block>>>,
     empty: Arc<ArrayQueue<Box<Block>>>,
     stop: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
 }
 
 impl BlockQueue {
@@ -72,7 +74,12 @@ impl BlockQueue {
         for _ in 0..blocks {
             assert!(empty.push(Box::new(Block::new())).is_ok(), "the queue holds all blocks");
         }
-        Self { full: Arc::new(ArrayQueue::new(blocks)), empty: Arc::new(empty), stop: Arc::default() }
+        Self {
+            full: Arc::new(ArrayQueue::new(blocks)),
+            empty: Arc::new(empty),
+            stop: Arc::default(),
+            ended: Arc::default(),
+        }
     }
 
     /// The next block, if one is ready. Never waits.
@@ -98,6 +105,19 @@ impl BlockQueue {
         self.full.len()
     }
 
+    /// Says that the reader sends nothing more, whether it came to its end or died: dropped by the reader's thread.
+    #[must_use]
+    pub fn end_guard(&self) -> EndGuard {
+        EndGuard(Arc::clone(&self.ended))
+    }
+
+    /// Whether the reader sends nothing more. What it sent before can still be taken.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        // Synchronises with the Release store in `EndGuard::drop`: blocks sent before it are in the queue.
+        self.ended.load(Ordering::Acquire)
+    }
+
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -121,6 +141,15 @@ impl BlockQueue {
 
     fn send(&self, block: Box<Block>) {
         assert!(self.full.push(block).is_ok(), "the queue holds all blocks");
+    }
+}
+
+/// Tells, when it is dropped, that the reader has ended.
+pub struct EndGuard(Arc<AtomicBool>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -305,8 +334,10 @@ impl Ingest {
                 let last = stats.iter().filter_map(|stats| stats.span).map(|span| span.1).max().unwrap_or(0);
                 shift_ns = (last - first).saturating_add(PASS_GAP_NS);
                 report.captures = stats;
-                report.errors.extend(lanes.into_iter().filter_map(|lane| lane.error));
             }
+            // A capture that failed in an earlier pass fails in this one as well: it is told once.
+            let is_new = report.errors.is_empty();
+            report.errors.extend(lanes.into_iter().filter_map(|lane| lane.error).filter(|_| is_new));
             if !is_done {
                 break;
             }
@@ -362,7 +393,7 @@ impl Ingest {
         loop {
             for lane in lanes.iter_mut() {
                 lane.fill(&mut self.catalog);
-                if let Some(ts) = lane.head().map(|head| head.ts_recv) {
+                if let Some(ts) = lane.head().map(|head| head.ts_recv).filter(|ts| ts.0 <= TIME_NS_MAX) {
                     lane.time = lane.time.max(ts);
                 }
             }
@@ -417,6 +448,9 @@ fn prepare(slots: &mut [Slot], shift_ns: u64, stats: &mut CaptureStats, seen: &m
     let mut most = UnixNanos::ZERO;
     for slot in slots.iter().filter(|slot| slot.kind() != Kind::CONTINUATION && !slot.kind().is_control()) {
         stats.events += 1;
+        if slot.ts_recv.0 > TIME_NS_MAX {
+            continue; // a time that no clock shows: the shard refuses the event
+        }
         let span = stats.span.get_or_insert((slot.ts_recv.0, slot.ts_recv.0));
         *span = (span.0.min(slot.ts_recv.0), span.1.max(slot.ts_recv.0));
         most = most.max(slot.ts_recv);

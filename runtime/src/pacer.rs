@@ -87,9 +87,9 @@ impl Pacer {
         anchor.messages += 1;
         match self.pace {
             // f64 holds 104 days of nanoseconds exactly; beyond, it is off by a few ns and still does not drift.
-            Pace::Speed(1.0) => anchor.t0_ns + (anchor.last_ts - anchor.ts0),
-            Pace::Speed(speed) => anchor.t0_ns + ((anchor.last_ts - anchor.ts0) as f64 / speed) as u64,
-            Pace::Rate(rate) => anchor.t0_ns + (message as f64 * 1e9 / rate) as u64,
+            Pace::Speed(1.0) => anchor.t0_ns.saturating_add(anchor.last_ts - anchor.ts0),
+            Pace::Speed(speed) => anchor.t0_ns.saturating_add(((anchor.last_ts - anchor.ts0) as f64 / speed) as u64),
+            Pace::Rate(rate) => anchor.t0_ns.saturating_add((message as f64 * 1e9 / rate) as u64),
             Pace::Max => now_ns,
         }
     }

@@ -5,6 +5,7 @@ use crate::engine::Run;
 use crate::jitter::GapDetector;
 use crate::machine::Machine;
 use crate::pacer::Pace;
+use crate::placement::Seat;
 use crate::report::latency::new_histogram;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
@@ -59,6 +60,9 @@ const SATURATED_SHARE: f64 = 0.01;
 pub fn tell(run: Run, request: &Request) -> Told {
     let machine = Machine::here();
     let evidence_of_cores = cores(&run);
+    let source_shares_core =
+        run.plan.cores.iter().any(|core| core.seats.contains(&Seat::Source) && core.seats.len() > 1);
+    let is_interrupted = run.is_interrupted;
     let is_pinned = run.cores.iter().all(|core| core.is_pinned);
     let placed = Placed {
         cores: run.plan.pinned_cores(),
@@ -76,7 +80,10 @@ pub fn tell(run: Run, request: &Request) -> Told {
     }
     shards.sort_by_key(|shard| shard.shard);
     let source = source.expect("Invariant: every plan seats the source");
-    let sums = Sums::of(&shards, &source);
+    let mut sums = Sums::of(&shards, &source);
+    if !source_shares_core {
+        sums.samples_in_gaps += source.samples_in_gaps;
+    }
     let is_paced = request.pace.is_paced();
     let ledger_balanced = sums.ledger.is_balanced() && sums.derived.is_balanced();
 
@@ -93,14 +100,16 @@ pub fn tell(run: Run, request: &Request) -> Told {
         samples_in_gaps: sums.samples_in_gaps.min(samples),
         gaps_forgotten: shards.iter().any(|shard| shard.gaps.overflowed()) || source.gaps.overflowed(),
         ledger_balanced,
-        interrupted: source.is_interrupted,
+        interrupted: is_interrupted,
         unread: machine.unread(),
     };
     let noise = evidence.noise_share();
     let held_up = source.backpressure.len() as f64 / (source.pacer_lag.len() + source.backpressure.len()).max(1) as f64;
     let events = events(&sums.ledger);
     // Measured by the stations' own stamps: from the first batch to the last.
-    let elapsed_ns = sums.span_ns.map_or(run.elapsed_ns, |(first, last)| last.saturating_sub(first)).max(1);
+    // With a prelude, which the stamps do not cover, by the loops' own time.
+    let span_ns = sums.span_ns.filter(|_| !run.has_prelude);
+    let elapsed_ns = span_ns.map_or(run.elapsed_ns, |(first, last)| last.saturating_sub(first)).max(1);
     let verdict = judge(&evidence);
     let report = Report {
         tool: "tapeline",
@@ -115,7 +124,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
             .map(|(limit, count)| LimitHit { name: limit.name().into(), count: *count })
             .collect(),
         ledger_balanced,
-        interrupted: source.is_interrupted,
+        interrupted: is_interrupted,
         elapsed_ns,
         events_per_second: events.offered as f64 * 1e9 / elapsed_ns as f64,
         latency_ns: Latency {
@@ -160,7 +169,8 @@ impl Sums {
             digest: 0,
             service: new_histogram(),
             response: new_histogram(),
-            samples_in_gaps: source.samples_in_gaps,
+            // Where source and shard share a core they see the same gaps: the shards' count holds them all.
+            samples_in_gaps: 0,
             span_ns: source.span_ns,
             limits: Vec::new(),
             bytes: Vec::new(),

@@ -175,7 +175,7 @@ fn run(
             }
             taken += count;
             // What these outputs need was defined before they were made.
-            define(&mut catalog, definitions)?;
+            error = error.or(define(&mut catalog, definitions).err());
             written += events(&slots[..count]).count() as u64;
             if error.is_none() {
                 // After a failure the rings are still drained: a full disk must not stop the shards.
@@ -184,7 +184,7 @@ fn run(
         }
         if taken == 0 {
             // Or the ring of definitions would fill up, and the source wait for it, while there are no outputs.
-            define(&mut catalog, definitions)?;
+            error = error.or(define(&mut catalog, definitions).err());
             if is_last {
                 break;
             }

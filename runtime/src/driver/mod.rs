@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Which driver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -174,22 +174,24 @@ impl CoreLoop {
         for station in &mut self.stations {
             work += station.poll(now_ns);
         }
+        if self.shared.stop.load(Ordering::Acquire) {
+            return Turn::Stop;
+        }
         if work > 0 {
+            let now_ns = self.clock.now_ns();
+            self.stations.iter_mut().for_each(|station| station.rest(now_ns));
             // Not done any more, if it ever was: an event of another shard may have come in.
             if self.shared.state.load(Ordering::Relaxed) == state::DONE {
                 self.shared.state.store(state::RUNNING, Ordering::Release);
             }
             return Turn::Worked;
         }
-        if self.shared.stop.load(Ordering::Acquire) {
-            return Turn::Stop;
-        }
         if self.stations.iter().all(|station| station.is_done()) {
             let (sent, received) = self.mesh_counts();
             self.shared.sent.store(sent, Ordering::Relaxed);
             self.shared.received.store(received, Ordering::Relaxed);
             if self.shared.state.load(Ordering::Relaxed) != state::DONE {
-                // Synchronises with the main thread's Acquire load in `Supervisor::is_drained`.
+                // Synchronises with the main thread's Acquire load in `Supervisor::drained_sums`.
                 self.shared.state.store(state::DONE, Ordering::Release);
                 self.main.unpark();
             }
@@ -224,8 +226,8 @@ impl CoreLoop {
 ///
 /// # Errors
 /// When a loop could not be started or died; the others are stopped and joined before.
-pub fn run(driver: Driver, loops: Vec<CoreLoop>) -> Result<Vec<CoreReport>, DriverError> {
-    let supervisor = Supervisor { shared: loops.iter().map(|core| Arc::clone(&core.shared)).collect() };
+pub fn run(driver: Driver, loops: Vec<CoreLoop>, interrupt: &AtomicBool) -> Result<Vec<CoreReport>, DriverError> {
+    let supervisor = Supervisor { shared: loops.iter().map(|core| Arc::clone(&core.shared)).collect(), interrupt };
     match driver {
         Driver::Threads => threads::run(loops, &supervisor),
         Driver::Glommio => glommio::run(loops, &supervisor),
@@ -238,26 +240,39 @@ const ROUND: Duration = Duration::from_micros(100);
 /// microseconds, where there is no other.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// How long a drain may go on after an interrupt, which shall be answered within a second.
+const DRAIN_AFTER_INTERRUPT_MAX: Duration = Duration::from_millis(600);
+
 /// The main thread's view of the loops.
-struct Supervisor {
+struct Supervisor<'a> {
     shared: Vec<Arc<Shared>>,
+    interrupt: &'a AtomicBool,
 }
 
-impl Supervisor {
-    /// Waits until the engine has drained or a loop has died, then stops all.
+impl Supervisor<'_> {
+    /// Waits until the engine has drained or a loop has died, then stops all. A drain that goes on after an interrupt is
+    /// cut short.
     fn wait(&self) {
-        let mut drained_rounds = 0;
+        let mut drained_at = None;
+        let mut interrupted_at = None;
         loop {
+            if self.interrupt.load(Ordering::Relaxed) {
+                let since: Instant = *interrupted_at.get_or_insert_with(Instant::now);
+                if since.elapsed() > DRAIN_AFTER_INTERRUPT_MAX {
+                    break;
+                }
+            }
             if self.shared.iter().any(|core| core.state.load(Ordering::Acquire) == state::DEAD) {
                 break;
             }
-            // Two rounds with equal sums: nothing was under way between them.
-            drained_rounds = if self.is_drained() { drained_rounds + 1 } else { 0 };
-            if drained_rounds == 2 {
+            // Two rounds with the same sums: nothing was under way between them.
+            let sums = self.drained_sums();
+            if sums.is_some() && sums == drained_at {
                 break;
             }
+            drained_at = sums;
             // Between two rounds a station has time for a turn; else a loop that is done wakes this thread.
-            thread::park_timeout(if drained_rounds > 0 { ROUND } else { LOOK_EVERY });
+            thread::park_timeout(if drained_at.is_some() { ROUND } else { LOOK_EVERY });
         }
         self.stop();
     }
@@ -266,12 +281,14 @@ impl Supervisor {
         self.shared.iter().for_each(|core| core.stop.store(true, Ordering::Release));
     }
 
-    fn is_drained(&self) -> bool {
+    /// What all shards have sent and received, once all are done and the two are equal.
+    fn drained_sums(&self) -> Option<(u64, u64)> {
         let all_done = self.shared.iter().all(|core| core.state.load(Ordering::Acquire) == state::DONE);
         let sum = |pick: fn(&Shared) -> &AtomicU64| -> u64 {
             self.shared.iter().map(|core| pick(core).load(Ordering::Relaxed)).sum()
         };
-        all_done && sum(|core| &core.sent) == sum(|core| &core.received)
+        let sums = (sum(|core| &core.sent), sum(|core| &core.received));
+        (all_done && sums.0 == sums.1).then_some(sums)
     }
 }
 

@@ -13,6 +13,9 @@ pub trait Station: Send {
     /// `now_ns` is the run clock at the start of the turn.
     fn poll(&mut self, now_ns: u64) -> usize;
 
+    /// A turn in which stations worked has ended at `now_ns`: it took as long as it took, which is no scheduler gap.
+    fn rest(&mut self, now_ns: u64);
+
     /// Whether there is nothing left to do, for good.
     fn is_done(&self) -> bool;
 

@@ -68,12 +68,14 @@ impl Egress {
 impl Outbox for Egress {
     #[inline]
     fn has_room(&mut self) -> bool {
-        self.ring.as_mut().is_none_or(|ring| ring.free_slots() >= STAGED_SLOTS_MAX)
+        // A sink that died is reported at the end; the shards go on without it.
+        self.ring.as_mut().is_none_or(|ring| ring.is_abandoned() || ring.free_slots() >= STAGED_SLOTS_MAX)
     }
 
     fn put(&mut self, output: EventRef<'_>) {
         if let Some(ring) = &mut self.ring {
-            ring.push(output.slots()).expect("Invariant: the shard asks for room before it begins an event");
+            let is_sent = ring.push(output.slots()).is_ok();
+            assert!(is_sent || ring.is_abandoned(), "Invariant: the shard asks for room before it begins an event");
         }
     }
 }
@@ -133,6 +135,11 @@ impl<C: Chain> Station for ShardStation<C> {
     fn poll(&mut self, now_ns: u64) -> usize {
         self.shard.probe().gaps.observe(now_ns);
         self.shard.step(&mut self.egress).work
+    }
+
+    #[inline]
+    fn rest(&mut self, now_ns: u64) {
+        self.shard.probe().gaps.resume(now_ns);
     }
 
     fn is_done(&self) -> bool {

@@ -138,9 +138,11 @@ pub struct SourceStation {
     message_due: Option<u64>,
     now_ns: u64,
     events_since_reading: usize,
-    /// The ring is full now.
+    /// A ring is full now.
     is_blocked: bool,
-    /// Events due until then were due while a ring was full.
+    /// Since when the source is behind because a ring was full; `None` once it has caught up. What is due from then until
+    /// `blocked_until_ns` is late by the engine's doing, all else by the pacer's.
+    blocked_since_ns: Option<u64>,
     blocked_until_ns: u64,
     ticks: EventBuf,
     report: SourceReport,
@@ -175,6 +177,7 @@ impl SourceStation {
             now_ns: 0,
             events_since_reading: 0,
             is_blocked: false,
+            blocked_since_ns: None,
             blocked_until_ns: 0,
             ticks: EventBuf::new(&Tick::default()),
             report: SourceReport {
@@ -196,11 +199,7 @@ impl SourceStation {
 
     /// Sends a control event to every shard. False when a ring is full; nothing is sent then.
     fn broadcast(&mut self, slots: &[Slot]) -> bool {
-        if self.lanes.iter_mut().any(|lane| lane.ring.free_slots() < slots.len()) {
-            if self.config.is_meshed {
-                // As in `full`: the full shard may be waiting for one of the others to hear what time it is.
-                self.tick_all(self.time);
-            }
+        if !self.has_room(slots.len()) {
             return false;
         }
         for lane in &mut self.lanes {
@@ -210,19 +209,32 @@ impl SourceStation {
         true
     }
 
+    /// Whether every shard's ring has room for so many slots.
+    fn has_room(&mut self, slots: usize) -> bool {
+        let has_room = self.lanes.iter_mut().all(|lane| lane.ring.free_slots() >= slots);
+        if !has_room && self.config.is_meshed {
+            // As in `full`: the full shard may be waiting for one of the others to hear what time it is.
+            self.tick_all(self.time);
+        }
+        has_room
+    }
+
     /// Sends the block's definitions. False when a ring is full.
     fn define(&mut self) -> bool {
         let Some(block) = self.block.take() else { return true };
         while let Some(event) = EventRef::first(&block.definitions[self.defined..]) {
             if self.definitions.as_mut().is_some_and(|ring| ring.free_slots() < event.slots().len())
-                || !self.broadcast(event.slots())
+                || !self.has_room(event.slots().len())
             {
                 break;
             }
+            // The sink first: a shard may use the name at once.
             if let Some(ring) = &mut self.definitions {
                 let is_sent = ring.push(event.slots()).is_ok();
                 debug_assert!(is_sent, "Invariant: there was room");
             }
+            let is_sent = self.broadcast(event.slots());
+            debug_assert!(is_sent, "Invariant: there was room");
             if let Some(def) = event.get::<SymbolDef>() {
                 let slot = (def.hash % ROUTE_SLOTS as u64) as u16;
                 self.shard_of[event.head().symbol.index()] = self.config.routes.shard(slot) as u8;
@@ -294,6 +306,9 @@ impl SourceStation {
         let (head, span) = (event.head(), event.slots().len());
         if head.kind().is_control() {
             if !self.broadcast(event.slots()) {
+                if self.phase == Phase::Measured {
+                    self.block();
+                }
                 return 0;
             }
             if head.kind() == Kind::TICK {
@@ -314,9 +329,15 @@ impl SourceStation {
         }
         if self.phase == Phase::Settling {
             if self.lanes.iter_mut().any(|lane| lane.ring.occupied_slots() > 0) {
+                if self.config.is_meshed {
+                    // A shard may be waiting for another to hear what time it is.
+                    self.tick_all(self.time);
+                }
                 return 0;
             }
             self.phase = Phase::Measured;
+            // What was blocked before is no part of the schedule.
+            (self.is_blocked, self.blocked_since_ns, self.blocked_until_ns) = (false, None, 0);
             self.read_clock();
         }
         let is_measured = self.phase == Phase::Measured;
@@ -335,6 +356,9 @@ impl SourceStation {
                 self.read_clock();
             }
             if self.now_ns < due {
+                if !self.is_blocked {
+                    self.blocked_since_ns = None;
+                }
                 return 0;
             }
         }
@@ -379,7 +403,7 @@ impl SourceStation {
             }
             self.events_since_reading += 1;
             let lag = self.now_ns.saturating_sub(due);
-            if due < self.blocked_until_ns {
+            if self.blocked_since_ns.is_some_and(|since| since <= due && due < self.blocked_until_ns) {
                 self.report.backpressure.saturating_record(lag.max(1));
             } else {
                 self.report.pacer_lag.saturating_record(lag.max(1));
@@ -410,12 +434,22 @@ impl SourceStation {
             self.at += event.slots().len();
             return event.slots().len();
         }
-        self.is_blocked = true;
+        self.block();
         if self.config.is_meshed {
             // The full shard may be waiting for one of the others to hear what time it is.
             self.tick_all(time);
         }
         0
+    }
+
+    /// Notes that a ring is full.
+    #[cold]
+    fn block(&mut self) {
+        if !self.is_blocked {
+            self.is_blocked = true;
+            self.read_clock();
+            self.blocked_since_ns.get_or_insert(self.now_ns);
+        }
     }
 
     #[inline]
@@ -453,13 +487,24 @@ impl Station for SourceStation {
         }
         if self.phase == Phase::Ending {
             self.end();
-            return 1;
+            // Nothing but the end itself is work: a shard that died must not keep this core from seeing the stop word.
+            return usize::from(self.phase == Phase::Done);
         }
         if self.block.is_none() {
+            // Before the queue: what the reader sent before it ended is taken.
+            let has_ended = self.queue.has_ended();
             self.block = self.queue.take();
             (self.defined, self.at) = (0, 0);
+            if self.block.is_none() && has_ended {
+                // The reader died without a last block.
+                self.phase = Phase::Ending;
+                return 1;
+            }
         }
         if !self.define() {
+            if self.phase == Phase::Measured {
+                self.block();
+            }
             return 0;
         }
         let Some(block) = self.block.take() else {
@@ -492,6 +537,10 @@ impl Station for SourceStation {
 
     fn is_done(&self) -> bool {
         self.phase == Phase::Done
+    }
+
+    fn rest(&mut self, now_ns: u64) {
+        self.report.gaps.resume(now_ns);
     }
 
     fn report(self: Box<Self>) -> StationReport {

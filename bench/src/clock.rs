@@ -211,7 +211,6 @@ impl<'a> Waiter<'a> {
     #[inline(always)]
     pub fn failed(&mut self) {
         self.failures += 1;
-        std::hint::spin_loop();
         if self.failures == Self::SPINS {
             self.failures = 0;
             assert!(!self.gone.load(Ordering::Relaxed), "the other thread has failed");

@@ -5,6 +5,7 @@
 #![cfg(loom)]
 
 use loom::thread;
+use std::mem::ManuallyDrop;
 use tapeline_core::event::{Slot, events};
 use tapeline_core::ring::{Consumer, DUE_NONE, Producer, channel_sabotaged};
 use tapeline_core::sync::{Orders, Sabotage};
@@ -69,8 +70,13 @@ fn model(
     sabotage: Option<Sabotage>,
     produce: impl Fn(&mut Producer, &'static [usize]) + Send + Copy + 'static,
 ) {
-    let (mut producer, consumer) = channel_sabotaged(capacity, WRAP, with_dues, Orders(sabotage));
-    let thread = thread::spawn(move || produce(&mut producer, spans));
+    let (producer, consumer) = channel_sabotaged(capacity, WRAP, with_dues, Orders(sabotage));
+    let thread = thread::spawn(move || {
+        // Where a twin panics with slots claimed, the drop must not publish them: loom would panic again and abort.
+        let mut producer = ManuallyDrop::new(producer);
+        produce(&mut producer, spans);
+        drop(ManuallyDrop::into_inner(producer));
+    });
     let consumer = consume(consumer, spans, batch, with_dues, until_end);
     thread.join().unwrap();
     assert!(consumer.is_empty(), "nothing comes twice");

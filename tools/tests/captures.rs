@@ -80,7 +80,8 @@ fn dbn_samples_are_read_and_dump_the_same_as_their_tapes() {
         let records = number(&info["messages"]) + number(&info["skipped"]);
         let has_records = has_records(&path);
         assert_eq!(records > 0, has_records, "{name}: {info}");
-        let is_data = ["mbo", "mbp", "trades", "tbbo", "bbo", "ohlcv"].iter().any(|schema| name.to_string().contains(schema));
+        let is_data =
+            ["mbo", "mbp", "trades", "tbbo", "bbo", "ohlcv"].iter().any(|schema| name.to_string().contains(schema));
         assert!(!is_data || !has_records || info["events"].as_u64() > Some(0), "{name}: {info}");
         place.run(&format!("import {name} -o s.tape --force")).exits(0);
         place.run("verify s.tape").exits(0);

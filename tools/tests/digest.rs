@@ -56,7 +56,9 @@ fn a_tape_has_one_digest_for_any_shards_driver_pinning_and_speed() {
     let place = Place::new();
     place.run("gen -o a.tape --events 30000 --symbols 20 --duration 60s --seed 7").exits(0);
     let digest = digest_of(&place, "a.tape", has_glommio(&place));
-    for paced in ["--speed 100", "--speed 60 --shards 2", "--rate 40000", "--speed 100 --shards 3 --no-pin --max-gap 10ms"] {
+    for paced in
+        ["--speed 100", "--speed 60 --shards 2", "--rate 40000", "--speed 100 --shards 3 --no-pin --max-gap 10ms"]
+    {
         let report = place.run(&format!("replay a.tape --driver threads --format json {paced}")).exits(0).json();
         assert_balanced(&report);
         assert_eq!(report["digest"], *digest, "{paced}");
@@ -146,7 +148,9 @@ fn real_captures_have_one_digest_merged_in_any_order_and_as_a_tape() {
     place.run(&format!("import {backward} -o b.tape")).exits(0);
     assert!(place.read("f.tape") == place.read("b.tape"), "the order of the arguments shows in the tape");
     let digest = place.replay("f.tape --shards 1 --driver threads")["digest"].clone();
-    for run in [format!("{forward} --shards 1"), format!("{backward} --shards 2"), "b.tape --shards 3 --no-pin".to_owned()] {
+    for run in
+        [format!("{forward} --shards 1"), format!("{backward} --shards 2"), "b.tape --shards 3 --no-pin".to_owned()]
+    {
         let report = place.replay(&run);
         assert_eq!(report["events"]["offered"], events, "{run}");
         assert_eq!(report["digest"], digest, "{run}");
@@ -159,24 +163,58 @@ const NAMES: [(&str, &[&str]); 7] = [
     (
         "",
         &[
-            "tool", "version", "command", "manifest", "events", "kinds", "outputs", "limits_hit", "ledger_balanced",
-            "interrupted", "elapsed_ns", "events_per_second", "latency_ns", "pacer", "saturated", "verdict", "digest",
+            "tool",
+            "version",
+            "command",
+            "manifest",
+            "events",
+            "kinds",
+            "outputs",
+            "limits_hit",
+            "ledger_balanced",
+            "interrupted",
+            "elapsed_ns",
+            "events_per_second",
+            "latency_ns",
+            "pacer",
+            "saturated",
+            "verdict",
+            "digest",
             "digest_scope",
         ],
     ),
     (
         "/manifest",
         &[
-            "captures", "config_sha256", "driver", "shards", "cores", "pinned", "speed", "rate", "cpu", "kernel",
-            "clocksource", "commit",
+            "captures",
+            "config_sha256",
+            "driver",
+            "shards",
+            "cores",
+            "pinned",
+            "speed",
+            "rate",
+            "cpu",
+            "kernel",
+            "clocksource",
+            "commit",
         ],
     ),
     ("/manifest/captures/0", &["path", "sha256", "events", "symbols", "first_ts", "last_ts"]),
     (
         "/events",
         &[
-            "offered", "accepted", "refused", "delivered", "coalesced", "expired", "refused_after_admission",
-            "dead_lettered", "in_flight", "control", "refused_by",
+            "offered",
+            "accepted",
+            "refused",
+            "delivered",
+            "coalesced",
+            "expired",
+            "refused_after_admission",
+            "dead_lettered",
+            "in_flight",
+            "control",
+            "refused_by",
         ],
     ),
     ("/outputs", &["alert", "features", "signal"]),

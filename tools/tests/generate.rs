@@ -51,7 +51,8 @@ fn damage_inside_a_tape_is_named_and_what_is_before_it_is_replayed() {
         let verified = place.run("verify d.tape").exits(1);
         assert!(verified.stdout.contains(&block.to_string()), "no offset {block}: {}", verified.stdout);
         let at = format!("offset {block}");
-        let ran = place.run("replay d.tape --speed max --driver threads --format json").exits(3).says_once(&["d.tape", &at]);
+        let ran =
+            place.run("replay d.tape --speed max --driver threads --format json").exits(3).says_once(&["d.tape", &at]);
         let report = ran.json();
         assert_balanced(&report);
         let offered = report["events"]["offered"].as_u64().unwrap();

@@ -88,7 +88,8 @@ fn start_and_end_choose_what_is_measured_and_what_is_replayed() {
         assert_eq!(started["digest"], whole["digest"], "{way}: state was built by what is before");
         assert_eq!(count(&started, "/events/offered"), 20_000);
         assert_eq!(count(&started, "/latency_ns/service/count"), 20_000 - before_start, "{way}");
-        let paced = place.run(&format!("replay a.tape --driver threads {way} --start {start} --speed 100 --format json"));
+        let paced =
+            place.run(&format!("replay a.tape --driver threads {way} --start {start} --speed 100 --format json"));
         let paced = paced.exits(0).json();
         assert_balanced(&paced);
         assert_eq!(paced["digest"], whole["digest"], "{way}");
@@ -140,14 +141,19 @@ fn an_hgrm_file_has_the_four_columns_of_the_plotter() {
     let place = Place::new();
     place.run("gen -o a.tape --events 20000 --symbols 10 --duration 20s").exits(0);
     for speed in ["max", "100"] {
-        let report = place.run(&format!("replay a.tape --speed {speed} --hgrm r.hgrm --force --format json")).exits(0).json();
+        let report =
+            place.run(&format!("replay a.tape --speed {speed} --hgrm r.hgrm --force --format json")).exits(0).json();
         let text = String::from_utf8(place.read("r.hgrm")).unwrap();
         let mut lines = text.lines();
         let head: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
         assert_eq!(head, ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]);
         let rows: Vec<Vec<f64>> = lines
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            .map(|line| line.split_whitespace().map(|cell| if cell == "inf" { f64::INFINITY } else { cell.parse().unwrap() }).collect())
+            .map(|line| {
+                line.split_whitespace()
+                    .map(|cell| if cell == "inf" { f64::INFINITY } else { cell.parse().unwrap() })
+                    .collect()
+            })
             .collect();
         assert!(rows.len() > 10 && rows.iter().all(|row| row.len() == 4 || row.len() == 3), "{text}");
         for pair in rows.windows(2) {

@@ -100,6 +100,8 @@ impl Handler for Watch {
             Kind::BOOK_DEPTH,
             Kind::BAR,
             Kind::NEWS,
+            Kind::STATUS,
+            Kind::GAP,
         ])
     }
 

@@ -66,7 +66,7 @@ fn bad_lines_are_counted_named_and_skipped() {
     let info = place.run("info bad --format json").exits(3);
     assert_eq!(info.json()["bad_lines"], 3);
     for line in ["line 4: ", "line 10: ", "line 21: ", "3 bad lines"] {
-        assert!(info.stderr.contains(&format!("bad: {line}")) || info.stderr.contains(line), "{line}: {}", info.stderr);
+        assert!(info.stderr.contains(&format!("bad: {line}")), "{line}: {}", info.stderr);
     }
     let ran = place.run("replay bad --speed max --format json").exits(3);
     let report = ran.json();

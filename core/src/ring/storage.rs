@@ -635,8 +635,9 @@ impl Drop for Reader {
 /// Copies the seven words of a body into a cell in pieces of 1, 2 and 4 words: bytes 8..16, 16..32 and 32..64 of the
 /// line, each aligned to its size. One copy of 56 bytes becomes vector stores at bytes 8, 24 and 40 that straddle vector
 /// boundaries. With those, or with the word stored after the body (see [`Writer::write_singles`]), batches of 64 moved
-/// 0.45 to 0.78 times as many lines a second as control C2 of `tapeline-bench ring` in the same rounds; with neither
-/// 0.97 to 1.0 times (Zen 4, short slices). It costs two instructions a slot. Loads from a cell showed no difference.
+/// 0.45 to 0.82 times as many lines a second as control C2 of `tapeline-bench ring` in the same rounds; with neither
+/// 0.86 to 1.0 times. (EPYC, family 25 model 17; slices of 2 ms on a loaded machine with many void: a direction, to be
+/// measured again.) It costs two instructions a slot. Loads from a cell showed no difference.
 ///
 /// # Safety
 /// `from` may be read and `to` written for seven words, and they do not overlap.

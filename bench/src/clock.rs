@@ -62,8 +62,8 @@ impl Clock {
     }
 }
 
-/// Control C7: the largest time between two looks of one thread, in ticks. It runs inside the measured threads, as every
-/// core that it could run on is measured.
+/// Control C7: the largest time between two looks of one thread, in ticks. It runs inside the measured threads, as
+/// every core that it could run on is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct GapDetector {
     last: u64,

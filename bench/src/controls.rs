@@ -1,6 +1,7 @@
 //! Physical controls: the least that any queue on this machine must do.
 //!
-//! They keep no promise but to move the bytes: C1 has room for one item and no check for it, C2 sums lines where they lie.
+//! They keep no promise but to move the bytes: C1 has room for one item and no check for it, C2 sums lines where they
+//! lie.
 
 #![allow(unsafe_code)]
 
@@ -140,9 +141,9 @@ pub struct LineStream {
     head: CachePadded<AtomicU64>,
 }
 
-// SAFETY: a line is written only through the one `LineWriter` while its position is below `head` + the ring's length, and
-// read only through the one `LineReader` while it is below `tail`; both bounds are loaded with Acquire, and stored with
-// Release after the last access.
+// SAFETY: a line is written only through the one `LineWriter` while its position is below `head` + the ring's length,
+// and read only through the one `LineReader` while it is below `tail`; both bounds are loaded with Acquire, and stored
+// with Release after the last access.
 unsafe impl Sync for LineStream {}
 // SAFETY: as above; all of it is plain data.
 unsafe impl Send for LineStream {}

@@ -1,7 +1,8 @@
 //! `count`: instructions per event, counted by callgrind on one thread (P19).
 //!
-//! callgrind runs threads one after the other, so that waiting would be counted: one thread pushes 512 events and then pops
-//! them. The count includes the loop, the refresh of the cached head once per lap, and the call, spread over 512 events.
+//! callgrind runs threads one after the other, so that waiting would be counted: one thread pushes 512 events and then
+//! pops them. The count includes the loop, the refresh of the cached head once per lap, and the call, spread over 512
+//! events.
 
 use crate::contender::{Contender, Event, Item, Ours, Receiver, Sender};
 use std::hint::black_box;

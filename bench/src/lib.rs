@@ -1,7 +1,7 @@
 //! Duels: tapeline's structures against their peers and against physical controls, in one process, side by side.
 //!
-//! Absolute times do not carry over between machines. What a duel reports is the ratio to a peer or a control measured in
-//! the same round, with its interval. See the README of this crate for how to run it and how to read it.
+//! Absolute times do not carry over between machines. What a duel reports is the ratio to a peer or a control measured
+//! in the same round, with its interval. See the README of this crate for how to run it and how to read it.
 
 pub mod clock;
 pub mod contender;

@@ -194,7 +194,8 @@ fn two_threads(
     Slice { values: vec![rate], disturbance }
 }
 
-/// A contender whose slices take about as long as the options ask for: the first slice finds out how many events that is.
+/// A contender whose slices take about as long as the options ask for: the first slice finds out how many events that
+/// is.
 fn sized<'a>(name: &'static str, role: Role, options: &'a Options, slice: impl Fn(u64) -> Slice + 'a) -> Entry<'a> {
     let count = Cell::new(0u64);
     let run = move || {

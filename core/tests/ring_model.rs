@@ -14,7 +14,8 @@ static ALLOC: CountingAlloc = CountingAlloc;
 const STARTS: [u64; 6] =
     [0, u32::MAX as u64 - 70, u32::MAX as u64, u64::MAX - 70, u64::MAX, (7 << 32) + u32::MAX as u64 - 3];
 
-/// An event of `span` slots, every byte of which depends on `id`. Its tags are garbage now and then: a ring must not care.
+/// An event of `span` slots, every byte of which depends on `id`. Its tags are garbage now and then: a ring must not
+/// care.
 fn event(id: u64, span: usize, prng: &mut Prng) -> Vec<Slot> {
     let mut words = Prng::new(id);
     let mut slots = Vec::with_capacity(span);
@@ -471,8 +472,8 @@ fn a_pop_at_the_wrap_is_not_mistaken_for_empty() {
     }
 }
 
-/// disruptor#286 and the drop races of other rings: what was pushed or claimed before an end is dropped stays readable, and
-/// the consumer knows when it has had all.
+/// disruptor#286 and the drop races of other rings: what was pushed or claimed before an end is dropped stays readable,
+/// and the consumer knows when it has had all.
 #[test]
 fn dropping_the_producer_loses_nothing_and_dropping_the_consumer_is_seen() {
     let mut prng = Prng::new(2);

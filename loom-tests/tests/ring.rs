@@ -149,8 +149,8 @@ fn head_release_twins_fail() {
     must_fail(|| head_release(Some(Sabotage::OffByOneWrap)));
 }
 
-/// One store publishes several slots whose own words are relaxed: the consumer comes to the second event with nothing but
-/// its look at the first to order it.
+/// One store publishes several slots whose own words are relaxed: the consumer comes to the second event with nothing
+/// but its look at the first to order it.
 fn batch(sabotage: Option<Sabotage>) {
     model(2, false, true, false, &[1, 1, 1, 1], sabotage, claim_all_then_commit);
 }

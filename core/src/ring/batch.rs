@@ -7,10 +7,11 @@ use crate::limits::BATCH_SLOTS;
 
 impl Producer {
     /// Takes the next slots for an event and writes it there. The consumer sees it after [`Producer::commit`], together
-    /// with all that is claimed until then. Claimed slots are occupied: whoever claims must commit. A later `push` or the
-    /// drop of the producer commits too.
+    /// with all that is claimed until then. Claimed slots are occupied: whoever claims must commit. A later `push` or
+    /// the drop of the producer commits too.
     ///
-    /// O(slots): nothing that orders memory, but for one Acquire load when the slots that are known to be free are used up.
+    /// O(slots): nothing that orders memory, but for one Acquire load when the slots that are known to be free are used
+    /// up.
     ///
     /// ```
     /// use tapeline_core::event::Slot;
@@ -63,8 +64,9 @@ impl Producer {
         self.writer.claimed()
     }
 
-    /// Publishes as many whole events from the front of `slots` as fit, in groups of [`BATCH_SLOTS`] slots or a span more,
-    /// and before them all that is claimed. Returns the slots that went in: the caller goes on from there. The slots' tags do not matter. `dues` gives the due time of each slot; it is dropped on a ring without due times.
+    /// Publishes as many whole events from the front of `slots` as fit, in groups of [`BATCH_SLOTS`] slots or a span
+    /// more, and before them all that is claimed. Returns the slots that went in: the caller goes on from there. The
+    /// slots' tags do not matter. `dues` gives the due time of each slot; it is dropped on a ring without due times.
     ///
     /// O(slots): one Release store per group, and at most two Acquire loads per event that does not fit.
     ///
@@ -101,10 +103,10 @@ impl Producer {
 }
 
 impl Consumer {
-    /// Takes whole events into the front of `out` until it is full or nothing more is there, and gives their slots back to
-    /// the producer. Returns the slots taken, tags 0. An event that is longer than what is left of `out` stays in the
-    /// ring; with [`BATCH_SLOTS`] slots or more, 0 means that the ring is empty. `dues` receives the due time of each slot,
-    /// [`DUE_NONE`](super::DUE_NONE) where there is none.
+    /// Takes whole events into the front of `out` until it is full or nothing more is there, and gives their slots back
+    /// to the producer. Returns the slots taken, tags 0. An event that is longer than what is left of `out` stays in
+    /// the ring; with [`BATCH_SLOTS`] slots or more, 0 means that the ring is empty. `dues` receives the due time of
+    /// each slot, [`DUE_NONE`](super::DUE_NONE) where there is none.
     ///
     /// O(slots): one Acquire load per slot and one Release store in all.
     ///

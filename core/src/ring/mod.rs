@@ -3,11 +3,11 @@
 //! What it promises:
 //! - **Order and completeness.** Events come out in the order in which they went in, each once, each whole. What does
 //!   not fit is refused with the number of slots missing, and the caller still has it: nothing is dropped.
-//! - **Bounded.** A ring has a fixed power of two of slots, at least [`CAPACITY_MIN`], so that an event of any length fits
-//!   an empty ring. It allocates when it is made and never again.
-//! - **Wait-free.** Every call ends after a number of steps that depends on its own arguments only. There is no lock, no
-//!   fence, no read-modify-write and no system call on any path but creation and drop. (The ends share one allocation by
-//!   a reference count that is touched when an end is dropped.)
+//! - **Bounded.** A ring has a fixed power of two of slots, at least [`CAPACITY_MIN`], so that an event of any length
+//!   fits an empty ring. It allocates when it is made and never again.
+//! - **Wait-free.** Every call ends after a number of steps that depends on its own arguments only. There is no lock,
+//!   no fence, no read-modify-write and no system call on any path but creation and drop. (The ends share one
+//!   allocation by a reference count that is touched when an end is dropped.)
 //! - **One cache line per event.** The sequence stands in the slot itself, so that a hop moves one line, not two.
 //!
 //! What it does not: it never waits (a caller that wants to wait spins, yields or parks by its own strategy), it wakes
@@ -34,8 +34,8 @@
 //! # Slots, tags and laps
 //!
 //! Positions count slots from 0 (u64, wrapping); position `p` uses cell `p mod capacity`. A slot is published when its
-//! tag is the low half of `p + 1`; until then it carries the tag of the lap before, with which a new ring starts too. So
-//! the consumer needs no index of the producer's:
+//! tag is the low half of `p + 1`; until then it carries the tag of the lap before, with which a new ring starts too.
+//! So the consumer needs no index of the producer's:
 //!
 //! ```text
 //!            head (consumer)          tail (producer)
@@ -46,18 +46,18 @@
 //!
 //! The first 8 bytes of a slot (tag, kind, span, lane, flags) are one atomic word; one Release store of the word of an
 //! event's head publishes it all. A longer event is a *span* of up to 64 slots that may wrap around the end: its
-//! continuations are written first, each with its own tag (else their payload could look like the next lap's event), its
-//! head last; the consumer gathers it.
+//! continuations are written first, each with its own tag (else their payload could look like the next lap's event),
+//! its head last; the consumer gathers it.
 //!
 //! The producer learns of free slots through a head that stands on a line of its own, that the consumer stores once per
 //! call (Release), and that the producer loads (Acquire) only when the slots it knows of do not suffice.
 //!
 //! # Batches
 //!
-//! [`Producer::claim`] writes an event into the next slots without publishing it; [`Producer::commit`] publishes all that
-//! was claimed with the one store of the first claimed head, withheld until then. The consumer sees all of a commit or
-//! nothing. [`Producer::push_batch`] does so in groups of [`BATCH_SLOTS`], so that the consumer need not wait for the
-//! end of a long run: it sees a prefix of whole events.
+//! [`Producer::claim`] writes an event into the next slots without publishing it; [`Producer::commit`] publishes all
+//! that was claimed with the one store of the first claimed head, withheld until then. The consumer sees all of a
+//! commit or nothing. [`Producer::push_batch`] does so in groups of [`BATCH_SLOTS`], so that the consumer need not wait
+//! for the end of a long run: it sees a prefix of whole events.
 //!
 //! # Due times
 //!
@@ -155,8 +155,8 @@ fn ends(capacity: usize, start: u64, with_dues: bool, orders: Orders) -> (Produc
     (Producer { writer, one_thread: PhantomData }, Consumer { reader, one_thread: PhantomData })
 }
 
-/// Bytes that a ring of `capacity` slots takes, for the sum that is printed at start. A few bytes of each end and of the
-/// allocator's own are not in it.
+/// Bytes that a ring of `capacity` slots takes, for the sum that is printed at start. A few bytes of each end and of
+/// the allocator's own are not in it.
 #[must_use]
 pub const fn memory_bytes(capacity: usize, with_dues: bool) -> usize {
     storage::bytes(capacity, with_dues)
@@ -309,16 +309,17 @@ impl Consumer {
         self.reader.len()
     }
 
-    /// Whether the producer is gone. What it has published can still be popped, and nothing will follow: a consumer that
-    /// sees `true` here and then finds the ring empty has had everything. (The other order would miss what came between.)
+    /// Whether the producer is gone. What it has published can still be popped, and nothing will follow: a consumer
+    /// that sees `true` here and then finds the ring empty has had everything. (The other order would miss what came
+    /// between.)
     #[inline]
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
         self.reader.writer_gone()
     }
 
-    /// A copy of the next event's head, its tag 0, to decide from which of several rings to take. O(1): one Acquire load
-    /// and one line.
+    /// A copy of the next event's head, its tag 0, to decide from which of several rings to take. O(1): one Acquire
+    /// load and one line.
     #[inline]
     #[must_use]
     pub fn peek(&self) -> Option<Slot> {
@@ -332,8 +333,8 @@ impl Consumer {
         self.reader.peek_due()
     }
 
-    /// Takes one event into the front of `out`, its slots' tags 0, and gives its slots back to the producer. Returns how
-    /// many slots it has; 0 when none is there, or when it is longer than `out` (which 64 slots rule out).
+    /// Takes one event into the front of `out`, its slots' tags 0, and gives its slots back to the producer. Returns
+    /// how many slots it has; 0 when none is there, or when it is longer than `out` (which 64 slots rule out).
     ///
     /// O(slots): one Acquire load per slot and one Release store.
     #[inline]

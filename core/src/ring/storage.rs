@@ -1,4 +1,5 @@
-//! The ring's memory and the two ends' rights to it. All `unsafe` of the crate but that of its test support is in this file.
+//! The ring's memory and the two ends' rights to it. All `unsafe` of the crate but that of its test support is in this
+//! file.
 //!
 //! # The argument
 //!
@@ -10,12 +11,13 @@
 //!   after its last access to every position below it. So the write happens after the read of the lap before.
 //! - **R** (reader): a body or due at position `p` is read only after the reader has loaded, with Acquire, a word that
 //!   carries `p`'s tag, and the same for every position before `p`. The writer stores the word of the first slot of
-//!   each commit with Release, after everything else of that commit; the other words may be Relaxed, as the reader comes
-//!   to them only by way of the first. So the read happens after the write. The writer does not touch position `p`'s
-//!   cell again before the reader has given it back (W).
+//!   each commit with Release, after everything else of that commit; the other words may be Relaxed, as the reader
+//!   comes to them only by way of the first. So the read happens after the write. The writer does not touch position
+//!   `p`'s cell again before the reader has given it back (W).
 //!
 //! A tag is the low half of `p + 1`. The reader expects it in a cell that holds either it or the tag of the lap before,
-//! that of `p + 1 - capacity`: the writer cannot lap the reader. A capacity is far below 2^32, so the two never look alike.
+//! that of `p + 1 - capacity`: the writer cannot lap the reader. A capacity is far below 2^32, so the two never look
+//! alike.
 
 #![allow(unsafe_code)]
 
@@ -45,7 +47,8 @@ const TAG_BITS: u64 = 0xffff_ffff;
 /// Bits of a word that say "slots - 1".
 const SPAN_BITS: u64 = 0x3f << 48;
 
-/// Slots that the batch loops handle between two tests of their end: by callgrind four instructions a slot fewer than one.
+/// Slots that the batch loops handle between two tests of their end: by callgrind four instructions a slot fewer than
+/// one.
 const UNROLL: usize = 8;
 
 /// The tag of a position.
@@ -116,8 +119,8 @@ pub(super) struct Writer {
     limit: u64,
     /// Slots before `tail` that are written but not yet published.
     claimed: u64,
-    /// The first claimed slot, withheld from its cell until [`Writer::commit`]: the consumer polls that cell's line, and
-    /// each write to it would have to take it back.
+    /// The first claimed slot, withheld from its cell until [`Writer::commit`]: the consumer polls that cell's line,
+    /// and each write to it would have to take it back.
     withheld: Slot,
     orders: Orders,
     ring: Arc<Ring>,
@@ -181,7 +184,8 @@ pub(super) const fn bytes(capacity: usize, with_dues: bool) -> usize {
 /// `cells` points to `mask + 1` cells that outlive `'a`, and `count` cells from `position & mask` on are among them.
 #[inline(always)]
 unsafe fn cells_at<'a>(cells: NonNull<Cell>, mask: u64, position: u64, count: usize) -> &'a [Cell] {
-    // SAFETY: in bounds and alive, by the caller; shared references suffice, as all of a cell is atomic or `UnsafeCell`.
+    // SAFETY: in bounds and alive, by the caller; shared references suffice, as all of a cell is atomic or
+    // `UnsafeCell`.
     unsafe { core::slice::from_raw_parts(cells.as_ptr().add((position & mask) as usize), count) }
 }
 
@@ -246,8 +250,8 @@ impl Writer {
         cell.body.with_mut(|body| unsafe { copy_body(slot.continuation_words().as_ptr(), body.cast()) });
     }
 
-    /// Writes and publishes one slot that is an event by itself. `false`, and nothing done, when the long way is needed:
-    /// no room as far as known, slots claimed, a ring with dues, a span, or a slot whose tag is not 0.
+    /// Writes and publishes one slot that is an event by itself. `false`, and nothing done, when the long way is
+    /// needed: no room as far as known, slots claimed, a ring with dues, a span, or a slot whose tag is not 0.
     #[inline(always)]
     pub(super) fn push_single(&mut self, slot: &Slot) -> bool {
         let tail = self.tail;
@@ -269,8 +273,8 @@ impl Writer {
         true
     }
 
-    /// Claims a slot for each of the first `slots` that are events by themselves and have a tag of 0, as far as there is
-    /// room, and writes them. Returns how many. They are published by [`Writer::commit`].
+    /// Claims a slot for each of the first `slots` that are events by themselves and have a tag of 0, as far as there
+    /// is room, and writes them. Returns how many. They are published by [`Writer::commit`].
     ///
     /// `dues`, if given for each, has at least as many entries as `slots`.
     #[inline]
@@ -318,8 +322,8 @@ impl Writer {
             if word & (TAG_BITS | SPAN_BITS) != 0 {
                 return false;
             }
-            // Relaxed: published by the slot that is withheld. Partner: none of its own. Before the body, so that the line
-            // is written upwards: see `copy_body`.
+            // Relaxed: published by the slot that is withheld. Partner: none of its own. Before the body, so that the
+            // line is written upwards: see `copy_body`.
             cell.word.store(word | tag & TAG_BITS, Ordering::Relaxed);
             // SAFETY: W, by the caller.
             unsafe { Self::write_body(cell, slot) };
@@ -630,9 +634,10 @@ impl Drop for Reader {
 
 /// Copies the seven words of a body into a cell in pieces of 1, 2 and 4 words: bytes 8..16, 16..32 and 32..64 of the
 /// line, each aligned to its size. One copy of 56 bytes becomes vector stores at bytes 8, 24 and 40 that straddle vector
-/// boundaries; with them (or with the word stored after the body, see [`Writer::write_singles`]) batches of 64 moved about 0.6 times as
-/// many lines a second as control C2 of `tapeline-bench ring`, and with neither 0.97 to 1.0 times (Zen 4). It costs two
-/// instructions a slot. Loads from a cell showed no such difference.
+/// boundaries. With those, or with the word stored after the body (see [`Writer::write_singles`]), batches of 64 moved
+/// 0.45 to 0.82 times as many lines a second as control C2 of `tapeline-bench ring` in the same rounds; with neither
+/// 0.86 to 1.0 times. (EPYC, family 25 model 17; slices of 2 ms on a loaded machine with many void: a direction, to be
+/// measured again.) It costs two instructions a slot. Loads from a cell showed no difference.
 ///
 /// # Safety
 /// `from` may be read and `to` written for seven words, and they do not overlap.

@@ -24,8 +24,8 @@ thread_local! {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CountingAlloc;
 
-/// Allocations that the calling thread has made so far; always 0 where [`CountingAlloc`] is not the global allocator, so
-/// that a test must also see it move.
+/// Allocations that the calling thread has made so far; always 0 where [`CountingAlloc`] is not the global allocator,
+/// so that a test must also see it move.
 #[must_use]
 pub fn allocations() -> u64 {
     ALLOCATIONS.with(Cell::get)
@@ -36,8 +36,8 @@ fn count() {
     let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
 }
 
-// SAFETY: every method passes its arguments on to `System`, which keeps the trait's promises; counting neither allocates
-// nor unwinds.
+// SAFETY: every method passes its arguments on to `System`, which keeps the trait's promises; counting neither
+// allocates nor unwinds.
 unsafe impl GlobalAlloc for CountingAlloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();

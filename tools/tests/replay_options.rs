@@ -132,8 +132,12 @@ fn overload_live_refuses_and_counts_and_wait_loses_nothing() {
     let wait = run("wait");
     assert_eq!((count(&wait, "/events/refused"), &wait["digest_scope"]), (0, &"any".into()));
     assert_eq!(wait["digest"], place.replay("a.tape")["digest"], "waiting does not show in the outputs");
-    assert!(count(&wait, "/latency_ns/stages/backpressure/count") > 0, "the wait shows as latency");
-    assert_eq!(wait["saturated"], true);
+    // Whose the lag is depends on which of the two is slower here; that there is one must show.
+    let lags = ["pacer_lag", "backpressure"].map(|stage| count(&wait, &format!("/latency_ns/stages/{stage}/count")));
+    assert_eq!(lags.iter().sum::<u64>(), 100_000, "every event's lag is charged to one side: {lags:?}");
+    assert!(count(&wait, "/latency_ns/response/max") > 1_000_000, "{}", wait["latency_ns"]);
+    let is_told = wait["saturated"] == true || wait["verdict"]["valid"] == false;
+    assert!(is_told, "a schedule of a billion a second was not kept: {}", wait["verdict"]);
 }
 
 #[test]

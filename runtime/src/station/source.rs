@@ -138,12 +138,11 @@ pub struct SourceStation {
     message_due: Option<u64>,
     now_ns: u64,
     events_since_reading: usize,
-    /// A ring is full now.
-    is_blocked: bool,
-    /// Since when the source is behind because a ring was full; `None` once it has caught up. What is due from then until
-    /// `blocked_until_ns` is late by the engine's doing, all else by the pacer's.
-    blocked_since_ns: Option<u64>,
-    blocked_until_ns: u64,
+    /// Since when a ring is full, on the run clock.
+    blocked_at_ns: Option<u64>,
+    /// Time for which rings were full since the source was last in time with its schedule. An event is late by the engine's
+    /// doing when this makes half of its lag or more, and by the pacer's else.
+    blocked_ns: u64,
     ticks: EventBuf,
     report: SourceReport,
 }
@@ -176,9 +175,8 @@ impl SourceStation {
             message_due: None,
             now_ns: 0,
             events_since_reading: 0,
-            is_blocked: false,
-            blocked_since_ns: None,
-            blocked_until_ns: 0,
+            blocked_at_ns: None,
+            blocked_ns: 0,
             ticks: EventBuf::new(&Tick::default()),
             report: SourceReport {
                 pacer_lag: new_histogram(),
@@ -337,7 +335,7 @@ impl SourceStation {
             }
             self.phase = Phase::Measured;
             // What was blocked before is no part of the schedule.
-            (self.is_blocked, self.blocked_since_ns, self.blocked_until_ns) = (false, None, 0);
+            (self.blocked_at_ns, self.blocked_ns) = (None, 0);
             self.read_clock();
         }
         let is_measured = self.phase == Phase::Measured;
@@ -356,9 +354,7 @@ impl SourceStation {
                 self.read_clock();
             }
             if self.now_ns < due {
-                if !self.is_blocked {
-                    self.blocked_since_ns = None;
-                }
+                self.blocked_ns = 0;
                 return 0;
             }
         }
@@ -395,15 +391,13 @@ impl SourceStation {
             return;
         }
         if self.config.pacer.is_paced() {
-            if self.is_blocked {
-                // The ring has room again: what was due until now was due while it was full.
-                self.is_blocked = false;
+            if let Some(at_ns) = self.blocked_at_ns.take() {
                 self.read_clock();
-                self.blocked_until_ns = self.now_ns;
+                self.blocked_ns += self.now_ns.saturating_sub(at_ns);
             }
             self.events_since_reading += 1;
             let lag = self.now_ns.saturating_sub(due);
-            if self.blocked_since_ns.is_some_and(|since| since <= due && due < self.blocked_until_ns) {
+            if self.blocked_ns > 0 && self.blocked_ns >= lag / 2 {
                 self.report.backpressure.saturating_record(lag.max(1));
             } else {
                 self.report.pacer_lag.saturating_record(lag.max(1));
@@ -445,10 +439,9 @@ impl SourceStation {
     /// Notes that a ring is full.
     #[cold]
     fn block(&mut self) {
-        if !self.is_blocked {
-            self.is_blocked = true;
+        if self.blocked_at_ns.is_none() {
             self.read_clock();
-            self.blocked_since_ns.get_or_insert(self.now_ns);
+            self.blocked_at_ns = Some(self.now_ns);
         }
     }
 

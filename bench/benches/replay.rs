@@ -118,7 +118,7 @@ fn replay(criterion: &mut Criterion) {
                 scope.spawn(|| {
                     let mut rest = &slots[..];
                     while !rest.is_empty() {
-                        let sent = producer.push_batch(&rest[..rest.len().min(256)], None);
+                        let sent = producer.push_batch(rest, None);
                         rest = &rest[sent..];
                         if sent == 0 {
                             std::thread::yield_now();

@@ -12,12 +12,14 @@ pub mod event;
 pub mod features;
 pub mod handler;
 pub mod hash;
+pub mod invariant;
 pub mod ledger;
 pub mod limits;
 pub mod mesh;
 pub mod ring;
 pub mod route;
 pub mod scanner;
+pub mod section;
 pub mod shard;
 pub mod sync;
 #[cfg(feature = "testing")]

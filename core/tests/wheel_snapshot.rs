@@ -2,12 +2,10 @@
 
 mod wheel_twin;
 
-use tapeline_core::hash;
+use tapeline_core::section::{self, RestoreError};
 use tapeline_core::units::UnixNanos;
-use tapeline_core::wheel::{RestoreError, TimerHandle, Wheel};
+use tapeline_core::wheel::{TimerHandle, Wheel};
 use wheel_twin::{Rng, SeedOnPanic};
-
-const HEADER_BYTES: usize = 64;
 
 /// A wheel after some random life, with handles that are pending, stale and of late timers.
 fn lived(seed: u64, capacity: usize, tick_ns: u64) -> (Wheel<u64>, Vec<TimerHandle>, u64) {
@@ -38,14 +36,6 @@ fn section(wheel: &Wheel<u64>) -> Vec<u8> {
     wheel.snapshot(&mut out);
     assert_eq!(out.len() - 6, wheel.snapshot_bytes());
     out.split_off(6)
-}
-
-/// Writes the check anew, as the documentation of the format gives it: damage that only validation can find.
-fn seal(section: &mut [u8]) {
-    let mut checked = section[..56].to_vec();
-    checked.extend_from_slice(&hash::stable(&section[HEADER_BYTES..]).to_le_bytes());
-    let check = hash::stable(&checked);
-    section[56..HEADER_BYTES].copy_from_slice(&check.to_le_bytes());
 }
 
 #[test]
@@ -79,16 +69,18 @@ fn other_wheels_are_refused_by_name() {
     let (wheel, ..) = lived(1, 64, 1_000);
     let bytes = section(&wheel);
     let restore = |capacity, tick_ns| Wheel::<u64>::restore(capacity, tick_ns, &bytes).unwrap_err();
-    assert_eq!(restore(65, 1_000), RestoreError::OtherCapacity { snapshot: 64, wheel: 65 });
-    assert_eq!(restore(65, 1_000).to_string(), "the snapshot is of a wheel for 64 timers, this one is for 65");
-    assert_eq!(restore(64, 999), RestoreError::OtherTick { snapshot: 1_000, wheel: 999 });
+    assert_eq!(restore(65, 1_000), RestoreError::OtherCapacity { name: "timing wheel", snapshot: 64, here: 65 });
+    assert_eq!(restore(65, 1_000).to_string(), "the snapshot is of a timing wheel for 64, this one is for 65");
+    let tick = restore(64, 999).to_string();
+    assert_eq!(tick, "the snapshot is of a timing wheel with a tick in ns of 1000, this one has 999");
     let element = Wheel::<u32>::restore(64, 1_000, &bytes).unwrap_err();
-    assert_eq!(element, RestoreError::OtherElement { snapshot: 32, wheel: 28 });
+    assert_eq!(element, RestoreError::OtherElement { name: "timing wheel", snapshot: 32, here: 28 });
     let mut other = bytes.clone();
     other[16] = 9;
-    assert_eq!(Wheel::<u64>::restore(64, 1_000, &other).unwrap_err(), RestoreError::OtherVersion(9));
-    other[0] = 0;
-    assert_eq!(Wheel::<u64>::restore(64, 1_000, &other).unwrap_err(), RestoreError::OtherSection);
+    assert_eq!(Wheel::<u64>::restore(64, 1_000, &other).unwrap_err(), RestoreError::Damaged);
+    section::seal(&mut other);
+    let version = Wheel::<u64>::restore(64, 1_000, &other).unwrap_err();
+    assert_eq!(version, RestoreError::OtherVersion { name: "timing wheel", snapshot: 9, here: 2 });
 }
 
 #[test]
@@ -131,7 +123,7 @@ fn sealed_damage_is_found_by_validation_or_harmless() {
                 };
                 damaged[at..at + 4].copy_from_slice(&word.to_le_bytes());
             }
-            seal(&mut damaged);
+            section::seal(&mut damaged);
             match Wheel::<u64>::restore(capacity, tick_ns, &damaged) {
                 Err(_) => refused += 1,
                 // What was changed can be any valid wheel: a value, a time, a generation. It must work.

@@ -3,19 +3,8 @@
 use super::level::{BLOCK_BITS, LEVEL_SLOTS, LEVELS_MAX, slot_index, slot_number};
 use super::node::LATE_BIT;
 use super::{NONE, Wheel};
+use crate::invariant::{Broken, require};
 use bytemuck::Pod;
-
-/// A rule that does not hold, and where: a node, a slot or a level, as the rule says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{rule} (at {at})")]
-pub(super) struct Broken {
-    pub(super) rule: &'static str,
-    pub(super) at: u64,
-}
-
-fn require(holds: bool, rule: &'static str, at: impl TryInto<u64>) -> Result<(), Broken> {
-    if holds { Ok(()) } else { Err(Broken { rule, at: at.try_into().unwrap_or(u64::MAX) }) }
-}
 
 impl<T: Pod> Wheel<T> {
     /// Checks every rule of the structure: lists, bitmaps, levels, heap, free list, generations, wake-up time.

@@ -92,8 +92,6 @@ use level::{
 };
 use node::{LATE_BIT, Late, Node};
 
-pub use snapshot::RestoreError;
-
 /// No node.
 const NONE: u32 = u32::MAX;
 /// Timers that a call moves down ahead of time when nothing is due, beside [`LOOK_AHEAD_PER_TIMER`].

@@ -31,6 +31,18 @@ pub fn allocations() -> u64 {
     ALLOCATIONS.with(Cell::get)
 }
 
+/// Runs `f`, which must not allocate. Proves something only where [`CountingAlloc`] is the global allocator.
+///
+/// # Panics
+/// When `f` allocates.
+#[track_caller]
+pub fn without_allocation<R>(f: impl FnOnce() -> R) -> R {
+    let before = allocations();
+    let result = f();
+    assert_eq!(allocations() - before, 0, "allocations in a call that must not allocate");
+    result
+}
+
 fn count() {
     // A thread that is being torn down has no cell any more, and no test that counts.
     let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));

@@ -1,7 +1,9 @@
-//! What the tests of every crate share: a seeded generator and an allocator that counts. Feature `testing`.
+//! What the tests of every crate share: seeded numbers, an allocator that counts, damaged snapshots. Feature `testing`.
 
 mod alloc;
+mod damage;
 mod prng;
 
-pub use alloc::{CountingAlloc, allocations};
-pub use prng::{Prng, for_seeds};
+pub use alloc::{CountingAlloc, allocations, without_allocation};
+pub use damage::{every_cut_and_flip_is_refused, sealed_damage};
+pub use prng::{PrintOnPanic, Prng, for_seeds};

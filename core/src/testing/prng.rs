@@ -1,5 +1,6 @@
 //! Seeded numbers for tests.
 
+use core::fmt::Display;
 use core::ops::Range;
 
 /// A seeded generator: SplitMix64 (Steele, Lea, Flood, 2014). The same seed gives the same numbers everywhere.
@@ -39,26 +40,39 @@ impl Prng {
         self.in_range(0..len as u64) as usize
     }
 
+    /// As many values of each number of bits, 0 to `bits`.
+    ///
+    /// # Panics
+    /// When `bits` is above 64.
+    pub const fn log_uniform(&mut self, bits: u32) -> u64 {
+        assert!(bits <= 64, "a number has at most 64 bits");
+        let bits = self.in_range(0..bits as u64 + 1) as u32;
+        if bits == 0 { 0 } else { self.next_u64() >> (64 - bits) }
+    }
+
     /// `true` once in `n` draws on average.
     pub const fn one_in(&mut self, n: u64) -> bool {
         self.in_range(0..n) == 0
     }
 }
 
-/// Runs `test` for every seed; when it panics, the seed is printed.
-pub fn for_seeds(seeds: Range<u64>, mut test: impl FnMut(u64, &mut Prng)) {
-    struct Named(u64);
-    impl Drop for Named {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                eprintln!("failed with seed {}", self.0);
-            }
+/// Prints what it holds when it is dropped by a panic: the seed and the settings of a run.
+#[derive(Debug)]
+pub struct PrintOnPanic<T: Display>(pub T);
+
+impl<T: Display> Drop for PrintOnPanic<T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with {}", self.0);
         }
     }
+}
+
+/// Runs `test` for every seed; when it panics, the seed is printed.
+pub fn for_seeds(seeds: Range<u64>, mut test: impl FnMut(u64, &mut Prng)) {
     for seed in seeds {
-        let named = Named(seed);
+        let _named = PrintOnPanic(format_args!("seed {seed}"));
         test(seed, &mut Prng::new(seed));
-        drop(named);
     }
 }
 

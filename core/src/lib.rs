@@ -13,6 +13,7 @@ pub mod event;
 pub mod features;
 pub mod handler;
 pub mod hash;
+pub mod history;
 pub mod invariant;
 pub mod ledger;
 pub mod limits;

@@ -72,6 +72,9 @@ pub const DRAIN_NS_MAX: u64 = 24 * 3600 * 1_000_000_000;
 /// Latest `ts_recv` that an event may have, in the year 2554: what is due after it still fits 64 bits.
 pub const TIME_NS_MAX: u64 = u64::MAX - DRAIN_NS_MAX - 2 * MESH_DELAY_NS;
 
+/// Largest history: its links have 32 bits, the highest of which are marks.
+pub const HISTORY_SLOTS_MAX: usize = 1 << 30;
+
 const _: () = {
     assert!(PAYLOAD_BYTES + 40 == SLOT_BYTES, "head = 40 bytes of header and the payload");
     assert!(CONTINUATION_BYTES + 8 == SLOT_BYTES, "continuation = the published word and the payload");

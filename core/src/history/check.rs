@@ -1,0 +1,141 @@
+//! What must hold of a history between calls, and its section of a snapshot.
+//!
+//! Name "history", version 1; an element is a slot. The body: 3 settings and 9 numbers (see `LAYOUT`), the slots, their times, the chains by
+//! kind, the chains by symbol. Slots outside of what is kept are written as zeros.
+
+use super::{History, HistoryCounts};
+use crate::chain::Chains;
+use crate::event::{Kind, Slot};
+use crate::invariant::{Broken, require};
+use crate::limits::{KIND_ROWS, SLOT_BYTES};
+use crate::section::{self, RestoreError, Section, Shape};
+
+const NAME: &str = "history";
+const LAYOUT: &str = "u64: max_age_ns symbols kinds oldest next now_ns recorded evicted expired refused; slots; times u64; \
+    chains by kind; chains by symbol";
+const NUMBERS: usize = 10;
+
+fn shape(slots: usize) -> Shape {
+    Shape { name: NAME, version: 1, element: SLOT_BYTES as u32, layout: LAYOUT, capacity: slots as u64 }
+}
+
+impl History {
+    fn body_bytes(&self) -> usize {
+        NUMBERS * 8 + self.bytes()
+    }
+
+    /// Bytes of a [`History::snapshot`]: always the same, whatever is kept.
+    #[must_use]
+    pub fn snapshot_bytes(&self) -> usize {
+        section::HEADER_BYTES + self.body_bytes()
+    }
+
+    /// Appends the whole history as a section of plain bytes. O(slots + symbols).
+    ///
+    /// Allocates only if `out` has less room than [`History::snapshot_bytes`].
+    pub fn snapshot(&self, out: &mut Vec<u8>) {
+        section::write(out, &shape(self.capacity()), self.events as u64, self.body_bytes(), |body| {
+            body.slice(&[self.max_age_ns, self.symbols.chains() as u64, KIND_ROWS as u64]);
+            body.slice(&[self.oldest, self.next, self.now_ns]);
+            body.slice(&[self.counts]);
+            for (index, slot) in self.slots.iter().enumerate() {
+                body.slice(&[if self.is_kept(index) { *slot } else { Slot::ZERO }]);
+            }
+            for (index, time) in self.times.iter().enumerate() {
+                body.u64(if self.is_kept(index) { *time } else { 0 });
+            }
+            self.kinds.write(body);
+            self.symbols.write(body);
+        });
+    }
+
+    /// The history that [`History::snapshot`] wrote: it goes on as that one would, and takes its cursors. Allocates as
+    /// [`History::new`] does. O(slots + symbols).
+    ///
+    /// # Errors
+    /// [`RestoreError`] when `section` is no such snapshot, of a history with other slots, symbols or age, or when a rule of the
+    /// structure does not hold.
+    ///
+    /// # Panics
+    /// As [`History::new`], for the settings that the caller asks for.
+    pub fn restore(slots: usize, symbols: usize, max_age_ns: u64, section: &[u8]) -> Result<Self, RestoreError> {
+        let section = Section::parse(section)?;
+        let mut body = section.expect(&shape(slots))?;
+        let mut history = Self::new(slots, symbols, max_age_ns);
+        body.setting("a maximum age in ns of", max_age_ns)?;
+        body.setting("symbols", symbols as u64)?;
+        body.setting("rows of kinds", KIND_ROWS as u64)?;
+        history.oldest = body.u64()?;
+        history.next = body.u64()?;
+        history.now_ns = body.u64()?;
+        let mut counts = [HistoryCounts::default()];
+        body.fill(&mut counts)?;
+        [history.counts] = counts;
+        body.fill(&mut history.slots)?;
+        body.fill(&mut history.times)?;
+        history.kinds = Chains::read(KIND_ROWS, slots, &mut body)?;
+        history.symbols = Chains::read(symbols, slots, &mut body)?;
+        body.finish()?;
+        history.events = usize::try_from(section.count()).unwrap_or(usize::MAX);
+        history.check().map_err(|broken| RestoreError::Invalid { name: NAME, broken })?;
+        Ok(history)
+    }
+
+    /// Checks every rule of the structure. O(slots + symbols), allocates; for tests.
+    ///
+    /// # Panics
+    /// When a rule does not hold, with the rule.
+    pub fn assert_invariants(&self) {
+        if let Err(broken) = self.check() {
+            panic!("Invariant: {broken}; oldest={} next={} events={}", self.oldest, self.next, self.events);
+        }
+    }
+
+    fn is_kept(&self, index: usize) -> bool {
+        self.next > self.oldest && self.position(index) >= self.oldest && self.position(index) < self.next
+    }
+
+    /// As [`History::assert_invariants`], as a value. Never panics or loops, whatever the arrays hold.
+    fn check(&self) -> Result<(), Broken> {
+        require(self.oldest <= self.next, "the oldest comes before the next", self.oldest)?;
+        let kept = self.next - self.oldest;
+        require(kept <= self.slots.len() as u64, "no more is kept than there are slots", kept)?;
+        // So that a position that is still to come never overflows.
+        require(self.next <= u64::MAX >> 1, "positions have room to grow", self.next)?;
+        // The chains of each head, by index.
+        let mut heads = vec![None; self.slots.len()];
+        let (mut events, mut last, mut position) = (0, 0, self.oldest);
+        while position < self.next {
+            let index = self.index(position);
+            let head = &self.slots[index];
+            require(head.kind().is_known(), "an event has a kind that is known", position)?;
+            let symbol = head.symbol.0;
+            require((symbol as usize) < self.symbols.chains(), "an event has a symbol with a chain", position)?;
+            let end = position + head.span() as u64;
+            require(end <= self.next, "an event ends before the next one", position)?;
+            for at in position..end {
+                let (slot, time) = (&self.slots[self.index(at)], self.times[self.index(at)]);
+                require(slot.tag == 0, "what is kept has no tag", at)?;
+                require(time >= last && time <= self.now_ns, "times do not go back, nor beyond now", at)?;
+                require(at == position || time == last, "the slots of an event have one time", at)?;
+                let continues = slot.kind() == Kind::CONTINUATION;
+                require(continues == (at > position), "continuations follow their head", at)?;
+                last = time;
+            }
+            heads[index] = Some((head.kind().row() as u32, symbol));
+            events += 1;
+            position = end;
+        }
+        require(events == self.events, "the count is that of the events kept", self.events)?;
+        let of = |index: u32| heads.get(index as usize).copied().flatten();
+        self.kinds.check(|index| of(index).map(|(row, _)| row))?;
+        self.symbols.check(|index| of(index).map(|(_, symbol)| symbol))?;
+        for chains in [&self.kinds, &self.symbols] {
+            for index in (0..self.slots.len()).filter(|index| heads[*index].is_some()) {
+                let next = chains.next(index as u32).map(|next| self.position(next as usize));
+                require(next.is_none_or(|next| next > self.position(index)), "a chain goes on to later events", index)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod book;
 pub mod bus;
 pub mod catalog;
 pub mod chain;

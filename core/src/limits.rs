@@ -75,6 +75,11 @@ pub const TIME_NS_MAX: u64 = u64::MAX - DRAIN_NS_MAX - 2 * MESH_DELAY_NS;
 /// Largest history: its links have 32 bits, the highest of which are marks.
 pub const HISTORY_SLOTS_MAX: usize = 1 << 30;
 
+/// Most pages of price levels of all books of a shard.
+pub const BOOK_PAGES_MAX: usize = 1 << 24;
+/// Most single orders of all books of a shard.
+pub const BOOK_ORDERS_MAX: usize = 1 << 28;
+
 const _: () = {
     assert!(PAYLOAD_BYTES + 40 == SLOT_BYTES, "head = 40 bytes of header and the payload");
     assert!(CONTINUATION_BYTES + 8 == SLOT_BYTES, "continuation = the published word and the payload");

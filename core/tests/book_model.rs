@@ -233,16 +233,17 @@ fn run(seed: u64, operations: usize, invariants_every: usize) -> Seen {
             books.assert_invariants();
         }
         // The twin rebuilds from all that it kept: let it forget what is in its snapshot.
-        if let Some((at, _)) = twin.snapshot {
-            if twin.messages.len() > 60 && twin.is_synced() {
-                let book = twin.book();
-                let side = |byte| if byte == Side::Bid as u8 { Side::Bid } else { Side::Ask };
-                let levels = book.into_iter().map(|((byte, price), size)| (side(byte), price, size)).collect();
-                // The book's own snapshot number stays: it decides what is old.
-                twin.snapshot = Some((at, levels));
-                let last = twin.last;
-                twin.messages.retain(|(seq, _)| *seq > last);
-            }
+        if let Some((at, _)) = twin.snapshot
+            && twin.messages.len() > 60
+            && twin.is_synced()
+        {
+            let book = twin.book();
+            let side = |byte| if byte == Side::Bid as u8 { Side::Bid } else { Side::Ask };
+            let levels = book.into_iter().map(|((byte, price), size)| (side(byte), price, size)).collect();
+            // The book's own snapshot number stays: it decides what is old.
+            twin.snapshot = Some((at, levels));
+            let last = twin.last;
+            twin.messages.retain(|(seq, _)| *seq > last);
         }
     }
     books.assert_invariants();

@@ -7,6 +7,7 @@
 
 pub mod bus;
 pub mod catalog;
+pub mod dedup;
 pub mod digest;
 pub mod event;
 pub mod features;

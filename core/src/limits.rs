@@ -72,6 +72,16 @@ pub const DRAIN_NS_MAX: u64 = 24 * 3600 * 1_000_000_000;
 /// Latest `ts_recv` that an event may have, in the year 2554: what is due after it still fits 64 bits.
 pub const TIME_NS_MAX: u64 = u64::MAX - DRAIN_NS_MAX - 2 * MESH_DELAY_NS;
 
+/// Identities that one generation of a dedup window remembers, unless configured otherwise. A window has two.
+pub const DEDUP_CAPACITY_DEFAULT: usize = 1 << 17;
+/// Most identities of one generation of a dedup window.
+pub const DEDUP_CAPACITY_MAX: usize = 1 << 28;
+/// Length of a dedup window in nanoseconds of shard time, unless configured otherwise.
+pub const DEDUP_WINDOW_NS_DEFAULT: u64 = 60 * 1_000_000_000;
+/// Buckets that a search of a dedup window goes through. At a load of one half, the most there is, the chance that this many
+/// in a row are full is below 1e-16 for each place.
+pub const DEDUP_PROBE_BUCKETS_MAX: usize = 64;
+
 const _: () = {
     assert!(PAYLOAD_BYTES + 40 == SLOT_BYTES, "head = 40 bytes of header and the payload");
     assert!(CONTINUATION_BYTES + 8 == SLOT_BYTES, "continuation = the published word and the payload");
@@ -87,6 +97,9 @@ const _: () = {
     assert!(SHARDS_MAX <= u8::MAX as usize + 1, "the routing table holds u8");
     assert!(MESH_DELAY_NS >= TICK_NS, "an event for another symbol falls due at the next tick or later");
     assert!(TIMERS_DEFAULT <= TIMERS_MAX, "timers have 30 bits of index");
+    assert!(DEDUP_CAPACITY_DEFAULT <= DEDUP_CAPACITY_MAX && DEDUP_PROBE_BUCKETS_MAX > 0);
+    // Stamps alive (two generations), and those of one sweep over 4/3 buckets for each identity, stay below half of 2^32.
+    assert!(DEDUP_CAPACITY_MAX <= 1 << 28, "a dead stamp of a dedup window never comes alive again");
     assert!(KIND_ROWS <= KINDS_MAX && KIND_ROWS <= 64, "kind sets are one word");
     // A definition carries the longest text in one span.
     assert!(SYMBOL_BYTES_MAX <= 2 * CONTINUATION_BYTES && SOURCE_BYTES_MAX <= 2 * CONTINUATION_BYTES);

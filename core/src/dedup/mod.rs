@@ -307,61 +307,96 @@ impl DedupWindow {
 
     /// Bucket where the search for `key` begins.
     #[inline]
-    fn home(&self, key: Key) -> usize {
-        // The high half of hash * buckets (Lemire, "Fast Random Integer Generation in an Interval", 2018).
-        hash::reduce(self.hash.of(bytemuck::must_cast_ref::<Key, [u8; 16]>(&key)), self.buckets.len())
+    const fn home(&self, key: Key) -> usize {
+        hash::reduce(self.hash.of_words(key), self.buckets.len())
     }
 
     /// What [`DedupWindow::seen_or_insert`] does once it knows where to begin.
+    ///
+    /// The calls are the last that it does, and their arguments are in registers: nothing is saved on the way of a duplicate.
     #[inline]
     fn resolve(&mut self, key: Key, home: usize, now: UnixNanos) -> Seen {
-        self.advance(now);
+        let [seq, rest] = key;
+        if now.0 >= self.until_ns {
+            return self.resolve_late(seq, rest, home, now);
+        }
         let bucket = &self.buckets[home];
         for cell in 0..CELLS {
-            if bucket.keys[cell] == key && bucket.stamps[cell] == self.stamp {
+            if bucket.keys[cell][0] == seq && bucket.keys[cell][1] == rest && bucket.stamps[cell] == self.stamp {
                 self.counts.duplicate += 1;
                 return Seen::Duplicate;
             }
         }
-        self.resolve_elsewhere(key, home, now)
+        self.resolve_new(seq, rest, home, now)
     }
 
-    /// What is not a duplicate of something written since the last stamp in the first bucket: about all that is new, the
-    /// duplicates of older entries, and what lies beyond a full bucket.
+    /// At least one generation is over.
+    #[cold]
     #[inline(never)]
-    fn resolve_elsewhere(&mut self, key: Key, home: usize, now: UnixNanos) -> Seen {
-        let found = self.find(key, home);
-        let place = match found.entry {
-            Some(place) => {
-                let stamp = self.buckets[place.bucket].stamps[place.cell];
-                let is_duplicate = !self.is_forgotten(key, stamp);
-                let is_current = !is_before(stamp, self.current_from);
-                if is_duplicate {
-                    self.counts.duplicate += 1;
-                    if is_current {
-                        return Seen::Duplicate;
-                    }
-                    self.counts.refreshed += 1;
-                } else {
-                    self.counts.new += 1;
-                    self.counts.replaced += 1;
-                }
-                self.take_out(is_current);
-                self.make_room(now);
-                self.write(place, key, home);
-                return if is_duplicate { Seen::Duplicate } else { Seen::New };
-            }
-            None if self.capacity > 0 => found.free,
-            None => None,
-        };
-        let Some(place) = place else {
-            self.counts.unremembered += 1;
-            return Seen::Unremembered;
+    fn resolve_late(&mut self, seq: u64, rest: u64, home: usize, now: UnixNanos) -> Seen {
+        self.turn_by_age(now.0);
+        self.resolve_new(seq, rest, home, now)
+    }
+
+    /// What was not written with the present stamp in its first bucket: mostly it is new, and there is a free cell.
+    #[inline(never)]
+    fn resolve_new(&mut self, seq: u64, rest: u64, home: usize, now: UnixNanos) -> Seen {
+        let bucket = &self.buckets[home];
+        let is_there = bucket.keys.iter().any(|key| key[0] == seq && key[1] == rest);
+        let is_passed = !is_before(bucket.passed, self.live_from);
+        if is_there || is_passed || self.filled == self.capacity {
+            return self.resolve_elsewhere(seq, rest, home, now);
+        }
+        let Some(cell) = bucket.stamps.iter().position(|&stamp| is_before(stamp, self.live_from)) else {
+            return self.resolve_elsewhere(seq, rest, home, now);
         };
         self.counts.new += 1;
+        self.now_ns = self.now_ns.max(now.0);
+        self.filled += 1;
+        let bucket = &mut self.buckets[home];
+        bucket.keys[cell] = [seq, rest];
+        bucket.stamps[cell] = self.stamp;
+        Seen::New
+    }
+
+    /// Everything else: entries of earlier stamps, entries beyond a full bucket, a full generation, no room.
+    #[inline(never)]
+    fn resolve_elsewhere(&mut self, seq: u64, rest: u64, home: usize, now: UnixNanos) -> Seen {
+        let key = [seq, rest];
+        let found = self.find(key, home);
+        let Some(place) = found.entry else {
+            let Some(place) = found.free.filter(|_| self.capacity > 0) else {
+                self.counts.unremembered += 1;
+                return Seen::Unremembered;
+            };
+            self.counts.new += 1;
+            self.make_room(now);
+            self.write(place, key, home);
+            return Seen::New;
+        };
+        let stamp = self.buckets[place.bucket].stamps[place.cell];
+        let is_current = !is_before(stamp, self.current_from);
+        let seen = if self.is_forgotten(key, stamp) {
+            self.counts.new += 1;
+            self.counts.replaced += 1;
+            Seen::New
+        } else {
+            self.counts.duplicate += 1;
+            if is_current {
+                return Seen::Duplicate;
+            }
+            self.counts.refreshed += 1;
+            Seen::Duplicate
+        };
+        // It leaves its generation before that turns: what is written anew is not evicted.
+        if is_current {
+            self.rewritten += 1;
+        } else {
+            self.old_len -= 1;
+        }
         self.make_room(now);
         self.write(place, key, home);
-        Seen::New
+        seen
     }
 
     /// Looks for the live entry of `key`, and for the first free cell on the way or behind it.
@@ -400,16 +435,6 @@ impl DedupWindow {
     #[inline]
     fn is_forgotten(&self, key: Key, stamp: u32) -> bool {
         is_before(stamp, self.floors[bucket::source(key).index()])
-    }
-
-    /// An entry of the current or of the old generation is about to be written anew.
-    #[inline]
-    const fn take_out(&mut self, is_current: bool) {
-        if is_current {
-            self.rewritten += 1;
-        } else {
-            self.old_len -= 1;
-        }
     }
 
     /// Sees to it that one more may be written in the current generation.

@@ -11,6 +11,7 @@ pub mod dedup;
 pub mod digest;
 pub mod event;
 pub mod features;
+pub mod gaps;
 pub mod handler;
 pub mod hash;
 pub mod invariant;

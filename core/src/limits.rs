@@ -81,6 +81,10 @@ pub const DEDUP_WINDOW_NS_DEFAULT: u64 = 60 * 1_000_000_000;
 /// Buckets that a search of a dedup window goes through. At a load of one half, the most there is, the chance that this many
 /// in a row are full is below 1e-16 for each place.
 pub const DEDUP_PROBE_BUCKETS_MAX: usize = 64;
+/// Streams of numbers (a source, or a symbol of a source) of one gap detector, unless configured otherwise.
+pub const GAP_STREAMS_DEFAULT: usize = SYMBOLS_DEFAULT;
+/// Most streams of one gap detector.
+pub const GAP_STREAMS_MAX: usize = 1 << 24;
 
 const _: () = {
     assert!(PAYLOAD_BYTES + 40 == SLOT_BYTES, "head = 40 bytes of header and the payload");
@@ -100,6 +104,7 @@ const _: () = {
     assert!(DEDUP_CAPACITY_DEFAULT <= DEDUP_CAPACITY_MAX && DEDUP_PROBE_BUCKETS_MAX > 0);
     // Stamps alive (two generations), and those of one sweep over 4/3 buckets for each identity, stay below half of 2^32.
     assert!(DEDUP_CAPACITY_MAX <= 1 << 28, "a dead stamp of a dedup window never comes alive again");
+    assert!(GAP_STREAMS_DEFAULT <= GAP_STREAMS_MAX && GAP_STREAMS_MAX < u32::MAX as usize, "streams have u32 indices");
     assert!(KIND_ROWS <= KINDS_MAX && KIND_ROWS <= 64, "kind sets are one word");
     // A definition carries the longest text in one span.
     assert!(SYMBOL_BYTES_MAX <= 2 * CONTINUATION_BYTES && SOURCE_BYTES_MAX <= 2 * CONTINUATION_BYTES);

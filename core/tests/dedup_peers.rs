@@ -60,7 +60,11 @@ fn nats_7302_a_sender_that_repeats_itself_for_ever_is_a_duplicate_for_ever() {
             now += period;
             assert_eq!(see(&mut window, id(1), now), Seen::Duplicate, "at {now}");
         }
-        assert_eq!(see(&mut window, id(1), now + 4 * MINUTE), Seen::New, "two windows after the last sight it is forgotten");
+        assert_eq!(
+            see(&mut window, id(1), now + 4 * MINUTE),
+            Seen::New,
+            "two windows after the last sight it is forgotten"
+        );
     }
 }
 

@@ -55,10 +55,10 @@ impl DedupWindow {
     /// # Panics
     /// As [`DedupWindow::new`], for the capacity and the length that the caller asks for.
     pub fn restore(capacity: usize, window_ns: u64, section: &[u8]) -> Result<Self, RestoreError> {
-        let mut window = Self::new(capacity, window_ns, 0);
         let section = Section::parse(section)?;
         let mut reader = section.expect(&shape(capacity))?;
         reader.setting("a length in ns of", window_ns)?;
+        let mut window = Self::new(capacity, window_ns, 0);
         window.hash = SeededHash::new(reader.u64()?);
         window.until_ns = reader.u64()?;
         window.now_ns = reader.u64()?;

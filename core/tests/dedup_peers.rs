@@ -3,7 +3,7 @@
 
 mod dedup_twin;
 
-use dedup_twin::aged;
+use dedup_twin::{aged, aged_unswept};
 use tapeline_core::dedup::{DedupCounts, DedupWindow, Seen};
 use tapeline_core::event::{Flags, Identity, Slot};
 use tapeline_core::hash::{SeededHash, reduce};
@@ -201,27 +201,33 @@ fn a_hundred_thousand_epochs_in_one_window_stay_apart() {
     }
 }
 
-/// Stamps wrap after 2^32 generations: entries of long ago must not come alive again.
+/// Stamps wrap after 2^32 generations: neither entries nor epochs of long ago may come alive again.
 #[test]
 fn what_died_long_ago_stays_dead() {
     let mut window = DedupWindow::new(50, 10, 1);
     for seq in 0..100 {
         assert_eq!(see(&mut window, id(seq), seq / 10), Seen::New);
     }
-    window.advance(UnixNanos(1_000));
-    // In steps of less than half of the range, with the stamps between them that a sweep takes.
+    window.forget_source(SourceId(2));
     let mut now = 1_000;
+    window.advance(UnixNanos(now));
+    // Almost half of the range at once, and then as many generations as a sweep takes.
     for _ in 0..9 {
-        window = aged(&window, (1 << 31) - 1_000);
-        for _ in 0..200 {
-            now += 20;
-            assert_eq!(window.seen_or_insert(id(now + 1_000_000), UnixNanos(now)), Seen::New);
-        }
-        window.advance(UnixNanos(now + 1_000));
-        now += 1_000;
+        window = aged_unswept(&window, (1 << 31) - 1_000);
         for seq in 0..100 {
             assert!(!window.contains(id(seq), UnixNanos(now)), "{seq}");
         }
+        for _ in 0..300 {
+            now += 20;
+            for source in [1, 2] {
+                let identity = Identity { source: SourceId(source), ..id(now + 1_000_000) };
+                assert_eq!(window.seen_or_insert(identity, UnixNanos(now)), Seen::New);
+                window.forget_source(SourceId(9));
+                assert_eq!(window.seen_or_insert(identity, UnixNanos(now)), Seen::Duplicate);
+            }
+        }
+        now += 1_000;
+        window.advance(UnixNanos(now));
         window.assert_invariants();
     }
 }

@@ -138,18 +138,26 @@ const STAMPS_AT: usize = section::HEADER_BYTES + 4 * 8 + 11 * 8;
 const FLOORS_AT: usize = STAMPS_AT + 8 * 4;
 const BUCKETS_AT: usize = FLOORS_AT + 256 * 4;
 
-/// A window as it would be after `stamps` more stamps: what no test reaches by counting.
+/// A window as it would be if its first stamp were `stamps` later: what no test reaches by counting.
 pub(crate) fn aged(window: &DedupWindow, stamps: u32) -> DedupWindow {
+    let buckets = (window.snapshot_bytes() - BUCKETS_AT) / 64;
+    let cells = (0..buckets).flat_map(|bucket| (0..4).map(move |i| BUCKETS_AT + bucket * 64 + 48 + i * 4));
+    let floors = (0..256).map(|i| FLOORS_AT + i * 4);
+    with_stamps_added(window, stamps, (0..3).map(|i| STAMPS_AT + i * 4).chain(floors).chain(cells))
+}
+
+/// An empty window as it would be `stamps` later if nothing had swept it meanwhile.
+pub(crate) fn aged_unswept(window: &DedupWindow, stamps: u32) -> DedupWindow {
+    assert!(window.is_empty());
+    with_stamps_added(window, stamps, (0..3).map(|i| STAMPS_AT + i * 4))
+}
+
+fn with_stamps_added(window: &DedupWindow, stamps: u32, places: impl Iterator<Item = usize>) -> DedupWindow {
     let mut bytes = Vec::new();
     window.snapshot(&mut bytes);
-    let mut add = |at: usize| {
+    for at in places {
         let word: &mut [u8; 4] = (&mut bytes[at..at + 4]).try_into().unwrap();
         *word = u32::from_le_bytes(*word).wrapping_add(stamps).to_le_bytes();
-    };
-    (0..3).for_each(|i| add(STAMPS_AT + i * 4));
-    (0..256).for_each(|i| add(FLOORS_AT + i * 4));
-    for bucket in 0..(window.snapshot_bytes() - BUCKETS_AT) / 64 {
-        (0..4).for_each(|i| add(BUCKETS_AT + bucket * 64 + 48 + i * 4));
     }
     section::seal(&mut bytes);
     DedupWindow::restore(window.capacity(), window.window_ns(), &bytes).unwrap()

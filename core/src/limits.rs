@@ -79,6 +79,19 @@ pub const HISTORY_SLOTS_MAX: usize = 1 << 30;
 pub const BOOK_PAGES_MAX: usize = 1 << 24;
 /// Most single orders of all books of a shard.
 pub const BOOK_ORDERS_MAX: usize = 1 << 28;
+/// Identities that one generation of a dedup window remembers, unless configured otherwise. A window has two.
+pub const DEDUP_CAPACITY_DEFAULT: usize = 1 << 17;
+/// Most identities of one generation of a dedup window.
+pub const DEDUP_CAPACITY_MAX: usize = 1 << 28;
+/// Length of a dedup window in nanoseconds of shard time, unless configured otherwise.
+pub const DEDUP_WINDOW_NS_DEFAULT: u64 = 60 * 1_000_000_000;
+/// Buckets that a search of a dedup window goes through. At a load of one half, the most there is, the chance that this many
+/// in a row are full is below 1e-16 for each place.
+pub const DEDUP_PROBE_BUCKETS_MAX: usize = 64;
+/// Streams of numbers (a source, or a symbol of a source) of one gap detector, unless configured otherwise.
+pub const GAP_STREAMS_DEFAULT: usize = SYMBOLS_DEFAULT;
+/// Most streams of one gap detector.
+pub const GAP_STREAMS_MAX: usize = 1 << 24;
 
 const _: () = {
     assert!(PAYLOAD_BYTES + 40 == SLOT_BYTES, "head = 40 bytes of header and the payload");
@@ -95,6 +108,10 @@ const _: () = {
     assert!(SHARDS_MAX <= u8::MAX as usize + 1, "the routing table holds u8");
     assert!(MESH_DELAY_NS >= TICK_NS, "an event for another symbol falls due at the next tick or later");
     assert!(TIMERS_DEFAULT <= TIMERS_MAX, "timers have 30 bits of index");
+    assert!(DEDUP_CAPACITY_DEFAULT <= DEDUP_CAPACITY_MAX && DEDUP_PROBE_BUCKETS_MAX > 0);
+    // Stamps alive (two generations), and those of one sweep over 4/3 buckets for each identity, stay below half of 2^32.
+    assert!(DEDUP_CAPACITY_MAX <= 1 << 28, "a dead stamp of a dedup window never comes alive again");
+    assert!(GAP_STREAMS_DEFAULT <= GAP_STREAMS_MAX && GAP_STREAMS_MAX < u32::MAX as usize, "streams have u32 indices");
     assert!(KIND_ROWS <= KINDS_MAX && KIND_ROWS <= 64, "kind sets are one word");
     // A definition carries the longest text in one span.
     assert!(SYMBOL_BYTES_MAX <= 2 * CONTINUATION_BYTES && SOURCE_BYTES_MAX <= 2 * CONTINUATION_BYTES);

@@ -5,11 +5,14 @@
 
 #![deny(unsafe_code)]
 
+pub mod breaker;
+pub mod bucket;
 pub mod bus;
 pub mod catalog;
 pub mod digest;
 pub mod event;
 pub mod features;
+pub mod graph;
 pub mod handler;
 pub mod hash;
 pub mod invariant;
@@ -19,6 +22,7 @@ pub mod mesh;
 pub mod ring;
 pub mod route;
 pub mod scanner;
+pub mod schema;
 pub mod section;
 pub mod shard;
 pub mod sync;
@@ -26,3 +30,4 @@ pub mod sync;
 pub mod testing;
 pub mod units;
 pub mod wheel;
+pub mod windows;

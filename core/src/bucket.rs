@@ -181,7 +181,7 @@ struct Cell {
 const NAME: &str = "token buckets";
 const LAYOUT: &str = "u64: now_ns backward strangers; cell: level last_ns hits delays refusals u64; limit u8";
 
-/// Counts stay below this, so that adding to them cannot overflow for centuries; a snapshot beyond it is refused.
+/// Largest count that a snapshot may have: what is added to it later cannot overflow for centuries.
 const COUNT_MAX: u64 = 1 << 62;
 
 /// A table of token buckets by index: a symbol's id, a source's. See the [module](self).
@@ -327,13 +327,13 @@ impl Buckets {
     /// # Panics
     /// When a rule does not hold, with the rule.
     pub fn assert_invariants(&self) {
-        if let Err(broken) = self.check() {
+        if let Err(broken) = self.check(u64::MAX) {
             panic!("Invariant: {broken}; {self:?}");
         }
     }
 
-    fn check(&self) -> Result<(), Broken> {
-        require(self.backward <= COUNT_MAX && self.strangers <= COUNT_MAX, "counts are far from their end", 0)?;
+    fn check(&self, count_max: u64) -> Result<(), Broken> {
+        require(self.backward <= count_max && self.strangers <= count_max, "counts are far from their end", 0)?;
         for (index, cell) in self.cells.iter().enumerate() {
             let Some(limit) = self.limits.get(usize::from(self.limit_of[index])) else {
                 return require(false, "a bucket's limit exists", index);
@@ -341,7 +341,7 @@ impl Buckets {
             require(cell.level <= limit.full, "a bucket holds at most its burst", index)?;
             require(cell.last_ns <= self.now_ns, "no balance is of the future", index)?;
             let counts = [cell.hits, cell.delays, cell.refusals];
-            require(counts.iter().all(|count| *count <= COUNT_MAX), "counts are far from their end", index)?;
+            require(counts.iter().all(|count| *count <= count_max), "counts are far from their end", index)?;
         }
         Ok(())
     }
@@ -399,7 +399,7 @@ impl Buckets {
         reader.finish()?;
         let invalid = |broken| RestoreError::Invalid { name: NAME, broken };
         require(section.count() == capacity as u64, "every bucket is in use", section.count()).map_err(invalid)?;
-        table.check().map_err(invalid)?;
+        table.check(COUNT_MAX).map_err(invalid)?;
         Ok(table)
     }
 }

@@ -42,7 +42,9 @@ fn no_token_is_lost_or_won_in_ten_years_of_odd_steps() {
         assert_eq!(buckets.try_take(0, 100_000, at(0)), Take::Taken, "begins full");
         let mut prng = Prng::new(tokens);
         let (mut now, mut taken) = (0, 0);
-        let end = if per_ns == DAY_NS { 3_650 * DAY_NS } else { 3 * SECOND_NS };
+        // Ten years, or a million tokens.
+        let million = u128::from(per_ns) * 1_000_000 / u128::from(tokens);
+        let end = million.min(u128::from(3_650 * DAY_NS)) as u64 + 1;
         let stride = (u128::from(per_ns) * 50_000 / u128::from(tokens)).min(u128::from(end) / 5) as u64;
         while now < end {
             now = (now + prng.in_range(1..stride + 2)).min(end);

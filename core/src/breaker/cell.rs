@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Steps of the window of verdicts.
 pub(super) const STEPS: usize = 10;
-/// Counts stay below this, so that adding to them cannot overflow for centuries; a snapshot beyond it is refused.
+/// Largest count that a snapshot may have: what is added to it later cannot overflow for centuries.
 pub(super) const COUNT_MAX: u64 = 1 << 62;
 
 /// Verdicts of one step of the window.
@@ -187,11 +187,11 @@ impl Cell {
     }
 
     /// The first rule that does not hold. Never panics, whatever the numbers.
-    pub(super) fn check(&self, config: &Config, now_ns: u64) -> Result<(), &'static str> {
+    pub(super) fn check(&self, config: &Config, now_ns: u64, count_max: u64) -> Result<(), &'static str> {
         let rule = |holds: bool, rule: &'static str| if holds { Ok(()) } else { Err(rule) };
         let counts: &[u64; 11] = bytemuck::cast_ref(&self.counts);
-        rule(counts.iter().all(|count| *count <= COUNT_MAX), "counts are far from their end")?;
-        rule((1..=COUNT_MAX).contains(&self.era) && self.pending <= COUNT_MAX, "eras are from 1, far from their end")?;
+        rule(counts.iter().all(|count| *count <= count_max), "counts are far from their end")?;
+        rule((1..=count_max).contains(&self.era) && self.pending <= count_max, "eras are from 1, far from their end")?;
         let counts = &self.counts;
         let ended = u128::from(counts.successes) + u128::from(counts.failures) + u128::from(counts.abandoned);
         let all = ended + u128::from(counts.left_behind) + u128::from(self.pending);
@@ -200,14 +200,13 @@ impl Cell {
         let open_for = config.open_ns..=config.open_ns_max;
         rule(open_for.contains(&self.open_for_ns), "it is open for as long as its configuration allows")?;
         rule(counts.trips <= counts.failures.saturating_add(counts.successes), "a verdict trips")?;
-        rule(counts.closes <= counts.trips, "only what was open closes")?;
-        let closed = counts.closes == counts.trips;
-        rule(closed == (self.state == State::Closed as u32), "it is closed when it closed as often as it tripped")?;
+        let is_closed = self.state == State::Closed as u32;
+        rule(counts.trips == counts.closes + u64::from(!is_closed), "it trips and closes in turn")?;
         for step in &self.window {
             rule(step.failures <= step.calls, "failures are verdicts")?;
-            rule(step.calls <= COUNT_MAX / STEPS as u64, "counts are far from their end")?;
+            rule(step.calls <= count_max / STEPS as u64, "counts are far from their end")?;
             rule(config.share.is_some() || step.calls == 0, "a window that nobody asks is empty")?;
-            rule(self.state == State::Closed as u32 || step.calls == 0, "the window is that of the closed state")?;
+            rule(is_closed || step.calls == 0, "the window is that of the closed state")?;
         }
         let step_ns = config.share.map_or(u64::MAX, |share| share.window_ns.div_ceil(STEPS as u64));
         rule(self.step <= now_ns / step_ns, "the window is not of the future")?;

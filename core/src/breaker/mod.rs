@@ -480,16 +480,16 @@ impl Breakers {
     /// # Panics
     /// When a rule does not hold, with the rule.
     pub fn assert_invariants(&self) {
-        if let Err(broken) = self.check() {
+        if let Err(broken) = self.check(u64::MAX) {
             panic!("Invariant: {broken}; {self:?}");
         }
     }
 
-    fn check(&self) -> Result<(), Broken> {
+    fn check(&self, count_max: u64) -> Result<(), Broken> {
         let counts = [self.backward, self.foreign];
-        require(counts.iter().all(|count| *count <= cell::COUNT_MAX), "counts are far from their end", 0)?;
+        require(counts.iter().all(|count| *count <= count_max), "counts are far from their end", 0)?;
         for (index, cell) in self.cells.iter().enumerate() {
-            cell.check(&self.configs[index], self.now_ns)
+            cell.check(&self.configs[index], self.now_ns, count_max)
                 .map_err(|rule| Broken { rule, at: index as u64 })?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Name "breakers", version 1; an element is a cell. The body: a hash of names and configurations, three numbers, the cells.
 
-use super::cell::{Cell, STEPS};
+use super::cell::{COUNT_MAX, Cell, STEPS};
 use super::{Breakers, Config};
 use crate::hash;
 use crate::invariant::Broken;
@@ -81,7 +81,7 @@ impl Breakers {
         if section.count() != breakers.len() as u64 {
             return Err(invalid("every breaker is in use", section.count()));
         }
-        table.check().map_err(|broken| RestoreError::Invalid { name: NAME, broken })?;
+        table.check(COUNT_MAX).map_err(|broken| RestoreError::Invalid { name: NAME, broken })?;
         Ok(table)
     }
 }

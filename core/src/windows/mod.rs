@@ -491,15 +491,15 @@ impl Windows {
     /// # Panics
     /// When a rule does not hold, with the rule.
     pub fn assert_invariants(&self) {
-        if let Err(broken) = self.check() {
+        if let Err(broken) = self.check(u64::MAX) {
             panic!("Invariant: {broken}; {self:?}");
         }
     }
 
-    fn check(&self) -> Result<(), Broken> {
-        require(self.backward <= COUNT_MAX, "counts are far from their end", 0)?;
+    fn check(&self, count_max: u64) -> Result<(), Broken> {
+        require(self.backward <= count_max, "counts are far from their end", 0)?;
         for (series, (layout, totals)) in self.layouts.iter().zip(&self.totals).enumerate() {
-            require(totals.values <= COUNT_MAX, "counts are far from their end", series)?;
+            require(totals.values <= count_max, "counts are far from their end", series)?;
             require(totals.beyond <= totals.values, "values beyond the largest expected are values", series)?;
             require(totals.lost / 3 <= totals.values, "a value is lost in three windows at most", series)?;
             for window in Window::ALL {
@@ -553,7 +553,7 @@ impl Windows {
     }
 }
 
-/// Counts stay below this, so that adding to them cannot overflow for centuries; a snapshot beyond it is refused.
+/// Largest count that a snapshot may have: what is added to it later cannot overflow for centuries.
 const COUNT_MAX: u64 = 1 << 62;
 
 /// Rank of the value of a quantile among `count` values in rising order, from 1.

@@ -3,7 +3,7 @@
 //! Name "windows", version 1; an element is a step without its cells. The body: a hash of the registration, two numbers, totals,
 //! steps, histogram cells.
 
-use super::{SERIES_STEPS, STEPS, Series, Step, Windows};
+use super::{COUNT_MAX, SERIES_STEPS, STEPS, Series, Step, Windows};
 use crate::hash;
 use crate::invariant::Broken;
 use crate::section::{self, RestoreError, Section, Shape};
@@ -71,7 +71,7 @@ impl Windows {
         if section.count() != series.len() as u64 {
             return Err(invalid("every series is in use", section.count()));
         }
-        windows.check().map_err(|broken| RestoreError::Invalid { name: NAME, broken })?;
+        windows.check(COUNT_MAX).map_err(|broken| RestoreError::Invalid { name: NAME, broken })?;
         Ok(windows)
     }
 }

@@ -300,9 +300,9 @@ impl Graph {
         let mut order = Vec::with_capacity(self.len());
         let mut done = GroupSet::EMPTY;
         while order.len() < self.len() {
-            let next = self.ids().find(|group| {
-                !done.contains(*group) && self.needs(*group).iter().all(|needed| done.contains(*needed))
-            });
+            let next = self
+                .ids()
+                .find(|group| !done.contains(*group) && self.needs(*group).iter().all(|needed| done.contains(*needed)));
             let next = next.expect("Invariant: without a circle, some group has all that it needs");
             done = done.with(next);
             order.push(next);

@@ -90,7 +90,8 @@ struct Pair {
 
 impl Pair {
     fn new(capacity: usize, limits: &[(u64, u64, u64)], start: u64) -> Self {
-        let checked: Vec<Limit> = limits.iter().map(|(tokens, per, burst)| Limit::new(*tokens, *per, *burst).unwrap()).collect();
+        let checked: Vec<Limit> =
+            limits.iter().map(|(tokens, per, burst)| Limit::new(*tokens, *per, *burst).unwrap()).collect();
         let mut buckets = Buckets::new(capacity, &checked);
         assert_eq!(buckets.try_take(capacity, 0, UnixNanos(start)), Take::NoBucket, "time begins");
         let twins = vec![Twin::new(limits[0]); capacity];
@@ -158,7 +159,10 @@ fn run(seed: u64, capacity: usize, operations: usize, invariants_every: usize, s
             let before = at.saturating_sub(1);
             if before >= pair.now && at < u64::MAX && index < capacity {
                 let taken = pair.take(index, cost, before);
-                assert!(matches!(taken, Take::Delay { at: again } if again.0 == at), "not a nanosecond early: {taken:?}");
+                assert!(
+                    matches!(taken, Take::Delay { at: again } if again.0 == at),
+                    "not a nanosecond early: {taken:?}"
+                );
                 assert_eq!(pair.take(index, cost, at), Take::Taken, "at the instant that was named");
                 seen.on_the_dot += 1;
                 pair.promised = None;
@@ -209,7 +213,8 @@ fn run(seed: u64, capacity: usize, operations: usize, invariants_every: usize, s
 
 impl Seen {
     fn assert_all_happened(&self, least: u64) {
-        let all = [self.hits, self.delays, self.refusals, self.on_the_dot, self.backward, self.strangers, self.assigned];
+        let all =
+            [self.hits, self.delays, self.refusals, self.on_the_dot, self.backward, self.strangers, self.assigned];
         assert!(all.iter().all(|count| *count >= least), "hits delays refusals on_the_dot backward strangers: {all:?}");
         assert!(self.years > 0 && self.ends_of_time > 0, "{} years, {} ends of time", self.years, self.ends_of_time);
     }

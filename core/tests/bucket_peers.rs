@@ -37,7 +37,9 @@ fn kubeflow_mcp_server_222_a_clock_that_goes_backward_makes_no_negative_balance(
 #[test]
 fn no_token_is_lost_or_won_in_ten_years_of_odd_steps() {
     // A float or a rounded interval drifts: 3 a second are a token every 333,333,333.3 ns.
-    for (tokens, per_ns) in [(3, SECOND_NS), (7, SECOND_NS), (1, 3), (999_999_937, SECOND_NS), (1, DAY_NS), (11, DAY_NS)] {
+    for (tokens, per_ns) in
+        [(3, SECOND_NS), (7, SECOND_NS), (1, 3), (999_999_937, SECOND_NS), (1, DAY_NS), (11, DAY_NS)]
+    {
         let mut buckets = Buckets::new(1, &[limit(tokens, per_ns, 100_000)]);
         assert_eq!(buckets.try_take(0, 100_000, at(0)), Take::Taken, "begins full");
         let mut prng = Prng::new(tokens);

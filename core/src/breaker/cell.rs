@@ -225,7 +225,10 @@ impl Cell {
                 rule(self.until_ns <= now_ns.saturating_add(self.open_for_ns), "it opened in the past")
             }
             2 => {
-                rule(self.pending == u64::from(self.until_ns != 0), "a half-open breaker has one probe, with a deadline")?;
+                rule(
+                    self.pending == u64::from(self.until_ns != 0),
+                    "a half-open breaker has one probe, with a deadline",
+                )?;
                 rule(self.until_ns <= now_ns.saturating_add(config.probe_ns_max), "its probe began in the past")?;
                 rule(self.in_row < config.successes, "it has had fewer successes than close it")
             }

@@ -117,7 +117,9 @@ pub enum RegisterError {
         bytes: u16,
     },
     /// The field that counts elements is not there, not unsigned, or may count more than fit a span.
-    #[error("field {count} of {name} cannot count elements: it is an unsigned field of the head, and they fit 63 slots")]
+    #[error(
+        "field {count} of {name} cannot count elements: it is an unsigned field of the head, and they fit 63 slots"
+    )]
     Count {
         /// Name of the kind.
         name: &'static str,

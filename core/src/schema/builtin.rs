@@ -2,8 +2,8 @@
 
 use super::{Bounds, Layout, Tail};
 use crate::event::payload::{
-    Alert, Bar, BarRest, BookDepth, BookLevel, BookOrder, DepthLevel, Epoch, Features, Gap, News, Quote, QuoteWide, Signal,
-    SourceDef, Status, SymbolDef, Tick, Trade,
+    Alert, Bar, BarRest, BookDepth, BookLevel, BookOrder, DepthLevel, Epoch, Features, Gap, News, Quote, QuoteWide,
+    Signal, SourceDef, Status, SymbolDef, Tick, Trade,
 };
 use crate::limits::{CONTINUATION_BYTES, SOURCE_BYTES_MAX, SPAN_SLOTS_MAX, SYMBOL_BYTES_MAX};
 use crate::schema_fields;

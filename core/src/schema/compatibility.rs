@@ -90,7 +90,11 @@ fn is_in_reserve(field: &Field, fields: &[Field]) -> bool {
     (usize::from(field.offset)..field.end()).all(reserve)
 }
 
-fn compare_part(old: &'static [Field], new: &'static [Field], note: &mut impl FnMut(&'static str, &'static str, bool, bool)) {
+fn compare_part(
+    old: &'static [Field],
+    new: &'static [Field],
+    note: &mut impl FnMut(&'static str, &'static str, bool, bool),
+) {
     for before in old.iter().filter(|field| field.bounds != Bounds::Zero) {
         let Some(now) = find(new, before.name) else {
             if is_in_reserve(before, new) {

@@ -380,14 +380,8 @@ impl Windows {
         self.layouts.get(series)?;
         let (first, now_ns) = self.first_step(window, now);
         let from_ns = first * window.step_ns();
-        let empty = Reading {
-            from: UnixNanos(from_ns),
-            covered_ns: now_ns - from_ns,
-            count: 0,
-            sum: 0,
-            min: u64::MAX,
-            max: 0,
-        };
+        let empty =
+            Reading { from: UnixNanos(from_ns), covered_ns: now_ns - from_ns, count: 0, sum: 0, min: u64::MAX, max: 0 };
         let mut reading = self.live(series, window, first).fold(empty, |reading, place| {
             let step = &self.steps[place];
             Reading {

@@ -22,7 +22,8 @@ impl Windows {
     /// Stable hash of names and precisions: what a snapshot has to agree with.
     fn series_hash(&self) -> u64 {
         self.names.iter().zip(&self.layouts).fold(self.names.len() as u64, |before, (name, layout)| {
-            let precision = layout.precision.map_or([0; 2], |precision| [u64::from(precision.bits) + 1, precision.value_max]);
+            let precision =
+                layout.precision.map_or([0; 2], |precision| [u64::from(precision.bits) + 1, precision.value_max]);
             let words = [before, hash::stable(name.as_bytes()), precision[0], precision[1]];
             hash::stable(bytemuck::bytes_of(&words))
         })

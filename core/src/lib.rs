@@ -6,6 +6,8 @@
 #![deny(unsafe_code)]
 
 pub mod book;
+pub mod breaker;
+pub mod bucket;
 pub mod bus;
 pub mod catalog;
 pub mod chain;
@@ -14,6 +16,7 @@ pub mod digest;
 pub mod event;
 pub mod features;
 pub mod gaps;
+pub mod graph;
 pub mod handler;
 pub mod hash;
 pub mod history;
@@ -24,6 +27,7 @@ pub mod mesh;
 pub mod ring;
 pub mod route;
 pub mod scanner;
+pub mod schema;
 pub mod section;
 pub mod shard;
 pub mod slab;
@@ -32,3 +36,4 @@ pub mod sync;
 pub mod testing;
 pub mod units;
 pub mod wheel;
+pub mod windows;

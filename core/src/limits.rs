@@ -92,6 +92,26 @@ pub const DEDUP_PROBE_BUCKETS_MAX: usize = 64;
 pub const GAP_STREAMS_DEFAULT: usize = SYMBOLS_DEFAULT;
 /// Most streams of one gap detector.
 pub const GAP_STREAMS_MAX: usize = 1 << 24;
+/// Breakers of one shard. Each guards something that is named in the configuration: a sink, a store, a job.
+pub const BREAKERS_MAX: usize = 1 << 12;
+/// Longest name of a breaker, a series of windows or a feature group, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Token buckets of one table: one for each symbol that an engine can intern.
+pub const BUCKETS_MAX: usize = SYMBOLS_MAX;
+/// Different limits in one table of token buckets.
+pub const BUCKET_LIMITS_MAX: usize = 1 << 8;
+/// Series of sliding windows on one shard.
+pub const SERIES_MAX: usize = 1 << 10;
+/// Layouts that a schema table holds, all versions of all kinds together.
+pub const SCHEMAS_MAX: usize = 1 << 10;
+/// Versions of one kind's layout: four bits.
+pub const SCHEMA_VERSIONS_MAX: usize = 1 << 4;
+/// Fields of one layout, head and continuations together.
+pub const SCHEMA_FIELDS_MAX: usize = 64;
+/// Feature groups of one graph.
+pub const GROUPS_MAX: usize = 256;
+/// Dependencies of one graph, all groups together.
+pub const GROUP_NEEDS_MAX: usize = 1 << 12;
 
 const _: () = {
     assert!(PAYLOAD_BYTES + 40 == SLOT_BYTES, "head = 40 bytes of header and the payload");
@@ -113,6 +133,12 @@ const _: () = {
     assert!(DEDUP_CAPACITY_MAX <= 1 << 28, "a dead stamp of a dedup window never comes alive again");
     assert!(GAP_STREAMS_DEFAULT <= GAP_STREAMS_MAX && GAP_STREAMS_MAX < u32::MAX as usize, "streams have u32 indices");
     assert!(KIND_ROWS <= KINDS_MAX && KIND_ROWS <= 64, "kind sets are one word");
+    assert!(BUCKET_LIMITS_MAX == 1 << 8, "a bucket names its limit with one byte");
+    assert!(BREAKERS_MAX + SERIES_MAX <= u32::MAX as usize, "breakers and series are named by 32 bits");
+    assert!(SCHEMAS_MAX < u16::MAX as usize, "the schema table links layouts by u16, one value of which is a mark");
+    assert!(SCHEMA_FIELDS_MAX <= 64, "the bytes of a layout are at most 24 + 56, its fields fewer");
+    assert!(GROUPS_MAX.is_multiple_of(64) && GROUPS_MAX <= u16::MAX as usize, "a set of groups is whole words");
+    assert!(GROUP_NEEDS_MAX <= u16::MAX as usize, "the feature graph links dependencies by u16");
     // A definition carries the longest text in one span.
     assert!(SYMBOL_BYTES_MAX <= 2 * CONTINUATION_BYTES && SOURCE_BYTES_MAX <= 2 * CONTINUATION_BYTES);
 };

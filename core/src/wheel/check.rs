@@ -1,8 +1,8 @@
 //! What must hold of a wheel between calls, in full.
 
+use super::Wheel;
 use super::level::{BLOCK_BITS, block_of, level_of, slot_index, slot_number, slot_start};
 use super::node::{Anchor, LATE, MARK, NONE};
-use super::Wheel;
 use crate::invariant::{Broken, require};
 use bytemuck::Pod;
 

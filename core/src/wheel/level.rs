@@ -18,8 +18,11 @@ pub(super) const BASE_SLOTS: usize = 2 << BASE_BITS;
 const LEVEL_SLOTS: usize = 2 << BLOCK_BITS;
 /// Most levels: 12 bits and nine digits of 6 hold any u64.
 pub(super) const LEVELS_MAX: usize = 10;
-/// Slots of a wheel with all levels.
-const SLOTS_MAX: usize = BASE_SLOTS + (LEVELS_MAX - 1) * LEVEL_SLOTS;
+/// Words of [`drained`](super::Wheel): a level and the one above it, rounded up to a power of two, so that the hot path
+/// masks instead of checking.
+pub(super) const DRAINED: usize = 16;
+/// Bound on the index of a slot that the arithmetic can give for any level below [`DRAINED`].
+pub(super) const SLOTS_ROOM: usize = BASE_SLOTS + (DRAINED - 1) * LEVEL_SLOTS;
 /// Bits of one occupancy word.
 const WORD: usize = u64::BITS as usize;
 /// Words of one block of level 0.
@@ -29,7 +32,8 @@ const _: () = {
     assert!(1 << BLOCK_BITS == WORD, "the occupancy of a block above level 0 is one word");
     assert!(BASE_WORDS == WORD, "which words of a block of level 0 are not empty is one word");
     assert!(BASE_BITS + (LEVELS_MAX as u32 - 1) * BLOCK_BITS >= u64::BITS, "no tick is beyond the top level");
-    assert!(LEVELS_MAX <= u16::BITS as usize, "the set of levels with timers is a u16");
+    assert!(LEVELS_MAX < DRAINED && DRAINED.is_power_of_two(), "every level has another above it");
+    assert!(DRAINED <= u16::BITS as usize, "the set of levels with timers is a u16");
 };
 
 /// Slots of a wheel with that many levels.
@@ -42,10 +46,21 @@ pub(super) const fn levels_for(tick_max: u64) -> usize {
     level_between(tick_max, 0) + 1
 }
 
+/// Bits that a slot of each level spans. The last ones are never used.
+const SPAN_BITS: [u8; DRAINED] = {
+    let mut bits = [0; DRAINED];
+    let mut level = 1;
+    while level < LEVELS_MAX {
+        bits[level] = BASE_BITS as u8 + (level as u8 - 1) * BLOCK_BITS as u8;
+        level += 1;
+    }
+    bits
+};
+
 /// Bits that a slot of `level` spans.
 #[inline]
 pub(super) const fn span_bits(level: usize) -> u32 {
-    if level == 0 { 0 } else { BASE_BITS + (level as u32 - 1) * BLOCK_BITS }
+    SPAN_BITS[level % DRAINED] as u32
 }
 
 /// Number of the slot of `level` that holds `tick`.
@@ -89,7 +104,7 @@ pub(super) const fn slot_index(number: u64, level: usize) -> usize {
     if level == 0 {
         number as usize % BASE_SLOTS
     } else {
-        BASE_SLOTS + (level - 1) * LEVEL_SLOTS + number as usize % LEVEL_SLOTS
+        BASE_SLOTS - LEVEL_SLOTS + level * LEVEL_SLOTS + number as usize % LEVEL_SLOTS
     }
 }
 
@@ -109,7 +124,7 @@ pub(super) const fn level_of(slot_index: usize) -> usize {
 /// level.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Occupancy {
-    words: [u64; SLOTS_MAX / WORD],
+    words: [u64; SLOTS_ROOM / WORD],
     /// Which words of each block of level 0 are not 0.
     base: [u64; 2],
     /// Which levels above 0 hold timers.
@@ -117,7 +132,7 @@ pub(super) struct Occupancy {
 }
 
 impl Occupancy {
-    pub(super) const EMPTY: Self = Self { words: [0; SLOTS_MAX / WORD], base: [0; 2], above: 0 };
+    pub(super) const EMPTY: Self = Self { words: [0; SLOTS_ROOM / WORD], base: [0; 2], above: 0 };
 
     /// A timer is in a slot of level 0.
     #[inline]

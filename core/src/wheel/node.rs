@@ -1,5 +1,7 @@
 //! One timer in the slab, the list of a slot, and the heap of those that were scheduled behind the cursor.
 
+use super::level::SLOTS_ROOM;
+
 /// No node: the end of the free list.
 pub(super) const NONE: u32 = u32::MAX;
 /// In a link of a node: not a node, but a slot, whose index is in the other bits. So that no node's index has it, one
@@ -41,10 +43,19 @@ impl Anchor {
     }
 }
 
+/// Anchors of a wheel: those of its slots, and some that are never used.
+pub(super) const ANCHORS: usize = SLOTS_ROOM;
+
+/// The anchors of a wheel without timers.
+pub(super) fn anchors() -> Box<[Anchor; ANCHORS]> {
+    let anchors: Vec<Anchor> = (0..ANCHORS).map(Anchor::empty).collect();
+    anchors.try_into().expect("they are as many")
+}
+
 /// Makes a node the last of a slot. Gives what was the last before, which the caller has to tell: a node, whose `next` this
 /// one is now; or the slot's mark, and then this one is its first, too.
 #[inline]
-pub(super) fn append<T>(anchors: &mut [Anchor], slot: usize, index: u32, node: &mut Node<T>) -> u32 {
+pub(super) fn append<T>(anchors: &mut [Anchor; ANCHORS], slot: usize, index: u32, node: &mut Node<T>) -> u32 {
     let last = std::mem::replace(&mut anchors[slot].last, index);
     node.prev = last;
     node.next = MARK | slot as u32;

@@ -5,7 +5,7 @@
 //! written.
 
 use super::Wheel;
-use super::level::{BASE_SLOTS, LEVELS_MAX, level_of};
+use super::level::{BASE_SLOTS, LEVELS_MAX, level_of, slots_of};
 use super::node::{LATE, MARK};
 use crate::invariant::Broken;
 use crate::section::{self, Reader, RestoreError, Section, Shape};
@@ -54,7 +54,7 @@ impl<T: Pod> Wheel<T> {
                 u64::from(self.late.next_order),
             ];
             body.slice(&numbers);
-            body.slice(&self.drained);
+            body.slice(&self.drained[..=LEVELS_MAX]);
             for node in &*self.nodes {
                 body.u64(node.tick);
                 body.slice(&[node.prev, node.next, node.generation, node.order]);
@@ -98,7 +98,7 @@ impl<T: Pod> Wheel<T> {
         self.free = narrow(reader.u64()?, "the first free node fits 32 bits")?;
         self.late.len = narrow(reader.u64()?, "the heap's length fits 32 bits")? as usize;
         self.late.next_order = narrow(reader.u64()?, "the heap's next order fits 32 bits")?;
-        reader.fill(&mut self.drained)?;
+        reader.fill(&mut self.drained[..=LEVELS_MAX])?;
         for node in &mut self.nodes {
             node.tick = reader.u64()?;
             node.prev = reader.u32()?;
@@ -113,6 +113,7 @@ impl<T: Pod> Wheel<T> {
 
     /// Finds the ends of the slots' lists, and which slots have any.
     fn anchor_lists(&mut self) -> Result<(), RestoreError> {
+        let slots = slots_of(self.levels());
         for (index, node) in self.nodes.iter().enumerate() {
             if !node.is_live() || node.prev & LATE == LATE {
                 continue;
@@ -120,7 +121,10 @@ impl<T: Pod> Wheel<T> {
             let end = |link: u32| (link & MARK != 0).then_some((link & !MARK) as usize);
             for (slot, is_first) in [(end(node.prev), true), (end(node.next), false)] {
                 let Some(slot) = slot else { continue };
-                let anchor = self.anchors.get_mut(slot).ok_or(invalid("a slot that is named exists", index as u64))?;
+                if slot >= slots {
+                    return Err(invalid("a slot that is named exists", index as u64));
+                }
+                let anchor = &mut self.anchors[slot];
                 if is_first {
                     anchor.first = index as u32;
                 } else {

@@ -48,6 +48,47 @@ fn ten_minutes_of_pause_with_a_million_timers_due_at_once() {
     }
 }
 
+/// P6: after a pause of ten minutes with a million timers due, no poll touches more than twice as many timers as the
+/// median poll that fired as many, the first poll included; nor does any touch more than its budget.
+#[test]
+fn no_poll_of_a_storm_is_worse_than_twice_the_median() {
+    const TIMERS: u64 = 1_000_000;
+    const BUDGET: usize = 4_096;
+    let mut wheel = Wheel::<u64>::new(TIMERS as usize, MS);
+    let start = 1_763_000_000_000;
+    assert_eq!(wheel.pop_due(UnixNanos(start * MS)), None);
+    let mut rng = Prng::new(4);
+    for i in 0..TIMERS {
+        wheel.schedule(UnixNanos((start + 1 + rng.in_range(0..TEN_MINUTES)) * MS), i).unwrap();
+    }
+    let now = UnixNanos((start + TEN_MINUTES) * MS);
+    let (mut works, mut fired) = (Vec::new(), 0);
+    loop {
+        let moves = wheel.moves();
+        let polled = wheel.poll(now, BUDGET, |_, _| ());
+        fired += polled.fired;
+        works.push((polled.fired, polled.fired + (wheel.moves() - moves) as usize));
+        if !polled.more_due {
+            break;
+        }
+    }
+    assert_eq!(fired as u64, TIMERS);
+    let mut all: Vec<_> = works.iter().map(|(_, work)| *work).collect();
+    all.sort_unstable();
+    let (median, worst) = (all[all.len() / 2], all[all.len() - 1]);
+    assert!(worst <= 2 * median && worst <= BUDGET, "worst={worst} median={median}");
+    // Polls by what they fired, in classes of an eighth of the budget.
+    for class in 0..8 {
+        let mut class: Vec<_> =
+            works.iter().filter(|(fired, _)| fired * 8 / (BUDGET + 1) == class).map(|(_, work)| *work).collect();
+        class.sort_unstable();
+        if let Some(worst) = class.last() {
+            assert!(*worst <= 2 * class[class.len() / 2], "{class:?}");
+        }
+    }
+    assert!(works.len() > 300, "{} polls", works.len());
+}
+
 #[test]
 fn a_million_timers_of_one_instant_fire_in_order_within_any_budget() {
     const TIMERS: u64 = 1_000_000;

@@ -1,7 +1,7 @@
 //! What must hold of a wheel between calls, in full.
 
 use super::Wheel;
-use super::level::{BLOCK_BITS, block_of, level_of, slot_index, slot_number, slot_start};
+use super::level::{BLOCK_BITS, WORD, block_of, level_of, slot_index, slot_number, slot_start};
 use super::node::{Anchor, LATE, MARK, NONE};
 use crate::invariant::{Broken, require};
 use bytemuck::Pod;
@@ -84,11 +84,18 @@ impl<T: Pod> Wheel<T> {
     /// Timers in slots.
     fn check_slots(&self) -> Result<usize, Broken> {
         let mut timers = 0;
-        for (slot, anchor) in self.anchors.iter().enumerate() {
-            let is_empty = *anchor == Anchor::empty(slot);
-            require(self.occupancy.is_empty_at(slot) == is_empty, "a slot's bit says whether it has timers", slot)?;
-            if !is_empty {
-                timers += self.check_slot(slot, self.capacity() - timers)?;
+        for (word, anchors) in self.anchors.chunks_exact(WORD).enumerate() {
+            // Most words are empty: one pass without a branch.
+            let first = word * WORD;
+            let used = anchors
+                .iter()
+                .zip(first..)
+                .fold(0, |used, (anchor, slot)| used | u64::from(*anchor != Anchor::empty(slot)) << (slot % WORD));
+            require(used == self.occupancy.word(word), "a slot's bit says whether it has timers", first)?;
+            let mut left = used;
+            while left != 0 {
+                timers += self.check_slot(first + left.trailing_zeros() as usize, self.capacity() - timers)?;
+                left &= left - 1;
             }
         }
         require(self.occupancy.is_consistent(), "a word's or a level's bit says whether it has timers", 0)?;

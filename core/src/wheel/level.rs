@@ -24,12 +24,13 @@ pub(super) const DRAINED: usize = 16;
 /// Bound on the index of a slot that the arithmetic can give for any level below [`DRAINED`].
 pub(super) const SLOTS_ROOM: usize = BASE_SLOTS + (DRAINED - 1) * LEVEL_SLOTS;
 /// Bits of one occupancy word.
-const WORD: usize = u64::BITS as usize;
+pub(super) const WORD: usize = u64::BITS as usize;
 /// Words of one block of level 0.
 const BASE_WORDS: usize = BASE_SLOTS / 2 / WORD;
 
 const _: () = {
     assert!(1 << BLOCK_BITS == WORD, "the occupancy of a block above level 0 is one word");
+    assert!(SLOTS_ROOM.is_multiple_of(WORD), "every slot is in a word");
     assert!(BASE_WORDS == WORD, "which words of a block of level 0 are not empty is one word");
     assert!(BASE_BITS + (LEVELS_MAX as u32 - 1) * BLOCK_BITS >= u64::BITS, "no tick is beyond the top level");
     assert!(LEVELS_MAX < DRAINED && DRAINED.is_power_of_two(), "every level has another above it");
@@ -170,6 +171,11 @@ impl Occupancy {
     #[inline]
     pub(super) fn is_empty_at(&self, slot_index: usize) -> bool {
         self.words[slot_index / WORD] >> (slot_index % WORD) & 1 == 0
+    }
+
+    /// The slots of one word.
+    pub(super) fn word(&self, word: usize) -> u64 {
+        self.words[word]
     }
 
     /// Whether the bits above the words say what the words say.

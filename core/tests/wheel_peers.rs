@@ -181,10 +181,10 @@ fn netty_7765_a_delay_that_overflows_does_not_fire_at_once() {
 #[test]
 fn netty_14959_cancel_after_a_move_counts_once() {
     let mut wheel = wheel(8, 0);
-    let handles: Vec<_> = (0..8).map(|i| wheel.schedule(at((70 + i) * MS), i).unwrap()).collect();
+    let handles: Vec<_> = (0..8).map(|i| wheel.schedule(at((8_200 + i) * MS), i).unwrap()).collect();
     // The time of their slot of level 1 has come; some have moved down, some have not.
     let mut budget = 5;
-    assert_eq!(wheel.pop_due_within(at(64 * MS), &mut budget), Popped::OutOfBudget);
+    assert_eq!(wheel.pop_due_within(at(8_192 * MS), &mut budget), Popped::OutOfBudget);
     assert_eq!(wheel.moves(), 5);
     for (i, handle) in handles.iter().enumerate() {
         assert_eq!(wheel.cancel(*handle), Some(i as u64));
@@ -197,6 +197,56 @@ fn netty_14959_cancel_after_a_move_counts_once() {
         wheel.schedule(at(2 * DAY), i).unwrap();
     }
     assert_eq!(wheel.schedule(at(2 * DAY), 8), Err(WheelFull(8)));
+}
+
+/// A slot that is half moved down, and whose other half is cancelled, is passed before a slot below it is moved down.
+#[test]
+fn the_rest_of_a_half_moved_slot_is_cancelled() {
+    for level in 2..5 {
+        let start = 2 << (6 + 6 * level);
+        let mut wheel = wheel(64, 0);
+        let due = |i: u64| at((start + 4_000 * i) * MS);
+        let handles: Vec<_> = (0..40).map(|i| wheel.schedule(due(i), i).unwrap()).collect();
+        let mut budget = 20;
+        assert_eq!(wheel.pop_due_within(at(start * MS), &mut budget), Popped::OutOfBudget);
+        for (i, handle) in handles.iter().enumerate().skip(20) {
+            assert_eq!(wheel.cancel(*handle), Some(i as u64));
+            wheel.assert_invariants();
+        }
+        wheel.schedule(due(3), 100).unwrap();
+        wheel.assert_invariants();
+        let mut fired = poll_all(&mut wheel, DAY + start * MS);
+        assert_eq!(fired.remove(4), (due(3).0, 100), "behind the one that was there");
+        assert_eq!(fired, (0..20).map(|i| (due(i).0, i)).collect::<Vec<_>>());
+    }
+}
+
+/// The timer that a panic happens in has fired; what is due after it is not lost, and handles of both tell so.
+#[test]
+fn a_panic_in_a_poll_loses_nothing() {
+    for fatal in 0..6 {
+        let mut wheel = wheel(8, 0);
+        // Three in one slot, one alone, one in the past of the cursor, which fires first.
+        wheel.schedule(at(9 * MS), 9).unwrap();
+        assert_eq!(wheel.pop_due(at(9 * MS)), Some((at(9 * MS), 9)));
+        let times = [5, 10, 10, 10, 20];
+        let handles: Vec<_> = times.iter().zip(0..).map(|(ms, i)| wheel.schedule(at(ms * MS), i).unwrap()).collect();
+        let mut fired = Vec::new();
+        let poll = std::panic::AssertUnwindSafe(|| {
+            wheel.poll(at(30 * MS), usize::MAX, |_, value| {
+                fired.push(value);
+                assert!(value != fatal, "this one");
+            })
+        });
+        assert_eq!(std::panic::catch_unwind(poll).is_err(), fatal < 5);
+        wheel.assert_invariants();
+        assert_eq!(fired, (0..5).take_while(|i| *i <= fatal).collect::<Vec<_>>());
+        for (i, handle) in handles.iter().enumerate() {
+            assert_eq!(wheel.is_pending(*handle), i as u64 > fatal);
+        }
+        let rest: Vec<_> = poll_all(&mut wheel, 30 * MS).into_iter().map(|(_, value)| value).collect();
+        assert_eq!(rest, (0..5).skip_while(|i| *i <= fatal).collect::<Vec<_>>());
+    }
 }
 
 #[test]
@@ -380,4 +430,29 @@ fn req_3540_a_delay_holds_nobody_else_up() {
     }
     assert_eq!(wheel.len(), 500);
     wheel.assert_invariants();
+}
+
+/// As far as the wheel alone shows it: the slot of the expired is free within the same poll, and the caller counts it.
+#[test]
+fn req_q5_an_expired_request_is_freed_at_once_and_counted() {
+    let mut wheel = wheel(1_000, 0);
+    let handles: Vec<_> = (0..1_000).map(|i| wheel.schedule(at((1 + i % 10) * MS), i).unwrap()).collect();
+    assert_eq!(wheel.schedule(at(MS), 0), Err(WheelFull(1_000)));
+    let mut expired = 0;
+    for tick in 1..=10 {
+        // Answered in time: half of what would expire now.
+        for i in (tick - 1..500).step_by(10) {
+            assert_eq!(wheel.cancel(handles[i as usize]), Some(i));
+        }
+        let polled = wheel.poll(at(tick * MS), usize::MAX, |at, i| assert_eq!((at.0, i % 10 + 1), (tick * MS, tick)));
+        expired += polled.fired;
+        assert_eq!((polled.fired, wheel.len()), (50, 1_000 - 100 * tick as usize));
+        wheel.assert_invariants();
+        // All that is free can be used at once.
+        let again: Vec<_> = (wheel.len()..1_000).map(|_| wheel.schedule(at(DAY), 0).unwrap()).collect();
+        assert_eq!(wheel.schedule(at(DAY), 0), Err(WheelFull(1_000)));
+        assert!(again.into_iter().all(|handle| wheel.cancel(handle) == Some(0)));
+    }
+    assert_eq!((expired, wheel.len()), (500, 0));
+    assert!(handles.iter().all(|handle| !wheel.is_pending(*handle)));
 }

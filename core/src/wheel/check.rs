@@ -1,8 +1,8 @@
 //! What must hold of a wheel between calls, in full.
 
-use super::level::{BLOCK_BITS, LEVEL_SLOTS, LEVELS_MAX, slot_index, slot_number};
-use super::node::LATE_BIT;
-use super::{NONE, Wheel};
+use super::Wheel;
+use super::level::{BLOCK_BITS, WORD, block_of, level_of, slot_index, slot_number, slot_start};
+use super::node::{Anchor, LATE, MARK, NONE};
 use crate::invariant::{Broken, require};
 use bytemuck::Pod;
 
@@ -26,10 +26,27 @@ impl<T: Pod> Wheel<T> {
         let in_heap = self.check_late()?;
         require(in_slots + in_heap == self.len(), "every timer is in one slot or in the heap", self.len())?;
         self.check_cells()?;
-        let earliest_ns = self.iter().map(|(_, at, _)| at.0).min();
-        if let Some(ns) = earliest_ns {
-            require(self.wake_ns <= ns, "the wheel wakes at or before the first T", ns)?;
-            require(ns > self.now_ns || self.wake_ns == 0, "what is due by the time polled wakes at once", ns)?;
+        self.check_wake()
+    }
+
+    /// The two instants before which nothing is looked at.
+    fn check_wake(&self) -> Result<(), Broken> {
+        require(self.wake_ns <= self.look_ns, "the wheel wakes before it looks above level 0", self.wake_ns)?;
+        let late = self.late.heap[..self.late.len].iter().map(|&index| self.nodes[index as usize].tick);
+        let first = late.chain(self.occupancy.first_base(self.cursor)).min();
+        if let Some(tick) = first {
+            require(self.wake_ns <= self.unit.ns(tick), "the wheel wakes at or before the first T", tick)?;
+        }
+        if let Some((level, number)) = self.first_above() {
+            let start_ns = self.unit.ns(slot_start(number, level));
+            require(self.look_ns <= start_ns, "no slot above level 0 begins before it is looked at", start_ns)?;
+        }
+        let next_tick_ns = self.unit.ns(self.unit.floor(self.now_ns)).saturating_add(self.unit.ns);
+        for level in self.occupancy.levels_above_zero() {
+            if let Some(number) = self.occupancy.first_slot(level, self.cursor) {
+                let begin_ns = self.begin_ns(level, number).max(next_tick_ns);
+                require(self.look_ns <= begin_ns, "a slot is looked at as soon as it may be moved down", number)?;
+            }
         }
         Ok(())
     }
@@ -53,7 +70,7 @@ impl<T: Pod> Wheel<T> {
             require(drained - here <= 2, "at most the next slot has been moved down ahead", level)?;
             // Starts of slots, compared in slots of the level above so that they cannot overflow.
             let above = self.drained[level + 1];
-            let block = drained >> BLOCK_BITS;
+            let block = block_of(drained, level);
             let at_its_start = drained.is_multiple_of(1 << BLOCK_BITS);
             require(
                 block < above || (block == above && at_its_start),
@@ -66,49 +83,57 @@ impl<T: Pod> Wheel<T> {
 
     /// Timers in slots.
     fn check_slots(&self) -> Result<usize, Broken> {
-        let levels = self.levels();
         let mut timers = 0;
-        for slot in 0..levels * LEVEL_SLOTS {
-            let level = slot / LEVEL_SLOTS;
-            let anchor = self.anchor(slot);
-            require(self.nodes[anchor as usize].generation == 0, "anchors are no timers", slot)?;
-            let mut before = anchor;
-            let mut index = self.nodes[anchor as usize].next;
-            while index != anchor {
-                require(index < self.capacity, "a slot's list holds cells only", slot)?;
-                let node = &self.nodes[index as usize];
-                require(node.prev == before, "lists are linked both ways", index)?;
-                require(node.is_live(), "a slot's list holds pending timers only", index)?;
-                require(
-                    node.tick >= self.cursor && node.tick <= self.unit.max,
-                    "slots hold what is not before the cursor",
-                    index,
-                )?;
-                let number = slot_number(node.tick, level);
-                require(slot_index(number, level) == slot, "a timer is in the slot of its T", index)?;
-                require(number >= self.drained[level], "no timer is where all was moved down", index)?;
-                let block = number >> BLOCK_BITS;
-                let here = slot_number(self.cursor, level) >> BLOCK_BITS;
-                require(block - here <= 1, "a timer is in the cursor's block or the next", index)?;
-                // Equal: that slot of the level above is half moved down.
-                require(block <= self.drained[level + 1], "a timer is on the highest level that has its T", index)?;
-                timers += 1;
-                require(timers <= self.capacity(), "lists end", slot)?;
-                before = index;
-                index = node.next;
+        for (word, anchors) in self.anchors.chunks_exact(WORD).enumerate() {
+            // Most words are empty: one pass without a branch.
+            let first = word * WORD;
+            let used = anchors
+                .iter()
+                .zip(first..)
+                .fold(0, |used, (anchor, slot)| used | u64::from(*anchor != Anchor::empty(slot)) << (slot % WORD));
+            require(used == self.occupancy.word(word), "a slot's bit says whether it has timers", first)?;
+            let mut left = used;
+            while left != 0 {
+                timers += self.check_slot(first + left.trailing_zeros() as usize, self.capacity() - timers)?;
+                left &= left - 1;
             }
-            require(self.nodes[anchor as usize].prev == before, "lists are linked both ways", anchor)?;
+        }
+        require(self.occupancy.is_consistent(), "a word's or a level's bit says whether it has timers", 0)?;
+        Ok(timers)
+    }
+
+    /// Timers of an occupied slot, at most `most`.
+    fn check_slot(&self, slot: usize, most: usize) -> Result<usize, Broken> {
+        let level = level_of(slot);
+        let mark = MARK | slot as u32;
+        let mut before = mark;
+        let mut index = self.anchors[slot].first;
+        let mut timers = 0;
+        while index != mark {
+            let Some(node) = self.nodes.get(index as usize) else {
+                return Err(Broken { rule: "a slot's list holds cells and ends at the slot", at: u64::from(index) });
+            };
+            require(node.prev == before, "lists are linked both ways", index)?;
+            require(node.is_live(), "a slot's list holds pending timers only", index)?;
             require(
-                self.occupancy.is_empty_at(slot) == (before == anchor),
-                "a slot's bit says whether it has timers",
-                slot,
+                node.tick >= self.cursor && node.tick <= self.unit.max,
+                "slots hold what is not before the cursor",
+                index,
             )?;
+            let number = slot_number(node.tick, level);
+            require(slot_index(number, level) == slot, "a timer is in the slot of its T", index)?;
+            require(number >= self.drained[level], "no timer is where all was moved down", index)?;
+            let block = block_of(number, level);
+            let here = block_of(slot_number(self.cursor, level), level);
+            require(block - here <= 1, "a timer is in the cursor's block or the next", index)?;
+            // Equal: that slot of the level above is half moved down.
+            require(block <= self.drained[level + 1], "a timer is on the highest level that has its T", index)?;
+            timers += 1;
+            require(timers <= most, "lists end", slot)?;
+            before = index;
+            index = node.next;
         }
-        for level in 0..LEVELS_MAX {
-            let any =
-                level < levels && (0..LEVEL_SLOTS).any(|slot| !self.occupancy.is_empty_at(level * LEVEL_SLOTS + slot));
-            require(self.occupancy.has_level(level) == any, "a level's bit says whether it has timers", level)?;
-        }
+        require(self.anchors[slot].last == before, "lists are linked both ways", slot)?;
         Ok(timers)
     }
 
@@ -125,10 +150,10 @@ impl<T: Pod> Wheel<T> {
             (node.tick, node.order)
         };
         for (position, &index) in late.heap[..late.len].iter().enumerate() {
-            require(index < self.capacity, "the heap holds cells only", position)?;
+            require((index as usize) < self.capacity(), "the heap holds cells only", position)?;
             let node = &self.nodes[index as usize];
             require(node.is_live(), "the heap holds pending timers only", index)?;
-            require(node.prev == LATE_BIT | position as u32, "entries of the heap know their positions", index)?;
+            require(node.prev == LATE | position as u32, "entries of the heap know their positions", index)?;
             require(node.tick < self.cursor, "the heap holds what is before the cursor", index)?;
             require(node.order < late.next_order, "orders in the heap have been given", index)?;
             require(
@@ -141,12 +166,12 @@ impl<T: Pod> Wheel<T> {
     }
 
     fn check_cells(&self) -> Result<(), Broken> {
-        let live = self.nodes[..self.capacity()].iter().filter(|node| node.is_live()).count();
+        let live = self.nodes.iter().filter(|node| node.is_live()).count();
         require(live == self.len(), "live generations are pending timers", live)?;
         let mut free = 0;
         let mut index = self.free;
         while index != NONE {
-            require(index < self.capacity, "the free list holds cells only", index)?;
+            require((index as usize) < self.capacity(), "the free list holds cells only", index)?;
             require(!self.nodes[index as usize].is_live(), "the free list holds no pending timer", index)?;
             free += 1;
             require(free <= self.capacity() - live, "the free list ends", index)?;

@@ -31,19 +31,19 @@
 //!
 //! # Levels
 //!
-//! The slots of level 0 hold one tick each, those of level `l` 64^l ticks. With a tick of 1 ms, 8 levels hold every
-//! instant that u64 nanoseconds have; a tick of 1 ns needs 11.
+//! The slots of level 0 hold one tick each, and a block of it 4,096 slots; a block of the levels above has 64 slots, and
+//! spans one slot of the next. With a tick of 1 ms, 7 levels hold every instant that u64 nanoseconds have; a tick of 1 ns
+//! needs 10.
 //!
 //! ```text
-//! level   slot spans   block of 64 slots
-//!   0          1 ms           64 ms
-//!   1         64 ms          4.1 s
-//!   2        4.1 s           4.4 min
-//!   3        4.4 min         4.7 h
-//!   4        4.7 h          12.4 days
-//!   5       12.4 days        2.2 years
-//!   6        2.2 years     139   years
-//!   7      139   years    8,900  years (to the end of u64 nanoseconds, in 2554)
+//! level   slot spans   block
+//!   0          1 ms       4.1 s      4,096 slots
+//!   1        4.1 s        4.4 min       64 slots
+//!   2        4.4 min      4.7 h
+//!   3        4.7 h       12.4 days
+//!   4       12.4 days     2.2 years
+//!   5        2.2 years  139   years
+//!   6      139   years  8,900 years (to the end of u64 nanoseconds, in 2554)
 //!
 //!                    cursor
 //!                      v
@@ -58,12 +58,16 @@
 //! timer with T lives on the highest level `l` with T at or after the start of `drained[l]`. So all timers of one T are
 //! in one slot at any time, in the order of scheduling, and a slot that is only half moved down takes newcomers at its
 //! tail, behind those that they must not overtake. That is all the order that is needed: no sorting and no sequence
-//! number. Each level keeps two blocks, the cursor's and the next, which lets a crowded slot be moved down while the
-//! time before it still runs.
+//! number. Each level keeps two blocks, the cursor's and the next, which lets a slot be moved down while the time before
+//! it still runs.
 //!
-//! The *cursor* is the tick of the last fired timer, or a later one before which nothing is pending. A timer whose T
-//! lies even before it (a deadline that is already over) goes to a small heap by (T, order of scheduling), and fires
-//! first.
+//! The *cursor* is the tick of the last fired timer, or a later one before which nothing is pending. It stands still while
+//! there is nothing to do. A timer whose T lies even before it (a deadline that is already over) goes to a small heap by
+//! (T, order of scheduling), and fires first.
+//!
+//! Nothing is looked at before two instants that are kept ready: `wake_ns`, before which no poll has anything to do, and
+//! `look_ns`, before which no level above 0 has. Both are set when a slot becomes occupied, so that a timer that joins
+//! others costs nothing there.
 //!
 //! # Complexity
 //!
@@ -71,12 +75,13 @@
 //! |---|---|
 //! | [`schedule`](Wheel::schedule), [`reschedule`](Wheel::reschedule) | O(1); O(log n) for a T before the cursor |
 //! | [`cancel`](Wheel::cancel) | O(1); O(log n) for a T before the cursor |
-//! | [`is_due`](Wheel::is_due), [`pop_due`](Wheel::pop_due) when nothing is due | one comparison |
+//! | [`is_due`](Wheel::is_due), [`pop_due`](Wheel::pop_due) when nothing is due | two comparisons |
 //! | fire | O(1), and at most one move a level for each timer before that |
 //! | empty time | O(levels) at any distance: bitmaps are skipped by bit scans |
 //!
-//! A timer takes one node: 24 bytes and the value, rounded up to 32. Handles name it by index and generation; a
-//! generation comes back after 2^31 timers in the same node.
+//! A schedule touches the timer's node, its slot's anchor of 8 bytes, and the last timer of the slot. A timer takes one
+//! node: 24 bytes and the value, rounded up to a multiple of 32; the anchors take 80 KiB. Handles name a timer by
+//! index and generation; a generation comes back after 2^31 timers in the same node.
 
 mod check;
 mod level;
@@ -87,26 +92,23 @@ use crate::limits::TIMERS_MAX;
 use crate::units::UnixNanos;
 use bytemuck::{Pod, Zeroable};
 use level::{
-    BLOCK_BITS, BLOCK_SLOTS, LEVEL_SLOTS, LEVELS_MAX, Occupancy, TickUnit, level_between, levels_for, slot_index,
-    slot_number, slot_start,
+    BASE_BITS, BASE_SLOTS, DRAINED, Occupancy, TickUnit, base_index, block_of, level_between, level_of, levels_for,
+    slot_index, slot_number, slot_start,
 };
-use node::{LATE_BIT, Late, Node};
+use node::{ANCHORS, Anchor, LATE, Late, MARK, NONE, Node, append};
 
-/// No node.
-const NONE: u32 = u32::MAX;
-/// Timers that a call moves down ahead of time when nothing is due, beside [`LOOK_AHEAD_PER_TIMER`].
-///
-/// While there is such work it happens once a tick: 32 a millisecond are two million in a quarter of a slot of level 3.
-const LOOK_AHEAD_MOVES: usize = 32;
-/// Timers moved down ahead of time for each scheduled or fired since: what a steady rate needs, one a level in use.
-const LOOK_AHEAD_PER_TIMER: usize = 4;
-/// Most timers that one call moves down ahead of time. At higher rates than this allows, the rest is moved when its slot
-/// begins, within the budget of the call.
+/// Least timers that a call may move down ahead of time, once nothing is due.
+const LOOK_AHEAD_MOVES: u64 = 32;
+/// Most timers that one call moves down ahead of time. What is left is moved when its slot begins, within the budget of
+/// the call.
 const LOOK_AHEAD_MOVES_MAX: usize = 1_024;
 
 const _: () = {
-    assert!(TIMERS_MAX + LEVELS_MAX * LEVEL_SLOTS < LATE_BIT as usize, "an index leaves the mark of late timers free");
-    assert!((NONE as usize) > TIMERS_MAX + LEVELS_MAX * LEVEL_SLOTS);
+    assert!(
+        TIMERS_MAX <= (LATE & !MARK) as usize,
+        "an index leaves the marks free, and so does a position in the heap"
+    );
+    assert!(ANCHORS < (LATE & !MARK) as usize, "a slot's mark is none of a late timer");
 };
 
 /// Names one pending timer. Goes stale when it fires or is cancelled; a reschedule keeps it.
@@ -122,6 +124,12 @@ pub struct TimerHandle {
 impl TimerHandle {
     /// A handle that never names a timer.
     pub const NONE: Self = Self { index: 0, generation: 0 };
+
+    /// Free nodes have even generations: no handle that the wheel gave has one.
+    #[inline]
+    const fn may_be_live(self) -> bool {
+        self.generation & 1 != 0
+    }
 }
 
 /// Every node holds a timer: nothing was scheduled. Holds the capacity.
@@ -151,47 +159,47 @@ pub enum Popped<T> {
     OutOfBudget,
 }
 
-/// Where the search for the next timer stands.
+/// What a call has to do next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Front {
-    /// No timers.
-    Empty,
-    /// This timer, on that level.
-    Timer { index: u32, tick: u64, level: usize },
-    /// The first timers are somewhere in this slot.
-    Slot { level: usize, number: u64 },
+enum Due {
+    /// Fire the timers of the slot of level 0 that holds this tick, where the cursor stands now.
+    Slot(u64),
+    /// Fire this late timer.
+    Late(u32),
+    /// Nothing is due.
+    Nothing,
+    /// The budget ended before that was known.
+    OutOfBudget,
 }
 
 /// The hashed timing wheel. See the [module](self).
 #[derive(Clone)]
 pub struct Wheel<T> {
-    /// Until this instant in nanoseconds there is nothing to do. At or before the first T; 0 while work is left.
+    /// Until this instant in nanoseconds there is nothing to do. At or before the first T.
     wake_ns: u64,
     /// Latest `now` that was polled, ns.
     now_ns: u64,
-    /// When to look for crowded slots again, ns: at the cursor's next slot of level 1, or earlier where work is left.
+    /// Until this instant in nanoseconds no timer above level 0 is due or may be moved ahead of time.
     look_ns: u64,
-    /// Tick at which work on a crowded slot may begin or go on; `u64::MAX` when there was none at the last look.
-    look: u64,
     /// Tick that no timer in a slot lies before. Only grows.
     cursor: u64,
+    /// Lists of the timers, in the order of scheduling, by slot.
+    ///
+    /// An array with room for every level, so that the index of a slot needs no check.
+    anchors: Box<[Anchor; ANCHORS]>,
+    nodes: Box<[Node<T>]>,
+    /// First free node, or [`NONE`].
+    free: u32,
+    len: u32,
+    unit: TickUnit,
     /// By level, the number of the first slot that has not been moved down; all before it are empty. `[0]` is 0 and
     /// `[levels]` is `u64::MAX`: what is on level 0 stays there, and nothing comes from above the top.
     ///
     /// For the levels between: above the cursor's slot, at most 2 above it, and the slot starts grow with the level.
-    drained: [u64; LEVELS_MAX + 1],
+    drained: [u64; DRAINED],
     occupancy: Occupancy,
-    /// `capacity` timers, then the anchors of the slots.
-    nodes: Box<[Node<T>]>,
-    late: Late,
-    /// First free node, or [`NONE`].
-    free: u32,
-    len: u32,
-    capacity: u32,
     levels: u32,
-    unit: TickUnit,
-    /// Timers scheduled and timers fired since the last look ahead.
-    recent: usize,
+    late: Late,
     /// See [`Wheel::moves`].
     moves: u64,
 }
@@ -208,34 +216,27 @@ impl<T: Pod> Wheel<T> {
         assert!(capacity <= TIMERS_MAX, "at most {TIMERS_MAX} timers, not {capacity}");
         let unit = TickUnit::new(tick_ns);
         let levels = levels_for(unit.max);
-        let nodes = capacity + levels * LEVEL_SLOTS;
         let node = |index: usize| {
-            let (prev, next) = if index >= capacity {
-                (index as u32, index as u32)
-            } else {
-                (0, if index + 1 < capacity { index as u32 + 1 } else { NONE })
-            };
-            Node { tick: 0, prev, next, generation: 0, order: 0, value: T::zeroed() }
+            let next = if index + 1 < capacity { index as u32 + 1 } else { NONE };
+            Node { tick: 0, prev: NONE, next, generation: 0, order: 0, value: T::zeroed() }
         };
-        let mut drained = [1; LEVELS_MAX + 1];
+        let mut drained = [1; DRAINED];
         drained[0] = 0;
         drained[levels] = u64::MAX;
         Self {
             wake_ns: u64::MAX,
             now_ns: 0,
-            look_ns: 0,
-            look: u64::MAX,
+            look_ns: u64::MAX,
             cursor: 0,
-            drained,
-            occupancy: Occupancy::EMPTY,
-            nodes: (0..nodes).map(node).collect(),
-            late: Late::new(capacity),
+            anchors: node::anchors(),
+            nodes: (0..capacity).map(node).collect(),
             free: if capacity == 0 { NONE } else { 0 },
             len: 0,
-            capacity: capacity as u32,
-            levels: levels as u32,
             unit,
-            recent: 0,
+            drained,
+            occupancy: Occupancy::EMPTY,
+            levels: levels as u32,
+            late: Late::new(capacity),
             moves: 0,
         }
     }
@@ -249,39 +250,66 @@ impl<T: Pod> Wheel<T> {
     /// [`WheelFull`] when there are `capacity` timers.
     #[inline]
     pub fn schedule(&mut self, deadline: UnixNanos, value: T) -> Result<TimerHandle, WheelFull> {
+        let tick = self.unit.ceil(deadline.0);
+        let slot = self.slot_for(tick);
         let index = self.free;
-        if index == NONE {
+        // The end of the free list is no node.
+        let Some(node) = self.nodes.get_mut(index as usize) else {
             return Err(self.full());
-        }
-        let node = &mut self.nodes[index as usize];
+        };
         self.free = node.next;
-        node.value = value;
-        node.generation = node.generation.wrapping_add(1);
-        let generation = node.generation;
         self.len += 1;
-        self.place(index, deadline);
+        node.value = value;
+        let generation = node.generation.wrapping_add(1);
+        node.generation = generation;
+        node.tick = tick;
+        if tick < self.cursor {
+            self.place_late(index, tick);
+        } else {
+            let last = append(&mut self.anchors, slot, index, node);
+            self.follow(last, index, slot, tick);
+        }
         Ok(TimerHandle { index, generation })
     }
 
     /// Takes a timer out and gives its value back; `None` when the handle is stale. O(1).
     #[inline]
     pub fn cancel(&mut self, handle: TimerHandle) -> Option<T> {
-        if !self.is_pending(handle) {
+        let node = self.nodes.get_mut(handle.index as usize)?;
+        if node.generation != handle.generation || !handle.may_be_live() {
             return None;
         }
-        self.unlink(handle.index);
-        Some(self.release(handle.index))
+        let (prev, next, value) = (node.prev, node.next, node.value);
+        node.generation = node.generation.wrapping_add(1);
+        node.next = self.free;
+        self.free = handle.index;
+        self.len -= 1;
+        self.unlink(prev, next);
+        Some(value)
     }
 
     /// Moves a timer to another deadline, as if it were scheduled now; the handle stays valid. `false`, and nothing
     /// done, when the handle is stale. O(1).
     #[inline]
     pub fn reschedule(&mut self, handle: TimerHandle, deadline: UnixNanos) -> bool {
-        if !self.is_pending(handle) {
+        let index = handle.index;
+        let Some(node) = self.nodes.get_mut(index as usize) else {
+            return false;
+        };
+        if node.generation != handle.generation || !handle.may_be_live() {
             return false;
         }
-        self.unlink(handle.index);
-        self.place(handle.index, deadline);
+        let tick = self.unit.ceil(deadline.0);
+        let (prev, next) = (node.prev, node.next);
+        node.tick = tick;
+        self.unlink(prev, next);
+        let slot = self.slot_for(tick);
+        if tick < self.cursor {
+            self.place_late(index, tick);
+        } else {
+            let last = append(&mut self.anchors, slot, index, &mut self.nodes[index as usize]);
+            self.follow(last, index, slot, tick);
+        }
         true
     }
 
@@ -289,8 +317,7 @@ impl<T: Pod> Wheel<T> {
     #[inline]
     #[must_use]
     pub fn is_pending(&self, handle: TimerHandle) -> bool {
-        // Only cells have odd generations: an index among the anchors, or a free cell, cannot match.
-        handle.generation & 1 != 0
+        handle.may_be_live()
             && self.nodes.get(handle.index as usize).is_some_and(|node| node.generation == handle.generation)
     }
 
@@ -304,27 +331,23 @@ impl<T: Pod> Wheel<T> {
         })
     }
 
-    /// Whether [`Wheel::pop_due`] has anything to do at `now`. One comparison.
+    /// Whether [`Wheel::pop_due`] has anything to do at `now`. Two comparisons.
     ///
-    /// `false`: no timer is due. `true`: one may be due, or crowded slots ahead want a few moves: call `pop_due`.
+    /// `false`: no timer is due. `true`: one may be due, or slots ahead want a few moves: call `pop_due`.
     #[inline]
     #[must_use]
     pub fn is_due(&self, now: UnixNanos) -> bool {
-        now.0 >= self.wake_ns
+        now.0.max(self.now_ns) >= self.wake_ns
     }
 
     /// Fires the next due timer: takes it out and gives its T and value. `None` when none is due at `now`.
     ///
-    /// One comparison when there is nothing to do. Else O(1), plus the moves of the timers that share a coarse slot
+    /// Two comparisons when there is nothing to do. Else O(1), plus the moves of the timers that share a coarse slot
     /// with the next one: at most one a level for each timer. [`Wheel::pop_due_within`] bounds those.
     #[inline]
     pub fn pop_due(&mut self, now: UnixNanos) -> Option<(UnixNanos, T)> {
-        self.now_ns = self.now_ns.max(now.0);
-        if now.0 < self.wake_ns {
-            return None;
-        }
         let mut unbounded = usize::MAX;
-        match self.pop(&mut unbounded) {
+        match self.pop_due_within(now, &mut unbounded) {
             Popped::Fired(at, value) => Some((at, value)),
             Popped::NothingDue | Popped::OutOfBudget => None,
         }
@@ -335,44 +358,99 @@ impl<T: Pod> Wheel<T> {
     #[inline]
     pub fn pop_due_within(&mut self, now: UnixNanos, budget: &mut usize) -> Popped<T> {
         self.now_ns = self.now_ns.max(now.0);
-        if now.0 < self.wake_ns {
+        if self.now_ns < self.wake_ns {
             return Popped::NothingDue;
         }
-        self.pop(budget)
+        self.pop_one(budget)
+    }
+
+    /// The work behind [`Wheel::pop_due_within`], which has compared the time with `wake_ns`. Apart, so that a poll with
+    /// nothing due saves no registers.
+    #[inline(never)]
+    fn pop_one(&mut self, budget: &mut usize) -> Popped<T> {
+        let due = self.due(budget);
+        match due {
+            Due::Slot(_) | Due::Late(_) if *budget == 0 => Popped::OutOfBudget,
+            Due::Slot(tick) => {
+                *budget -= 1;
+                Popped::Fired(UnixNanos(self.unit.ns(tick)), self.pop_first(tick))
+            }
+            Due::Late(index) => {
+                *budget -= 1;
+                let (at, value) = self.pop_late(index);
+                Popped::Fired(at, value)
+            }
+            Due::Nothing => Popped::NothingDue,
+            Due::OutOfBudget => Popped::OutOfBudget,
+        }
     }
 
     /// Fires due timers in order, each by a call of `fire` with its T and value, until none is due or `budget` is used
     /// up. A timer fired and a timer moved down a level cost one each, so that the work of one call is bounded
     /// whatever is pending. With a budget of at least 1, every call makes progress.
     ///
-    /// `fire` cannot reach the wheel; where handlers schedule while timers are due, use [`Wheel::pop_due`].
+    /// `fire` cannot reach the wheel; where handlers schedule while timers are due, use [`Wheel::pop_due`]. If it panics,
+    /// the timer that it was called with has fired, and those after it are still pending.
+    #[inline]
     pub fn poll(&mut self, now: UnixNanos, budget: usize, mut fire: impl FnMut(UnixNanos, T)) -> Polled {
-        let mut left = budget;
-        let mut fired = 0;
-        loop {
-            match self.pop_due_within(now, &mut left) {
-                Popped::Fired(at, value) => {
-                    fired += 1;
-                    fire(at, value);
-                }
-                Popped::NothingDue => return Polled { fired, more_due: false },
-                Popped::OutOfBudget => return Polled { fired, more_due: true },
-            }
+        self.now_ns = self.now_ns.max(now.0);
+        if self.now_ns < self.wake_ns {
+            return Polled { fired: 0, more_due: false };
         }
+        self.poll_due(budget, &mut fire)
     }
 
-    /// The first T, or an instant before it and after all that has fired; `None` when no timer is pending. O(levels).
+    /// The work behind [`Wheel::poll`], which has compared the time with `wake_ns`. Apart as [`Wheel::pop_one`] is.
+    #[inline(never)]
+    fn poll_due(&mut self, budget: usize, fire: &mut impl FnMut(UnixNanos, T)) -> Polled {
+        let mut left = budget;
+        let mut fired = 0;
+        let more_due = loop {
+            let due = self.due(&mut left);
+            match due {
+                Due::Slot(_) | Due::Late(_) if left == 0 => break true,
+                Due::Slot(tick) => {
+                    let swept = self.sweep(tick, left, fire);
+                    fired += swept;
+                    left -= swept;
+                }
+                Due::Late(index) => {
+                    let (at, value) = self.pop_late(index);
+                    fired += 1;
+                    left -= 1;
+                    fire(at, value);
+                }
+                Due::Nothing => break false,
+                Due::OutOfBudget => break true,
+            }
+        };
+        Polled { fired, more_due }
+    }
+
+    /// The first T, or an instant before it and after all that has fired; `None` when no timer is pending. O(levels), and
+    /// O(1) when the first timer is on level 0.
     ///
-    /// It is exact when the first timer is alone in its slot, or within the blocks of level 0. Each poll at the instant
-    /// that it gives makes it later or exact, so that time can be run forward by it.
+    /// It is exact when the first timer is on level 0, or alone in its slot on the lowest level that has timers. Each
+    /// poll at the instant that it gives makes it later or exact, so that time can be run forward by it.
     #[must_use]
     pub fn next_due_hint(&self) -> Option<UnixNanos> {
         if let Some(first) = self.late.first() {
             return Some(UnixNanos(self.unit.ns(self.nodes[first as usize].tick)));
         }
-        let front_ns = self.unit.ns(self.front_tick(self.front())?);
-        // Before the wheel wakes a poll would not look, and there would be no progress.
-        Some(UnixNanos(front_ns.max(self.wake_ns)))
+        let base = self.occupancy.first_base(self.cursor);
+        if let Some(tick) = base.filter(|tick| tick >> BASE_BITS < self.drained[1]) {
+            return Some(UnixNanos(self.unit.ns(tick)));
+        }
+        let tick = match self.first_above() {
+            Some((level, number)) => {
+                let lone = self.occupancy.levels_above_zero().next() == Some(level);
+                let lone = lone.then(|| self.lone_tick(slot_index(number, level))).flatten();
+                let above = lone.unwrap_or(slot_start(number, level));
+                base.map_or(above, |tick| tick.min(above))
+            }
+            None => base?,
+        };
+        Some(UnixNanos(self.unit.ns(tick)))
     }
 
     /// Pending timers.
@@ -393,7 +471,7 @@ impl<T: Pod> Wheel<T> {
     #[inline]
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.capacity as usize
+        self.nodes.len()
     }
 
     /// The tick in nanoseconds.
@@ -406,7 +484,7 @@ impl<T: Pod> Wheel<T> {
     /// Bytes held on the heap.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.nodes) + size_of_val(&*self.late.heap)
+        size_of_val(&*self.nodes) + size_of_val(&*self.anchors) + size_of_val(&*self.late.heap)
     }
 
     /// Moves of timers from one level to the next since the start. At most `levels - 1` for each timer scheduled.
@@ -417,7 +495,7 @@ impl<T: Pod> Wheel<T> {
 
     /// Pending timers with their handles and T, in the order of the slab: not that of firing. O(capacity).
     pub fn iter(&self) -> impl Iterator<Item = (TimerHandle, UnixNanos, &T)> {
-        self.nodes[..self.capacity()].iter().enumerate().filter(|(_, node)| node.is_live()).map(|(index, node)| {
+        self.nodes.iter().enumerate().filter(|(_, node)| node.is_live()).map(|(index, node)| {
             let handle = TimerHandle { index: index as u32, generation: node.generation };
             (handle, UnixNanos(self.unit.ns(node.tick)), &node.value)
         })
@@ -433,190 +511,281 @@ impl<T: Pod> Wheel<T> {
         self.levels as usize
     }
 
-    /// Index of a slot's anchor.
+    /// The slot in which a timer belongs that is not before the cursor.
     #[inline]
-    fn anchor(&self, slot_index: usize) -> u32 {
-        self.capacity + slot_index as u32
+    fn slot_for(&self, tick: u64) -> usize {
+        // What belongs above level 0 is not before the first slot of level 1 that has not been moved down.
+        if tick >> BASE_BITS < self.drained[1] { base_index(tick) } else { self.slot_above(tick) }
     }
 
-    /// Puts a timer that is in no list where its deadline belongs.
+    /// As [`Wheel::slot_for`], above level 0.
     #[inline]
-    fn place(&mut self, index: u32, deadline: UnixNanos) {
-        let (tick, at_ns) = self.unit.ceil(deadline.0);
-        self.nodes[index as usize].tick = tick;
-        self.recent = self.recent.wrapping_add(1);
-        // A timer that is due by the time already polled must not wait for a later one.
-        let wake_ns = if at_ns <= self.now_ns { 0 } else { at_ns.min(self.look_ns) };
-        self.wake_ns = self.wake_ns.min(wake_ns);
-        if self.occupancy.is_empty() {
-            self.catch_up();
-        }
-        if tick < self.cursor {
-            self.late.push(&mut self.nodes, index);
-            return;
-        }
-        self.link_by_tick(index, tick);
-    }
-
-    /// Appends a timer that is not before the cursor to the slot where its tick belongs.
-    #[inline]
-    fn link_by_tick(&mut self, index: u32, tick: u64) {
+    fn slot_above(&self, tick: u64) -> usize {
         // The block that a level shares with the cursor has been moved down to it, so that this level is never too
         // low. It is too high where slots were moved down ahead of time.
-        let mut level = level_between(tick, self.cursor);
-        while slot_number(tick, level) < self.drained[level] {
-            level -= 1;
+        let mut level = level_between(tick, self.cursor) % DRAINED;
+        loop {
+            let number = slot_number(tick, level);
+            if number >= self.drained[level] {
+                return slot_index(number, level);
+            }
+            level = level.wrapping_sub(1) % DRAINED;
         }
-        self.link(index, level, tick);
     }
 
-    /// Appends a timer to its slot on `level`.
-    #[inline]
-    fn link(&mut self, index: u32, level: usize, tick: u64) {
-        let slot_index = slot_index(slot_number(tick, level), level);
-        let anchor = self.anchor(slot_index);
-        let last = std::mem::replace(&mut self.nodes[anchor as usize].prev, index);
-        self.nodes[last as usize].next = index;
-        let node = &mut self.nodes[index as usize];
-        node.prev = last;
-        node.next = anchor;
-        self.occupancy.set(slot_index);
-    }
-
-    /// Takes a timer out of its slot or of the heap.
-    #[inline]
-    fn unlink(&mut self, index: u32) {
-        let Node { prev, next, .. } = self.nodes[index as usize];
-        if prev & LATE_BIT != 0 {
-            self.late.remove(&mut self.nodes, (prev & !LATE_BIT) as usize);
+    /// The timer is the first of a slot above level 0, and that slot could be moved down at once, though nothing is to be
+    /// done at the time polled: the cursor has been standing still. It catches up, and the timer goes where it belongs
+    /// then.
+    #[cold]
+    #[inline(never)]
+    fn catch_up(&mut self, index: u32, slot: usize, tick: u64) {
+        self.anchors[slot] = Anchor::empty(slot);
+        self.advance(self.unit.floor(self.now_ns));
+        self.pass_empty_slots();
+        if tick < self.cursor {
+            self.place_late(index, tick);
             return;
         }
-        self.nodes[prev as usize].next = next;
-        self.nodes[next as usize].prev = prev;
-        // Equal neighbours are the anchor on both sides: the slot is empty now.
-        if prev == next {
-            self.occupancy.clear((prev - self.capacity) as usize);
+        let slot = self.slot_for(tick);
+        let last = append(&mut self.anchors, slot, index, &mut self.nodes[index as usize]);
+        if let Some(before) = self.nodes.get_mut(last as usize) {
+            before.next = index;
+            return;
+        }
+        self.anchors[slot].first = index;
+        if slot < BASE_SLOTS {
+            self.occupy_base(slot, tick);
+        } else {
+            let level = level_of(slot);
+            self.occupy_above(slot, level, self.begin_ns(level, slot_number(tick, level)));
         }
     }
 
-    /// Gives a node that is in no list back.
+    /// When the cursor comes to the slot before that one, and its timers may be moved down ahead of time, ns.
     #[inline]
-    fn release(&mut self, index: u32) -> T {
-        let node = &mut self.nodes[index as usize];
-        node.generation = node.generation.wrapping_add(1);
-        node.next = self.free;
-        let value = node.value;
-        self.free = index;
-        self.len -= 1;
-        value
+    fn begin_ns(&self, level: usize, number: u64) -> u64 {
+        // No timer is in slot 0 above level 0: the cursor began there.
+        self.unit.ns(slot_start(number.saturating_sub(1), level))
     }
 
-    /// The first slot with timers, or the first timer where that is known, those of the heap apart.
-    fn front(&self) -> Front {
-        let Some(lowest) = self.occupancy.lowest_level() else {
-            return Front::Empty;
-        };
-        let mut level = lowest;
-        let mut number = self.occupancy.first_slot(level, self.cursor).expect("the level has a timer");
-        // Timers at or after what a higher level has still to move down are the first of a half moved slot.
-        while number >> BLOCK_BITS >= self.drained[level + 1] {
-            level += 1;
-            number = self.drained[level];
+    /// The second half of [`append`]: the timer before the new one is told, or the slot is occupied now.
+    #[inline]
+    fn follow(&mut self, last: u32, index: u32, slot: usize, tick: u64) {
+        if let Some(before) = self.nodes.get_mut(last as usize) {
+            before.next = index;
+            return;
         }
-        let first = self.nodes[self.anchor(slot_index(number, level)) as usize].next;
-        if level == 0 || (level == lowest && self.is_lone(level, number)) {
-            return Front::Timer { index: first, tick: self.nodes[first as usize].tick, level };
-        }
-        Front::Slot { level, number }
-    }
-
-    /// T of the front in ticks, or a tick before it.
-    fn front_tick(&self, front: Front) -> Option<u64> {
-        match front {
-            Front::Empty => None,
-            Front::Timer { tick, .. } => Some(tick),
-            Front::Slot { level, number } => Some(slot_start(number, level)),
+        self.anchors[slot].first = index;
+        if slot < BASE_SLOTS {
+            self.occupy_base(slot, tick);
+        } else {
+            self.follow_above(index, slot, tick);
         }
     }
 
-    /// Whether a slot holds more than one timer. Looks at the anchor only.
-    fn is_crowded(&self, level: usize, number: u64) -> bool {
-        let node = &self.nodes[self.anchor(slot_index(number, level)) as usize];
-        node.prev != node.next
+    /// As [`Wheel::follow`], for a slot above level 0 that was empty.
+    #[inline(never)]
+    fn follow_above(&mut self, index: u32, slot: usize, tick: u64) {
+        let level = level_of(slot);
+        let begin_ns = self.begin_ns(level, slot_number(tick, level));
+        if begin_ns <= self.now_ns && self.now_ns < self.wake_ns {
+            self.catch_up(index, slot, tick);
+        } else {
+            self.occupy_above(slot, level, begin_ns);
+        }
     }
 
-    /// Whether a slot holds one timer. Looks at the anchor only.
-    fn is_lone(&self, level: usize, number: u64) -> bool {
-        let anchor = self.anchor(slot_index(number, level));
-        let node = &self.nodes[anchor as usize];
-        node.prev == node.next && node.next != anchor
+    /// A slot of level 0 has its first timer.
+    #[inline]
+    fn occupy_base(&mut self, slot: usize, tick: u64) {
+        self.occupancy.set_base(slot);
+        self.wake_ns = self.wake_ns.min(self.unit.ns(tick));
     }
 
-    /// The work behind [`Wheel::pop_due`], which has compared `now` with `wake_ns`.
-    fn pop(&mut self, budget: &mut usize) -> Popped<T> {
-        // Whatever happens below, the next call comes here, unless nothing is due.
-        self.wake_ns = 0;
-        let first = self.late.first().unwrap_or_else(|| {
-            // More timers of the T that fired last, most often. Their T is the cursor, which no time polled is before.
-            self.nodes[self.anchor(slot_index(self.cursor, 0)) as usize].next
-        });
-        if first < self.capacity {
-            if *budget == 0 {
-                return Popped::OutOfBudget;
+    /// A slot above level 0 has its first timer.
+    fn occupy_above(&mut self, slot: usize, level: usize, begin_ns: u64) {
+        self.occupancy.set_above(slot, level);
+        self.look_ns = self.look_ns.min(begin_ns);
+        self.wake_ns = self.wake_ns.min(begin_ns);
+    }
+
+    /// Puts a timer whose T is before the cursor into the heap.
+    #[cold]
+    #[inline(never)]
+    fn place_late(&mut self, index: u32, tick: u64) {
+        self.wake_ns = self.wake_ns.min(self.unit.ns(tick));
+        self.late.push(&mut self.nodes, index);
+    }
+
+    /// Takes a timer with these links out of its slot or of the heap.
+    // NB: as a function of its own it costs a cancel 9 of 47 instructions (callgrind, x86-64-v3).
+    #[inline(always)]
+    fn unlink(&mut self, prev: u32, next: u32) {
+        if let Some(before) = self.nodes.get_mut(prev as usize) {
+            before.next = next;
+        } else if prev & LATE == LATE {
+            self.late.remove(&mut self.nodes, (prev & !LATE) as usize);
+            return;
+        } else {
+            let slot = (prev & !MARK) as usize;
+            self.anchors[slot].first = next;
+            if next == prev {
+                self.vacate(slot);
+                return;
             }
-            *budget -= 1;
-            return self.fire(first);
+        }
+        if let Some(after) = self.nodes.get_mut(next as usize) {
+            after.prev = prev;
+        } else {
+            self.anchors[(next & !MARK) as usize].last = prev;
+        }
+    }
+
+    /// A slot has lost its last timer.
+    #[inline]
+    fn vacate(&mut self, slot: usize) {
+        self.anchors[slot] = Anchor::empty(slot);
+        if slot < BASE_SLOTS {
+            self.occupancy.clear_base(slot);
+        } else {
+            self.occupancy.clear_above(slot, level_of(slot));
+        }
+    }
+
+    /// What is to be done first, for a time polled that is not before `wake_ns`. Moves timers down, within the budget.
+    #[inline]
+    fn due(&mut self, budget: &mut usize) -> Due {
+        if self.late.len == 0
+            && let Some(tick) = self.occupancy.first_base(self.cursor)
+            // What is above level 0 is not before the first slot of level 1 that has not been moved down.
+            && tick >> BASE_BITS < self.drained[1]
+        {
+            let at_ns = self.unit.ns(tick);
+            if at_ns <= self.now_ns {
+                // No level's slot can have been left: their starts grow with the level.
+                self.cursor = tick;
+                return Due::Slot(tick);
+            }
+            if self.now_ns < self.look_ns {
+                self.wake_ns = at_ns.min(self.look_ns);
+                return Due::Nothing;
+            }
+        }
+        self.due_above(budget)
+    }
+
+    /// As [`Wheel::due`], where it is not enough to look at level 0.
+    #[cold]
+    #[inline(never)]
+    fn due_above(&mut self, budget: &mut usize) -> Due {
+        if let Some(first) = self.late.first() {
+            return Due::Late(first);
         }
         let now = self.unit.floor(self.now_ns);
         loop {
-            let front = self.front();
-            match front {
-                Front::Timer { index, tick, .. } if tick <= now => {
-                    if *budget == 0 {
-                        return Popped::OutOfBudget;
+            let base = self.occupancy.first_base(self.cursor);
+            if self.now_ns >= self.look_ns
+                && let Some((mut level, mut number)) = self.first_above()
+            {
+                let start = slot_start(number, level);
+                if start <= now && base.is_none_or(|tick| tick >= start) {
+                    // A slot above that was half moved down, and whose other timers have been cancelled since, goes first.
+                    while block_of(number, level) >= self.drained[level + 1] {
+                        level += 1;
+                        number = self.drained[level];
                     }
-                    *budget -= 1;
-                    self.advance(tick);
-                    return self.fire(index);
-                }
-                Front::Timer { index, tick, level }
-                    if slot_number(tick, level) <= slot_number(now, level) && level > 0 =>
-                {
-                    // The cursor would enter the slot of a lone timer: it goes all the way down in one move.
-                    if *budget == 0 {
-                        return Popped::NothingDue;
-                    }
-                    *budget -= 1;
-                    self.moves += 1;
-                    self.unlink(index);
-                    self.advance(now);
-                    self.link_by_tick(index, tick);
-                }
-                Front::Slot { level, number } if slot_start(number, level) <= now => {
                     self.enter(level, number);
                     if !self.drain(level, budget) {
-                        return Popped::OutOfBudget;
+                        return Due::OutOfBudget;
                     }
+                    continue;
                 }
-                Front::Empty | Front::Timer { .. } | Front::Slot { .. } => {
-                    self.rest(now, budget);
-                    return Popped::NothingDue;
+            }
+            match base {
+                Some(tick) if tick <= now => {
+                    self.advance(tick);
+                    return Due::Slot(tick);
+                }
+                _ => {
+                    if self.now_ns >= self.look_ns {
+                        self.look_ahead(now, budget);
+                    }
+                    let base = self.occupancy.first_base(self.cursor);
+                    self.wake_ns = base.map_or(self.look_ns, |tick| self.unit.ns(tick).min(self.look_ns));
+                    return Due::Nothing;
                 }
             }
         }
     }
 
+    /// Level and number of the first occupied slot above level 0; of slots that begin together, that of the highest level:
+    /// it is only half moved down, and what is still there belongs before the rest.
+    fn first_above(&self) -> Option<(usize, u64)> {
+        let levels = self.occupancy.levels_above_zero();
+        let slots = levels.filter_map(|level| Some((level, self.occupancy.first_slot(level, self.cursor)?)));
+        slots.min_by_key(|&(level, number)| (slot_start(number, level), std::cmp::Reverse(level)))
+    }
+
+    /// T of the only timer of a slot in ticks; `None` when there are more.
+    fn lone_tick(&self, slot: usize) -> Option<u64> {
+        let Anchor { first, last } = self.anchors[slot];
+        (first == last).then(|| self.nodes[first as usize].tick)
+    }
+
+    /// Fires the first timer of the slot of level 0 that holds `tick`.
     #[inline]
-    fn fire(&mut self, index: u32) -> Popped<T> {
-        let at = UnixNanos(self.unit.ns(self.nodes[index as usize].tick));
-        self.unlink(index);
-        self.recent = self.recent.wrapping_add(1);
-        Popped::Fired(at, self.release(index))
+    fn pop_first(&mut self, tick: u64) -> T {
+        let slot = base_index(tick);
+        let index = self.anchors[slot].first;
+        let node = &mut self.nodes[index as usize];
+        let (next, value) = (node.next, node.value);
+        node.generation = node.generation.wrapping_add(1);
+        node.next = self.free;
+        self.free = index;
+        self.len -= 1;
+        if let Some(after) = self.nodes.get_mut(next as usize) {
+            after.prev = MARK | slot as u32;
+            self.anchors[slot].first = next;
+        } else {
+            self.vacate(slot);
+        }
+        value
+    }
+
+    /// Fires a timer of the heap.
+    fn pop_late(&mut self, index: u32) -> (UnixNanos, T) {
+        let node = &mut self.nodes[index as usize];
+        let (tick, prev, value) = (node.tick, node.prev, node.value);
+        node.generation = node.generation.wrapping_add(1);
+        node.next = self.free;
+        self.free = index;
+        self.len -= 1;
+        self.late.remove(&mut self.nodes, (prev & !LATE) as usize);
+        (UnixNanos(self.unit.ns(tick)), value)
+    }
+
+    /// Fires the timers of the slot of level 0 that holds `tick`, at most `budget`. Gives their number.
+    #[inline]
+    fn sweep(&mut self, tick: u64, budget: usize, fire: &mut impl FnMut(UnixNanos, T)) -> usize {
+        let at = UnixNanos(self.unit.ns(tick));
+        let slot = base_index(tick);
+        let next = self.anchors[slot].first;
+        let mut sweep = Sweep { wheel: self, slot, next, last: next, fired: 0 };
+        while sweep.fired < budget
+            && let Some(node) = sweep.wheel.nodes.get_mut(sweep.next as usize)
+        {
+            node.generation = node.generation.wrapping_add(1);
+            let value = node.value;
+            sweep.last = sweep.next;
+            sweep.next = node.next;
+            sweep.fired += 1;
+            fire(at, value);
+        }
+        sweep.fired
     }
 
     /// Moves the cursor up to `tick`. No timer lies before it, and none is on a higher level in its slots, except one
     /// that is about to fire.
-    #[inline]
     fn advance(&mut self, tick: u64) {
         if tick <= self.cursor {
             return;
@@ -648,64 +817,72 @@ impl<T: Pod> Wheel<T> {
     /// `false` when the budget ended before.
     fn drain(&mut self, level: usize, budget: &mut usize) -> bool {
         let number = self.drained[level];
-        let anchor = self.anchor(slot_index(number, level));
-        loop {
-            let first = self.nodes[anchor as usize].next;
-            if first == anchor {
-                self.drained[level] = number + 1;
-                return true;
-            }
+        let slot = slot_index(number, level);
+        let mut index = self.anchors[slot].first;
+        let before = *budget;
+        while let Some(node) = self.nodes.get_mut(index as usize) {
             if *budget == 0 {
+                node.prev = MARK | slot as u32;
+                self.anchors[slot].first = index;
+                self.moves += before as u64;
                 return false;
             }
             *budget -= 1;
-            self.moves += 1;
-            let tick = self.nodes[first as usize].tick;
-            self.unlink(first);
-            self.link(first, level - 1, tick);
+            let next = node.next;
+            let below = slot_index(slot_number(node.tick, level - 1), level - 1);
+            let last = append(&mut self.anchors, below, index, node);
+            if let Some(before) = self.nodes.get_mut(last as usize) {
+                before.next = index;
+            } else {
+                // When to look at it is known at the end of the call, which is before `wake_ns` and `look_ns`.
+                self.anchors[below].first = index;
+                if level == 1 {
+                    self.occupancy.set_base(below);
+                } else {
+                    self.occupancy.set_above(below, level - 1);
+                }
+            }
+            index = next;
         }
+        self.moves += (before - *budget) as u64;
+        if !self.occupancy.is_empty_at(slot) {
+            self.vacate(slot);
+        }
+        self.drained[level] = number + 1;
+        true
     }
 
-    /// Nothing is due at tick `now`: moves the cursor there, works ahead a little, and sets the time of the next call.
-    fn rest(&mut self, now: u64, budget: &mut usize) {
-        self.advance(now);
-        if self.now_ns >= self.look_ns {
-            self.pass_empty_slots();
-            self.look = self.look_ahead(now, budget);
-            // A tick that u64 nanoseconds do not have is never reached.
-            let next_slot = (slot_number(now, 1) + 1).saturating_mul(BLOCK_SLOTS as u64);
-            self.look_ns = self.unit.ns(next_slot.min(self.look));
-        }
-        self.wake_ns = match self.front_tick(self.front()) {
-            Some(tick) => self.unit.ns(tick.min(self.look)),
-            None => u64::MAX,
-        };
-    }
-
-    /// Moves timers of crowded slots down before their time comes, a bounded number. Gives the tick at which to go on.
+    /// Nothing is due at tick `now`: moves the cursor there, moves timers down ahead of time, a bounded number, and sets
+    /// when to look again.
     ///
-    /// A slot may be moved down while the cursor is in the slot before it. Lone timers stay: they fire from where they
-    /// are.
-    fn look_ahead(&mut self, now: u64, budget: &mut usize) -> u64 {
-        let wanted = self.recent.saturating_mul(LOOK_AHEAD_PER_TIMER).saturating_add(LOOK_AHEAD_MOVES);
-        let allowed = wanted.min(LOOK_AHEAD_MOVES_MAX).min(*budget);
-        let mut moves = allowed;
-        self.recent = 0;
+    /// A slot may be moved down while the cursor is in the slot before it. Polled every tick, it is empty when it begins:
+    /// a call moves the part of all pending timers that the ticks since the last call are of those that are left.
+    fn look_ahead(&mut self, now: u64, budget: &mut usize) {
+        let elapsed = now - self.cursor;
+        self.advance(now);
+        self.pass_empty_slots();
+        let mut moves = LOOK_AHEAD_MOVES_MAX.min(*budget);
         // From the bottom: the lower the level, the sooner the cursor is there.
-        let mut look = u64::MAX;
         for level in self.occupancy.levels_above_zero() {
-            if self.is_next(level) && self.is_crowded(level, self.drained[level]) {
-                self.drain(level, &mut moves);
-            }
-            let next = slot_number(self.cursor, level) + 1;
-            if let Some(number) = self.occupancy.first_slot(level, self.cursor)
-                && self.is_crowded(level, number)
-            {
-                look = look.min(if number <= next { now + 1 } else { slot_start(number - 1, level) });
+            let number = self.drained[level];
+            if self.is_next(level) && !self.occupancy.is_empty_at(slot_index(number, level)) {
+                let left = slot_start(number, level) - now;
+                let wanted = u64::from(self.len).saturating_mul(elapsed.max(1)).div_ceil(left).max(LOOK_AHEAD_MOVES);
+                let allowed = moves.min(usize::try_from(wanted).unwrap_or(usize::MAX));
+                let mut unused = allowed;
+                self.drain(level, &mut unused);
+                moves -= allowed - unused;
+                *budget -= allowed - unused;
             }
         }
-        *budget -= allowed - moves;
-        look
+        let mut look_ns = u64::MAX;
+        for level in self.occupancy.levels_above_zero() {
+            if let Some(number) = self.occupancy.first_slot(level, self.cursor) {
+                // Where work is left now, it goes on in the next tick.
+                look_ns = look_ns.min(self.begin_ns(level, number).max(self.unit.ns(now) + self.unit.ns));
+            }
+        }
+        self.look_ns = look_ns;
     }
 
     /// Counts the slots right after the cursor's as moved down where they are empty: what is scheduled there then
@@ -719,21 +896,41 @@ impl<T: Pod> Wheel<T> {
         }
     }
 
-    /// The first timer comes into empty slots: the cursor, which stands still while there is nothing to do, catches up
-    /// with the time polled.
-    #[inline(never)]
-    fn catch_up(&mut self) {
-        let now = self.unit.floor(self.now_ns);
-        if now > self.cursor {
-            self.advance(now);
-            self.pass_empty_slots();
-        }
-    }
-
     /// Whether the slot right after the cursor's is the next that `level` may move down.
     fn is_next(&self, level: usize) -> bool {
         let number = self.drained[level];
-        number == slot_number(self.cursor, level) + 1 && number >> BLOCK_BITS < self.drained[level + 1]
+        number == slot_number(self.cursor, level) + 1 && block_of(number, level) < self.drained[level + 1]
+    }
+}
+
+/// The first timers of a slot while they fire: unlinked when it is dropped, also by a panic of what they fire into.
+struct Sweep<'a, T: Pod> {
+    wheel: &'a mut Wheel<T>,
+    slot: usize,
+    /// First timer that has not fired, or the mark of the slot.
+    next: u32,
+    /// Last timer that fired. Means nothing when none has.
+    last: u32,
+    fired: usize,
+}
+
+impl<T: Pod> Drop for Sweep<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.fired == 0 {
+            return;
+        }
+        let wheel = &mut *self.wheel;
+        // The list is a list of free nodes as it stands.
+        wheel.nodes[self.last as usize].next = wheel.free;
+        wheel.free = wheel.anchors[self.slot].first;
+        wheel.len -= self.fired as u32;
+        if let Some(after) = wheel.nodes.get_mut(self.next as usize) {
+            after.prev = MARK | self.slot as u32;
+            wheel.anchors[self.slot].first = self.next;
+        } else {
+            wheel.vacate(self.slot);
+        }
     }
 }
 
@@ -741,7 +938,7 @@ impl<T> std::fmt::Debug for Wheel<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Wheel")
             .field("len", &self.len)
-            .field("capacity", &self.capacity)
+            .field("capacity", &self.nodes.len())
             .field("tick_ns", &self.unit.ns)
             .field("cursor", &self.cursor)
             .finish_non_exhaustive()
@@ -756,7 +953,9 @@ mod tests {
     #[test]
     fn late_timers_keep_their_order_when_its_numbers_run_out() {
         let mut wheel = Wheel::<u64>::new(64, 1);
-        assert_eq!(wheel.pop_due(UnixNanos(1_000)), None);
+        // The cursor stands where the last timer has fired.
+        wheel.schedule(UnixNanos(1_000), 9).unwrap();
+        assert_eq!(wheel.pop_due(UnixNanos(1_000)), Some((UnixNanos(1_000), 9)));
         wheel.schedule(UnixNanos(500), 0).unwrap();
         wheel.late.next_order = u32::MAX - 5;
         for i in 1..40 {
@@ -790,6 +989,7 @@ mod tests {
     #[test]
     fn a_timer_with_a_value_of_one_word_takes_half_a_cache_line() {
         assert_eq!(size_of::<Node<u64>>(), 32);
-        assert_eq!(Wheel::<u64>::new(1_000, 1_000_000).bytes(), (1_000 + 8 * LEVEL_SLOTS) * 32 + 4_000);
+        assert_eq!(Wheel::<u64>::new(1_000, 1_000_000).bytes(), 1_000 * 32 + ANCHORS * 8 + 4_000);
+        const { assert!(ANCHORS * 8 <= 80 << 10, "the documented bound") };
     }
 }

@@ -1,21 +1,24 @@
-//! One timer in the slab, and the heap of those that were scheduled behind the cursor.
+//! One timer in the slab, the list of a slot, and the heap of those that were scheduled behind the cursor.
 
+use super::level::SLOTS_ROOM;
+
+/// No node: the end of the free list.
+pub(super) const NONE: u32 = u32::MAX;
+/// In a link of a node: not a node, but a slot, whose index is in the other bits. So that no node's index has it, one
+/// comparison with the number of nodes tells them apart, which the access needs anyway.
+pub(super) const MARK: u32 = 1 << 31;
 /// In [`Node::prev`]: the timer is in the heap of late ones, at the position in the other bits.
-pub(super) const LATE_BIT: u32 = 1 << 31;
+pub(super) const LATE: u32 = MARK | 1 << 30;
 
-/// A timer, a free cell or the anchor of a slot's list: 24 bytes and the value, without a cache line's border inside a
-/// node of 32 bytes.
-///
-/// Anchors live behind the timers in the same array, so that taking a timer out of its list is two stores without a
-/// branch, and needs not know the list.
+/// A timer or a free cell: 24 bytes and the value, without a cache line's border inside a node of 32 bytes.
 #[repr(C, align(32))]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node<T> {
-    /// T in ticks. Free cells keep what they had; anchors have 0.
+    /// T in ticks. Free cells keep what they had.
     pub(super) tick: u64,
-    /// Timer before this one in its slot, or the anchor; with [`LATE_BIT`], the position in the heap.
+    /// Timer before this one in its slot, or [`MARK`] and the slot; with [`LATE`], the position in the heap.
     pub(super) prev: u32,
-    /// Timer after this one in its slot, or the anchor. In a free cell, the next free one.
+    /// Timer after this one in its slot, or [`MARK`] and the slot. In a free cell, the next free one or [`NONE`].
     pub(super) next: u32,
     /// Odd while the cell holds a timer; one more at each change.
     pub(super) generation: u32,
@@ -23,6 +26,40 @@ pub(super) struct Node<T> {
     pub(super) order: u32,
     /// The caller's.
     pub(super) value: T,
+}
+
+/// The list of a slot: its first and last timer, or [`MARK`] and the slot itself where there is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Anchor {
+    pub(super) first: u32,
+    pub(super) last: u32,
+}
+
+impl Anchor {
+    #[inline]
+    pub(super) const fn empty(slot: usize) -> Self {
+        let mark = MARK | slot as u32;
+        Self { first: mark, last: mark }
+    }
+}
+
+/// Anchors of a wheel: those of its slots, and some that are never used.
+pub(super) const ANCHORS: usize = SLOTS_ROOM;
+
+/// The anchors of a wheel without timers.
+pub(super) fn anchors() -> Box<[Anchor; ANCHORS]> {
+    let anchors: Vec<Anchor> = (0..ANCHORS).map(Anchor::empty).collect();
+    anchors.try_into().expect("they are as many")
+}
+
+/// Makes a node the last of a slot. Gives what was the last before, which the caller has to tell: a node, whose `next` this
+/// one is now; or the slot's mark, and then this one is its first, too.
+#[inline]
+pub(super) fn append<T>(anchors: &mut [Anchor; ANCHORS], slot: usize, index: u32, node: &mut Node<T>) -> u32 {
+    let last = std::mem::replace(&mut anchors[slot].last, index);
+    node.prev = last;
+    node.next = MARK | slot as u32;
+    last
 }
 
 impl<T> Node<T> {
@@ -90,7 +127,7 @@ impl Late {
 
     fn put<T>(&mut self, nodes: &mut [Node<T>], position: usize, index: u32) {
         self.heap[position] = index;
-        nodes[index as usize].prev = LATE_BIT | position as u32;
+        nodes[index as usize].prev = LATE | position as u32;
     }
 
     fn swap<T>(&mut self, nodes: &mut [Node<T>], a: usize, b: usize) {
@@ -136,7 +173,7 @@ impl Late {
         for (position, &index) in entries.iter().enumerate() {
             let node = &mut nodes[index as usize];
             node.order = position as u32;
-            node.prev = LATE_BIT | position as u32;
+            node.prev = LATE | position as u32;
         }
         self.next_order = self.len as u32;
     }

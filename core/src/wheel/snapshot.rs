@@ -1,23 +1,25 @@
 //! The wheel as a [section](crate::section) of plain bytes, and back.
 //!
-//! Name "timing wheel", version 2; an element is a node and its value. The body: 23 numbers of 8 bytes (see `LAYOUT`), the nodes
-//! and anchors, the heap's indices as u32.
+//! Name "timing wheel", version 3; an element is a node and its value. The body: 20 numbers of 8 bytes (see `LAYOUT`), the
+//! nodes, the heap's indices as u32. The first and the last timer of a slot name the slot, so that the slots need not be
+//! written.
 
 use super::Wheel;
-use super::level::{LEVEL_SLOTS, LEVELS_MAX, Occupancy};
+use super::level::{BASE_SLOTS, LEVELS_MAX, level_of, slots_of};
+use super::node::{LATE, MARK};
 use crate::invariant::Broken;
 use crate::section::{self, Reader, RestoreError, Section, Shape};
 use bytemuck::Pod;
 
 const NAME: &str = "timing wheel";
-const NUMBERS: usize = 11 + LEVELS_MAX + 1;
+const NUMBERS: usize = 9 + LEVELS_MAX + 1;
 const NODE_BYTES: usize = 24;
-const LAYOUT: &str = "u64: tick_ns now_ns wake_ns look_ns look cursor recent moves free late_len late_next_order drained*12; \
+const LAYOUT: &str = "u64: tick_ns now_ns wake_ns look_ns cursor moves free late_len late_next_order drained*11; \
     node: tick u64, prev next generation order u32, value; late u32";
 
 fn shape<T>(capacity: usize) -> Shape {
     let element = (NODE_BYTES + size_of::<T>()) as u32;
-    Shape { name: NAME, version: 2, element, layout: LAYOUT, capacity: capacity as u64 }
+    Shape { name: NAME, version: 3, element, layout: LAYOUT, capacity: capacity as u64 }
 }
 
 fn invalid(rule: &'static str, at: u64) -> RestoreError {
@@ -45,17 +47,15 @@ impl<T: Pod> Wheel<T> {
                 self.now_ns,
                 self.wake_ns,
                 self.look_ns,
-                self.look,
                 self.cursor,
-                self.recent as u64,
                 self.moves,
                 u64::from(self.free),
                 self.late.len as u64,
                 u64::from(self.late.next_order),
             ];
             body.slice(&numbers);
-            body.slice(&self.drained);
-            for node in &self.nodes {
+            body.slice(&self.drained[..=LEVELS_MAX]);
+            for node in &*self.nodes {
                 body.u64(node.tick);
                 body.slice(&[node.prev, node.next, node.generation, node.order]);
                 body.slice(&[node.value]);
@@ -93,14 +93,12 @@ impl<T: Pod> Wheel<T> {
         self.now_ns = reader.u64()?;
         self.wake_ns = reader.u64()?;
         self.look_ns = reader.u64()?;
-        self.look = reader.u64()?;
         self.cursor = reader.u64()?;
-        self.recent = reader.u64()? as usize;
         self.moves = reader.u64()?;
         self.free = narrow(reader.u64()?, "the first free node fits 32 bits")?;
         self.late.len = narrow(reader.u64()?, "the heap's length fits 32 bits")? as usize;
         self.late.next_order = narrow(reader.u64()?, "the heap's next order fits 32 bits")?;
-        reader.fill(&mut self.drained)?;
+        reader.fill(&mut self.drained[..=LEVELS_MAX])?;
         for node in &mut self.nodes {
             node.tick = reader.u64()?;
             node.prev = reader.u32()?;
@@ -110,12 +108,33 @@ impl<T: Pod> Wheel<T> {
             reader.fill(std::slice::from_mut(&mut node.value))?;
         }
         reader.fill(&mut self.late.heap)?;
-        // The bitmaps say what the lists say.
-        self.occupancy = Occupancy::EMPTY;
-        for slot in 0..self.levels() * LEVEL_SLOTS {
-            let anchor = self.anchor(slot);
-            if self.nodes[anchor as usize].next != anchor {
-                self.occupancy.set(slot);
+        self.anchor_lists()
+    }
+
+    /// Finds the ends of the slots' lists, and which slots have any.
+    fn anchor_lists(&mut self) -> Result<(), RestoreError> {
+        let slots = slots_of(self.levels());
+        for (index, node) in self.nodes.iter().enumerate() {
+            if !node.is_live() || node.prev & LATE == LATE {
+                continue;
+            }
+            let end = |link: u32| (link & MARK != 0).then_some((link & !MARK) as usize);
+            for (slot, is_first) in [(end(node.prev), true), (end(node.next), false)] {
+                let Some(slot) = slot else { continue };
+                if slot >= slots {
+                    return Err(invalid("a slot that is named exists", index as u64));
+                }
+                let anchor = &mut self.anchors[slot];
+                if is_first {
+                    anchor.first = index as u32;
+                } else {
+                    anchor.last = index as u32;
+                }
+                if slot < BASE_SLOTS {
+                    self.occupancy.set_base(slot);
+                } else {
+                    self.occupancy.set_above(slot, level_of(slot));
+                }
             }
         }
         Ok(())

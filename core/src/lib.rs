@@ -7,6 +7,7 @@
 
 pub mod bus;
 pub mod catalog;
+pub mod commands;
 pub mod digest;
 pub mod event;
 pub mod features;
@@ -21,6 +22,8 @@ pub mod route;
 pub mod scanner;
 pub mod section;
 pub mod shard;
+pub mod stop;
+pub mod swap;
 pub mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -34,8 +34,7 @@ pub fn check(loom_min: usize, model: impl Fn(Orders) + Send + Sync + 'static) ->
     #[cfg(loom)]
     let (executions, executions_min) = (explore(move || model(Orders::SOUND)), loom_min);
     #[cfg(shuttle)]
-    let (executions, executions_min) =
-        (explore(SCHEDULES, move || model(Orders::SOUND)), 2 * SCHEDULES + 0 * loom_min);
+    let (executions, executions_min) = (explore(SCHEDULES, move || model(Orders::SOUND)), 2 * SCHEDULES + 0 * loom_min);
     assert!(executions >= executions_min, "{executions} executions; at least {executions_min} expected");
     println!("{executions} executions");
     executions

@@ -129,7 +129,10 @@ fn single_push_and_pop() {
 
 #[test]
 fn single_twins_fail() {
-    must_fail(&[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve, Sabotage::PublishEarly, Sabotage::GiveBackEarly], single);
+    must_fail(
+        &[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve, Sabotage::PublishEarly, Sabotage::GiveBackEarly],
+        single,
+    );
 }
 
 /// The producer, out of free slots, sees the consumer's head before the consumer has read the slot, and writes over it.
@@ -144,7 +147,10 @@ fn head_release_with_more_events_than_slots() {
 
 #[test]
 fn head_release_twins_fail() {
-    must_fail(&[Sabotage::RelaxedGiveBack, Sabotage::RelaxedReclaim, Sabotage::OffByOneWrap, Sabotage::GiveBackEarly], head_release);
+    must_fail(
+        &[Sabotage::RelaxedGiveBack, Sabotage::RelaxedReclaim, Sabotage::OffByOneWrap, Sabotage::GiveBackEarly],
+        head_release,
+    );
 }
 
 /// One store publishes several slots whose own words are relaxed: the consumer comes to the second event with nothing
@@ -160,7 +166,18 @@ fn batch_claim_and_commit() {
 
 #[test]
 fn batch_twins_fail() {
-    must_fail(&[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve, Sabotage::RelaxedGiveBack, Sabotage::RelaxedReclaim, Sabotage::OffByOneWrap, Sabotage::PublishEarly, Sabotage::GiveBackEarly], batch);
+    must_fail(
+        &[
+            Sabotage::RelaxedPublish,
+            Sabotage::RelaxedObserve,
+            Sabotage::RelaxedGiveBack,
+            Sabotage::RelaxedReclaim,
+            Sabotage::OffByOneWrap,
+            Sabotage::PublishEarly,
+            Sabotage::GiveBackEarly,
+        ],
+        batch,
+    );
 }
 
 /// As `batch`, by the call that groups events itself, into a ring that is too small for the run.
@@ -175,7 +192,16 @@ fn push_batch_of_a_run_with_a_span() {
 
 #[test]
 fn push_batch_twins_fail() {
-    must_fail(&[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve, Sabotage::RelaxedGiveBack, Sabotage::PublishEarly, Sabotage::GiveBackEarly], push_batch);
+    must_fail(
+        &[
+            Sabotage::RelaxedPublish,
+            Sabotage::RelaxedObserve,
+            Sabotage::RelaxedGiveBack,
+            Sabotage::PublishEarly,
+            Sabotage::GiveBackEarly,
+        ],
+        push_batch,
+    );
 }
 
 /// A span whose head is at the end of the ring and whose continuation at its beginning: the consumer sees the head
@@ -191,7 +217,18 @@ fn spans_that_wrap() {
 
 #[test]
 fn span_twins_fail() {
-    must_fail(&[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve, Sabotage::RelaxedGiveBack, Sabotage::RelaxedReclaim, Sabotage::OffByOneWrap, Sabotage::PublishEarly, Sabotage::GiveBackEarly], span);
+    must_fail(
+        &[
+            Sabotage::RelaxedPublish,
+            Sabotage::RelaxedObserve,
+            Sabotage::RelaxedGiveBack,
+            Sabotage::RelaxedReclaim,
+            Sabotage::OffByOneWrap,
+            Sabotage::PublishEarly,
+            Sabotage::GiveBackEarly,
+        ],
+        span,
+    );
 }
 
 /// The due beside a slot is published and given back with it.
@@ -206,7 +243,16 @@ fn dues_go_with_their_slots() {
 
 #[test]
 fn dues_twins_fail() {
-    must_fail(&[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve, Sabotage::RelaxedGiveBack, Sabotage::PublishEarly, Sabotage::GiveBackEarly], dues);
+    must_fail(
+        &[
+            Sabotage::RelaxedPublish,
+            Sabotage::RelaxedObserve,
+            Sabotage::RelaxedGiveBack,
+            Sabotage::PublishEarly,
+            Sabotage::GiveBackEarly,
+        ],
+        dues,
+    );
 }
 
 /// The consumer sees that the producer is gone, but not yet its last events, and believes that it has had everything.

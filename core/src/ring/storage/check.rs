@@ -33,7 +33,11 @@ impl Writer {
         require(self.claimed <= occupied, "nothing is taken before it is published", self.claimed)?;
         require(occupied + room <= slots, "the limit is at most a lap after the head", room)?;
         let short_limit = if self.claimed != 0 || !self.ring.dues.is_empty() { self.tail } else { self.limit };
-        require(self.short_limit == short_limit, "the short path is open only where it may be taken", self.short_limit)?;
+        require(
+            self.short_limit == short_limit,
+            "the short path is open only where it may be taken",
+            self.short_limit,
+        )?;
 
         let published_end = self.tail.wrapping_sub(self.claimed);
         for back in 1..=slots {
@@ -68,7 +72,11 @@ impl Reader {
             let position = head.wrapping_add(offset);
             let seen = word_at(cells, position) & TAG_BITS;
             let lap_before = tag(position.wrapping_sub(slots));
-            require(seen == tag(position) || seen == lap_before, "a tag is of this lap or of the one before", position)?;
+            require(
+                seen == tag(position) || seen == lap_before,
+                "a tag is of this lap or of the one before",
+                position,
+            )?;
         }
         // Whole events: a head that is published has its continuations before it.
         let mut offset = 0;

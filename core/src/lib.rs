@@ -11,6 +11,7 @@ pub mod bucket;
 pub mod bus;
 pub mod catalog;
 pub mod chain;
+pub mod commands;
 pub mod dedup;
 pub mod digest;
 pub mod event;
@@ -31,6 +32,8 @@ pub mod schema;
 pub mod section;
 pub mod shard;
 pub mod slab;
+pub mod stop;
+pub mod swap;
 pub mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;

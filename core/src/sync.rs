@@ -1,16 +1,21 @@
-//! The one seam to loom: everything that two threads share is built from what this file names.
+//! The one seam to loom and shuttle: everything that two threads share is built from what this file names.
 //!
-//! A normal build gets std's types; a build with `--cfg loom` gets loom's, which explore every interleaving and every
-//! value that a weak ordering may return. No other file of the crate mentions loom, and none names an atomic of std.
-//! [`Orders`] also lives here: it names each memory ordering of the ring together with its partner, costs nothing in a
-//! normal build, and lets a loom model weaken one of them at a time (see [`Orders`]).
+//! A normal build gets std's types. A build with `--cfg loom` gets loom's, which explore every interleaving and every
+//! value that a weak ordering may return; one with `--cfg shuttle` gets shuttle's, which try random interleavings of
+//! larger models, and know no weak orderings. No other file of the crate mentions either, and none names an atomic of
+//! std. [`Orders`] also lives here: it names each memory ordering together with its partner, costs nothing in a normal
+//! build, and lets a model make one mistake at a time (see [`Orders`]).
 
-#[cfg(not(loom))]
-mod imp {
-    pub use std::hint::spin_loop;
+pub use orders::*;
+pub use types::*;
+
+/// Whether this build is a model's: its stand-ins are larger than what they stand for.
+pub const IS_MODEL: bool = cfg!(any(loom, shuttle));
+
+#[cfg(not(any(loom, shuttle)))]
+mod types {
     pub use std::sync::Arc;
     pub use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-    pub use std::thread::yield_now;
 
     /// [`std::cell::UnsafeCell`] with the interface of loom's: a pointer is only ever lent to a closure, so that loom
     /// knows when an access begins and ends.
@@ -37,8 +42,69 @@ mod imp {
             write(self.0.get())
         }
     }
+}
 
-    /// The memory orderings of the ring, each with its partner. Empty in a normal build.
+#[cfg(loom)]
+mod types {
+    pub use loom::cell::UnsafeCell;
+    pub use loom::sync::Arc;
+    pub use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+}
+
+#[cfg(shuttle)]
+mod types {
+    pub use shuttle::sync::Arc;
+    pub use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+    /// [`std::cell::UnsafeCell`] that panics when an access begins while another that excludes it has not ended:
+    /// shuttle itself watches atomics only. Each access may be interrupted at its beginning and at its end.
+    #[derive(Debug)]
+    pub struct UnsafeCell<T> {
+        value: std::cell::UnsafeCell<T>,
+        /// Reads under way, and [`WRITE`] for a write.
+        users: AtomicU64,
+    }
+
+    const WRITE: u64 = 1 << 32;
+
+    impl<T> UnsafeCell<T> {
+        /// A cell that holds `value`.
+        pub fn new(value: T) -> Self {
+            Self { value: std::cell::UnsafeCell::new(value), users: AtomicU64::new(0) }
+        }
+
+        /// Lends a pointer to read through.
+        ///
+        /// # Panics
+        /// When a write is under way.
+        pub fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+            assert!(self.users.fetch_add(1, Ordering::SeqCst) < WRITE, "a cell is read while it is written");
+            let result = read(self.value.get());
+            self.users.fetch_sub(1, Ordering::SeqCst);
+            result
+        }
+
+        /// Lends a pointer to write through.
+        ///
+        /// # Panics
+        /// When another access is under way.
+        pub fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+            assert_eq!(self.users.fetch_add(WRITE, Ordering::SeqCst), 0, "a cell is written while it is in use");
+            let result = write(self.value.get());
+            self.users.fetch_sub(WRITE, Ordering::SeqCst);
+            result
+        }
+    }
+}
+
+#[cfg(not(any(loom, shuttle)))]
+mod orders {
+    use super::Ordering;
+
+    /// The memory orderings of all that two threads share, each with its partner. Empty in a normal build.
+    ///
+    /// The ring gives them their names. In the swap a filled block is published and a cleaned one given back; in the stop
+    /// word a request is published.
     #[derive(Clone, Copy, Debug)]
     pub struct Orders;
 
@@ -87,18 +153,32 @@ mod imp {
         pub const fn lead(self, capacity: u64) -> u64 {
             capacity
         }
+
+        /// A word may be published before all that it publishes is written: no.
+        #[inline(always)]
+        pub const fn publishes_early(self) -> bool {
+            false
+        }
+
+        /// What was taken may be given back before it is read: no.
+        #[inline(always)]
+        pub const fn gives_back_early(self) -> bool {
+            false
+        }
+
+        /// A later request may replace a stronger one: no.
+        #[inline(always)]
+        pub const fn forgets_requests(self) -> bool {
+            false
+        }
     }
 }
 
-#[cfg(loom)]
-mod imp {
-    pub use loom::cell::UnsafeCell;
-    pub use loom::hint::spin_loop;
-    pub use loom::sync::Arc;
-    pub use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-    pub use loom::thread::yield_now;
+#[cfg(any(loom, shuttle))]
+mod orders {
+    use super::Ordering;
 
-    /// One mistake that a must-fail twin of a model makes. Exists under loom only.
+    /// One mistake that a must-fail twin of a model makes. Exists under loom and shuttle only.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub enum Sabotage {
         /// The word is published with a relaxed store.
@@ -113,9 +193,23 @@ mod imp {
         RelaxedLeave,
         /// The producer believes in one slot more than there is.
         OffByOneWrap,
+        /// A word is published before what it publishes.
+        PublishEarly,
+        /// What was taken is given back before it is read.
+        GiveBackEarly,
+        /// A weaker request replaces a stronger one.
+        ForgetRequests,
     }
 
-    /// The memory orderings of the ring, one of which may be sabotaged. The real ones are in the normal build's type of
+    impl Sabotage {
+        /// Whether it weakens a memory ordering, and nothing else.
+        pub fn is_of_ordering(self) -> bool {
+            use Sabotage::*;
+            matches!(self, RelaxedPublish | RelaxedObserve | RelaxedGiveBack | RelaxedReclaim | RelaxedLeave)
+        }
+    }
+
+    /// The memory orderings of all that two threads share, one of which may be sabotaged. The real ones are in the normal build's type of
     /// this name; this one differs from it only where a [`Sabotage`] says so.
     #[derive(Clone, Copy, Debug)]
     pub struct Orders(pub Option<Sabotage>);
@@ -162,7 +256,20 @@ mod imp {
         pub fn lead(self, capacity: u64) -> u64 {
             capacity + u64::from(self.0 == Some(Sabotage::OffByOneWrap))
         }
+
+        /// See the normal build's.
+        pub fn publishes_early(self) -> bool {
+            self.0 == Some(Sabotage::PublishEarly)
+        }
+
+        /// See the normal build's.
+        pub fn gives_back_early(self) -> bool {
+            self.0 == Some(Sabotage::GiveBackEarly)
+        }
+
+        /// See the normal build's.
+        pub fn forgets_requests(self) -> bool {
+            self.0 == Some(Sabotage::ForgetRequests)
+        }
     }
 }
-
-pub use imp::*;

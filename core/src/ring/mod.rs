@@ -11,7 +11,8 @@
 //! - **One cache line per event.** The sequence stands in the slot itself, so that a hop moves one line, not two.
 //!
 //! What it does not: it never waits (a caller that wants to wait spins, yields or parks by its own strategy), it wakes
-//! nobody, it has no third party that could look inside, and its ends cannot be cloned or shared.
+//! nobody, it has no third party that could look inside, and its ends cannot be cloned or shared. It has no snapshot:
+//! what crosses a thread is drained into the shard, or counted as in flight at the source, before a shard is saved.
 //!
 //! ```
 //! use tapeline_core::event::{EventBuf, Slot, payload::{News, Trade}};
@@ -143,8 +144,8 @@ pub fn channel_at(capacity: usize, start: u64, with_dues: bool) -> (Producer, Co
     ends(capacity, start, with_dues, Orders::SOUND)
 }
 
-/// As [`channel_at`], with one ordering or bound made wrong. Exists under loom only.
-#[cfg(loom)]
+/// As [`channel_at`], with one ordering or bound made wrong. Exists in models only.
+#[cfg(any(loom, shuttle))]
 #[must_use]
 pub fn channel_sabotaged(capacity: usize, start: u64, with_dues: bool, orders: Orders) -> (Producer, Consumer) {
     ends(capacity, start, with_dues, orders)
@@ -196,6 +197,23 @@ impl Producer {
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.writer.capacity()
+    }
+
+    /// Bytes of the ring on the heap, as [`memory_bytes`]. Both ends share them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        memory_bytes(self.capacity(), self.writer.has_dues())
+    }
+
+    /// Checks all that this end can see: its positions, every slot's tag, and that what is published are whole events.
+    /// O(capacity); for tests. Right at any time between two calls, whatever the other end is doing.
+    ///
+    /// # Panics
+    /// When a rule does not hold, with the rule.
+    pub fn assert_invariants(&self) {
+        if let Err(broken) = self.writer.check() {
+            panic!("Invariant: {broken}; {self:?}");
+        }
     }
 
     /// Position of the next slot: slots that were ever pushed or claimed, wrapping.
@@ -287,6 +305,23 @@ impl Consumer {
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.reader.capacity()
+    }
+
+    /// Bytes of the ring on the heap, as [`memory_bytes`]. Both ends share them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        memory_bytes(self.capacity(), self.reader.has_dues())
+    }
+
+    /// Checks all that this end can see: its position, every slot's tag, and that what is published are whole events.
+    /// O(capacity); for tests. Right at any time between two calls, whatever the other end is doing.
+    ///
+    /// # Panics
+    /// When a rule does not hold, with the rule.
+    pub fn assert_invariants(&self) {
+        if let Err(broken) = self.reader.check() {
+            panic!("Invariant: {broken}; {self:?}");
+        }
     }
 
     /// Position of the next slot: slots that were ever popped, wrapping.

@@ -21,9 +21,11 @@
 
 #![allow(unsafe_code)]
 
+mod check;
+
 use crate::event::Slot;
 use crate::limits::{RING_SLOTS_MAX, SLOT_BYTES};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, Orders, UnsafeCell};
+use crate::sync::{Arc, AtomicBool, AtomicU64, IS_MODEL, Ordering, Orders, UnsafeCell};
 use core::hint::cold_path;
 use core::ptr::{self, NonNull};
 use crossbeam_utils::CachePadded;
@@ -66,8 +68,7 @@ struct Cell {
     body: UnsafeCell<[u64; 7]>,
 }
 
-// loom's stand-ins are larger than what they stand for.
-const _: () = assert!(cfg!(loom) || (size_of::<Cell>() == SLOT_BYTES && align_of::<Cell>() == SLOT_BYTES));
+const _: () = assert!(IS_MODEL || (size_of::<Cell>() == SLOT_BYTES && align_of::<Cell>() == SLOT_BYTES));
 
 /// What only the reader writes.
 struct ReaderLine {
@@ -202,6 +203,12 @@ impl Writer {
         self.tail
     }
 
+    /// Whether the ring carries due times.
+    #[inline]
+    pub(super) fn has_dues(&self) -> bool {
+        !self.ring.dues.is_empty()
+    }
+
     /// Slots that are claimed and not yet published.
     #[inline]
     pub(super) fn claimed(&self) -> usize {
@@ -229,7 +236,7 @@ impl Writer {
     /// Restores what [`Writer::short_limit`] promises.
     #[inline]
     fn settle(&mut self) {
-        let special = self.claimed != 0 || !self.ring.dues.is_empty();
+        let special = self.claimed != 0 || self.has_dues();
         self.short_limit = if special { self.tail } else { self.limit };
     }
 
@@ -266,6 +273,9 @@ impl Writer {
             return false;
         }
         let cell = self.cell(tail);
+        if self.orders.publishes_early() {
+            cell.word.store(word | tag(tail), self.orders.publish());
+        }
         // SAFETY: W: `short_limit` is `tail` or `limit`, it is not `tail`, and `tail` never passes `limit`.
         unsafe { Self::write_body(cell, slot) };
         cell.word.store(word | tag(tail), self.orders.publish());
@@ -288,6 +298,7 @@ impl Writer {
         if self.claimed == 0 {
             self.withheld = *first;
             done = 1;
+            self.publish_early();
         }
         // At most two passes: up to the last cell, and on from the first one.
         while done < room {
@@ -357,6 +368,7 @@ impl Writer {
         for (offset, slot) in slots.iter().enumerate() {
             if offset == 0 && self.claimed == 0 {
                 self.withheld = *slot;
+                self.publish_early();
                 continue;
             }
             let position = self.tail.wrapping_add(offset as u64);
@@ -395,6 +407,17 @@ impl Writer {
         self.tail = self.tail.wrapping_add(slots as u64);
         self.claimed += slots as u64;
         self.settle();
+    }
+
+    /// A must-fail twin's mistake: publishes the slot that is to be withheld. Nothing in a normal build.
+    #[inline(always)]
+    fn publish_early(&self) {
+        if self.orders.publishes_early() {
+            let cell = self.cell(self.tail);
+            // SAFETY: W: there is room for the slot that is being claimed.
+            unsafe { Self::write_body(cell, &self.withheld) };
+            cell.word.store(word_of(&self.withheld) & !TAG_BITS | tag(self.tail), self.orders.publish());
+        }
     }
 
     /// Publishes all that is claimed with one Release store: the reader sees all of it or nothing.
@@ -437,6 +460,12 @@ impl Reader {
     #[inline]
     pub(super) fn position(&self) -> u64 {
         self.head
+    }
+
+    /// Whether the ring carries due times.
+    #[inline]
+    pub(super) fn has_dues(&self) -> bool {
+        !self.ring.dues.is_empty()
     }
 
     #[inline(always)]
@@ -508,6 +537,7 @@ impl Reader {
         if word & (TAG_BITS | SPAN_BITS) != 0 {
             return if word & TAG_BITS == 0 { Single::Longer } else { Single::Nothing };
         }
+        self.give_back_early(1);
         // SAFETY: R: the tag was just seen, and those before it when the head passed them.
         unsafe { Self::read_into(cell, word, out) };
         self.head = head.wrapping_add(1);
@@ -554,6 +584,7 @@ impl Reader {
             if word & (TAG_BITS | SPAN_BITS) != 0 {
                 return false;
             }
+            self.give_back_early(slots as u64);
             // SAFETY: R: the tag was just seen, and those before it in the rounds before.
             unsafe { Self::read_into(cell, word, slot) };
             true
@@ -586,6 +617,7 @@ impl Reader {
         if span > out.len() {
             return 0;
         }
+        self.give_back_early(span as u64);
         for (offset, slot) in out[..span].iter_mut().enumerate() {
             // The head is published last, so that a whole event is there. One whose span is longer than what was
             // pushed with it cannot be made through `Producer`; it would wait here and never be read unpublished.
@@ -610,6 +642,14 @@ impl Reader {
             let index = from.wrapping_add(offset as u64) & self.mask;
             // SAFETY: R: the tag of this position was seen before it was taken; dues follow the rules of their cell.
             *due = self.ring.dues[index as usize].with(|cell| unsafe { *cell });
+        }
+    }
+
+    /// A must-fail twin's mistake: gives slots back that are still to be read. Nothing in a normal build.
+    #[inline(always)]
+    fn give_back_early(&self, slots: u64) {
+        if self.orders.gives_back_early() {
+            self.ring.reader.head.store(self.head.wrapping_add(slots), self.orders.give_back());
         }
     }
 

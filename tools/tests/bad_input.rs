@@ -434,6 +434,45 @@ fn a_reader_that_goes_away_ends_the_output_without_a_word() {
     }
 }
 
+#[test]
+fn a_capture_named_twice_comes_twice_and_stdin_named_twice_is_refused() {
+    let place = Place::new();
+    let text = binance_lines((0..200).map(|n| AUGUST + n * 1_000_000), "ETHUSDT", 1);
+    place.write("a", &text);
+    std::fs::hard_link(place.path("a"), place.path("b")).unwrap();
+    let once = place.replay("a --driver threads");
+    let offered = once["events"]["offered"].as_u64().unwrap();
+    let mut digests = Vec::new();
+    for (files, says) in [("a a", "a: named twice"), ("a b", "b: the same as a"), ("b ./a", "./a: the same as b")] {
+        for shards in [1, 2] {
+            let line = format!("replay --speed max --format json --driver threads --shards {shards} {files}");
+            let ran = place.run(&line).exits(0);
+            assert!(ran.stderr.contains(says), "{line}: {}", ran.stderr);
+            let report = ran.json();
+            assert_balanced(&report);
+            assert_eq!(report["events"]["offered"], offered * 2, "{line}: a merge keeps every event");
+            digests.push(report["digest"].clone());
+        }
+    }
+    assert!(digests.iter().all(|digest| *digest == digests[0]) && digests[0] != once["digest"], "{digests:?}");
+
+    for verb in ["replay --speed max --driver threads", "import -o out.tape"] {
+        for files in ["- -", "a - -", "- /dev/stdin", "/dev/stdin a /dev/stdin"] {
+            let line = format!("{verb} {files}");
+            let mut command = place.command(&line);
+            command.stdin(Stdio::piped());
+            let ran = common::wait(command.spawn().unwrap(), &line).exits(2).says_once(&["read only once"]);
+            assert_eq!(ran.stdout, "", "{line}");
+        }
+        // Standard input is the file that is named beside it.
+        let line = format!("{verb} a -");
+        let mut command = place.command(&line);
+        command.stdin(std::fs::File::open(place.path("b")).unwrap());
+        common::wait(command.spawn().unwrap(), &line).exits(2).says_once(&["-: the same as a"]);
+        assert!(!place.path("out.tape").exists());
+    }
+}
+
 /// A tape may say anything: a tick that says that nothing follows is one more tick.
 #[test]
 fn a_tape_that_says_in_its_middle_that_nothing_follows_is_replayed_to_its_end() {

@@ -33,7 +33,7 @@ pub(crate) fn run<C: Chain + 'static>(args: &ReplayArgs, pipeline: impl Fn(BusBu
         return out::fail("--overload live needs a schedule: without one, every ring is full at once", 2);
     }
     let written: Vec<&Path> = [&args.outputs, &args.hgrm].into_iter().filter_map(Option::as_deref).collect();
-    if let Err(why) = files::spare(&args.captures, &written) {
+    if let Err(why) = files::spare(&args.captures, &written).and_then(|()| files::once(&args.captures)) {
         return out::fail(why, 2);
     }
     // A capture that cannot be opened is told before anything starts.

@@ -27,6 +27,8 @@ pub struct Call<'a> {
     pub root: Identity,
     /// T of the timer, 0 for an event.
     pub timer_ns: u64,
+    /// [`TimerRequest::id`] of the timer, 0 for an event.
+    pub timer: u64,
     /// Seed of the engine.
     pub seed: u64,
     /// Where effects go.
@@ -116,6 +118,7 @@ impl<H: Handler> Registered<H> {
             ts_event: call.ts_event,
             root: call.root,
             timer_ns: call.timer_ns,
+            timer: call.timer,
             seed: call.seed,
             handler: self.number,
             source: self.source,

@@ -14,8 +14,8 @@ use crate::hash;
 use crate::limits::{SPAN_BYTES_MAX, SYMBOLS_MAX};
 use crate::units::SymbolId;
 
-/// Words before the payload: chain, kind and flags, three times and numbers, two hashes, scale, and the cause's six.
-const HEADER_WORDS: usize = 14;
+/// Words before the payload: chain, kind and flags with scale, two times, two hashes, the cause's six, and the head's payload.
+const HEADER_WORDS: usize = 15;
 const WORDS_MAX: usize = HEADER_WORDS + SPAN_BYTES_MAX / 8;
 
 /// Chains of a shard's symbols.
@@ -65,6 +65,7 @@ impl Digest {
             cause.root.seq,
             u64::from(cause.root.part) | u64::from(cause.index) << 32,
             cause.timer_ns,
+            cause.timer,
             head.payload[0],
             head.payload[1],
             head.payload[2],

@@ -68,6 +68,9 @@ pub struct TimerRequest {
     pub due: UnixNanos,
     /// The handler's own word.
     pub token: u64,
+    /// Which of its cause's timers it is: a stable hash of the timer that set it (0 = the event did), of T, and of its number
+    /// among those that were set with it.
+    pub id: u64,
     /// Event during whose handling it was set.
     pub cause: Identity,
     /// Symbol whose state the timer is for.
@@ -162,14 +165,20 @@ impl Staging {
         self.slots.is_empty() && self.timers.is_empty()
     }
 
-    /// Writes the hashes of the root's symbol and source into every staged event's [`Cause`].
+    /// Writes the hashes of the root's symbol and source into every staged event's [`Cause`]. What a timer made gets a
+    /// number of its own: timers of one event would give the root's to several events.
     pub(crate) fn sign(&mut self, (symbol_hash, source_hash): (u64, u64)) {
         let mut at = 0;
         while at < self.slots.len() {
-            at += self.slots[at].span();
+            let head = at;
+            at += self.slots[head].span();
             let last = &mut self.slots[at - 1];
             let cause: Cause = bytemuck::must_cast(*last.continuation_words());
             *last = Slot::continuation(bytemuck::must_cast(Cause { symbol_hash, source_hash, ..cause }));
+            if cause.by_timer != 0 {
+                let words = [cause.timer, cause.root.seq, u64::from(cause.root.part), symbol_hash, source_hash];
+                self.slots[head].seq = hash::stable(bytemuck::bytes_of(&words));
+            }
         }
     }
 
@@ -217,6 +226,8 @@ pub struct CallSite {
     pub root: Identity,
     /// T of the timer, 0 when the call is for an event.
     pub timer_ns: u64,
+    /// [`TimerRequest::id`] of the timer, 0 when the call is for an event.
+    pub timer: u64,
     /// Seed of [`Ctx::rand`].
     pub seed: u64,
     /// Handler, as the bus numbers them.
@@ -340,8 +351,9 @@ impl<'a> Ctx<'a> {
             root: self.site.root,
             index: self.staging.next_index,
             handler: self.site.handler,
-            by_timer: u16::from(self.site.timer_ns != 0),
+            by_timer: u16::from(self.site.timer != 0),
             timer_ns: self.site.timer_ns,
+            timer: self.site.timer,
             // The shard fills in the hashes when the effect takes place: names are its business.
             ..Cause::default()
         };
@@ -360,9 +372,12 @@ impl<'a> Ctx<'a> {
             self.staging.refused += 1;
             return Err(Full);
         }
+        let due = at.round_up(self.site.tick_ns);
+        let id = [self.site.timer, due.0, self.staging.timers.len() as u64];
         self.staging.timers.push(TimerRequest {
-            due: at.round_up(self.site.tick_ns),
+            due,
             token,
+            id: hash::stable(bytemuck::bytes_of(&id)),
             cause: self.site.root,
             symbol: self.site.symbol,
             handler: self.site.handler,
@@ -398,6 +413,7 @@ mod tests {
             ts_event: UnixNanos(7),
             root: Identity { seq: 9, symbol: SymbolId(3), part: 1, source: SourceId(2), pad: 0 },
             timer_ns: 0,
+            timer: 0,
             seed: 1,
             handler: 4,
             source: SourceId(5),

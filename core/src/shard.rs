@@ -634,7 +634,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         (self.active, self.root_as) = (root_as, root_as);
         self.progress = Progress::default();
         (self.root, self.root_kind, self.root_symbol, self.root_failed) = (root, kind, symbol, false);
-        (self.ts_event, self.timer_due) = (ts_event, UnixNanos::ZERO);
+        (self.ts_event, self.timer_due, self.timer.id) = (ts_event, UnixNanos::ZERO, 0);
         (self.cascade_at, self.generation_end, self.cascade_depth) = (0, 0, 0);
     }
 
@@ -701,6 +701,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             ts_event: self.ts_event,
             root: self.root,
             timer_ns: self.timer_due.0,
+            timer: self.timer.id,
             seed: self.config.seed,
             staging: &mut self.staging,
             progress: &mut self.progress,

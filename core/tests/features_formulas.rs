@@ -244,6 +244,7 @@ fn a_full_staging_area_delays_the_bar_or_costs_the_vector_and_says_so() {
         ts_event: UnixNanos(now),
         root: Identity::default(),
         timer_ns,
+        timer: timer_ns,
         seed: 1,
         handler: 0,
         source: SourceId(9),

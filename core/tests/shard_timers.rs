@@ -3,11 +3,12 @@
 #[path = "common/shard_rig.rs"]
 mod shard_rig;
 
-use shard_rig::{MILLI, START, SYMBOLS_MAX, tick};
+use shard_rig::{MILLI, Rig, START, SYMBOLS_MAX, Sizes, feed, stream, tick};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use tapeline_core::bus::{Bus, BusBuilder, Chain};
 use tapeline_core::catalog::Catalog;
-use tapeline_core::event::payload::Trade;
+use tapeline_core::event::payload::{Alert, Cause, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Kind, KindSet};
 use tapeline_core::handler::{Ctx, Handler, Verdict};
 use tapeline_core::limits::{DRAIN_NS_MAX, STAGED_TIMERS_MAX, TICK_NS, TIMERS_PER_STEP};
@@ -279,4 +280,68 @@ fn time_told_at_once_or_in_pieces_fires_the_same() {
         assert_eq!(runs[0], runs[1], "seed {seed}");
         assert_eq!(runs[0], runs[2], "seed {seed}");
     });
+}
+
+/// Sets two timers of one deadline for each trade; each of them publishes twice and sets one more, of one deadline again.
+struct Twins;
+
+impl Handler for Twins {
+    type State = u64;
+    const NAME: &'static str = "twins";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        const { KindSet::of(&[Kind::TRADE]) }
+    }
+
+    fn on_event(&self, _st: &mut u64, _ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        cx.alert(&Alert::default()).unwrap();
+        for at in [cx.now().saturating_add(3 * MILLI), UnixNanos(0)] {
+            cx.timer_at(at, 1).unwrap();
+            cx.timer_at(at, 1).unwrap();
+        }
+        Verdict::Done
+    }
+
+    fn on_timer(&self, _st: &mut u64, again: u64, cx: &mut Ctx<'_>) -> Verdict {
+        cx.alert(&Alert::default()).unwrap();
+        cx.alert(&Alert::default()).unwrap();
+        if again > 0 {
+            cx.timer_at(cx.now().saturating_add(2 * MILLI), again - 1).unwrap();
+        }
+        Verdict::Done
+    }
+}
+
+#[test]
+fn two_timers_of_one_event_with_one_deadline_make_different_outputs() {
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Twins).build(catalog).unwrap();
+    let events = stream(1, 400, 500_000, feed(1));
+    let trades = events.iter().filter(|slots| slots[0].kind() == Kind::TRADE).count();
+    let mut results = Vec::new();
+    for shards in [1, 3] {
+        let mut rig = Rig::new(bus, events.clone(), Sizes::of(shards));
+        rig.run(&mut Prng::new(5), 200_000);
+        let result = rig.result();
+        let (mut identities, mut causes, mut deadlines) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut made = 0;
+        for slots in result.outputs.0.values().flatten() {
+            let event = EventRef::first(slots).unwrap();
+            let (id, cause) = (event.head().identity(), Cause::of(event).unwrap());
+            made += 1;
+            assert!(identities.insert((id.source.0, id.symbol.0, id.seq, id.part)), "{id:?} again: {cause:?}");
+            let root = (cause.root.source.0, cause.root.symbol.0, cause.root.seq, cause.root.part);
+            let is_new = causes.insert((root, cause.timer_ns, cause.timer, cause.index));
+            assert!(is_new, "{cause:?} again");
+            assert_eq!(cause.by_timer != 0, cause.timer != 0);
+            if cause.by_timer == 0 {
+                assert_eq!(id.seq, cause.root.seq, "what an event makes has its number");
+            }
+            deadlines.insert((root, cause.timer_ns));
+        }
+        assert_eq!(made, trades * (1 + 4 * 2 * 2), "an alert of each trade, and two of each of its eight timers");
+        assert!(deadlines.len() < made / 3, "{} deadlines of {made} outputs", deadlines.len());
+        results.push(result);
+    }
+    results[0].assert_same(&results[1], "three shards");
 }

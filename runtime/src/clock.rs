@@ -2,7 +2,8 @@
 //!
 //! Intervals only. Wall time comes from captures, and from the operating system where a report needs it.
 
-use quanta::Clock;
+use quanta::{Clock, Mock};
+use std::sync::Arc;
 
 /// Counts nanoseconds from its creation. Clones share the origin, on every core.
 #[derive(Clone, Debug)]
@@ -20,6 +21,15 @@ impl RunClock {
         Self { clock, origin }
     }
 
+    /// A clock that stands at 0 and moves only by the hand that is returned: for tests of what depends on the passing
+    /// of time.
+    #[must_use]
+    pub fn held() -> (Self, Hand) {
+        let (clock, mock) = Clock::mock();
+        let origin = clock.raw();
+        (Self { clock, origin }, Hand(mock))
+    }
+
     /// Nanoseconds since the start.
     #[inline]
     #[must_use]
@@ -28,9 +38,29 @@ impl RunClock {
     }
 }
 
+/// Moves a clock that was made by [`RunClock::held`], and its clones.
+#[derive(Clone, Debug)]
+pub struct Hand(Arc<Mock>);
+
+impl Hand {
+    /// Moves it on.
+    pub fn advance(&self, ns: u64) {
+        self.0.increment(ns);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::RunClock;
+
+    #[test]
+    fn a_held_clock_moves_by_its_hand_only() {
+        let (clock, hand) = RunClock::held();
+        let other = clock.clone();
+        assert_eq!((clock.now_ns(), other.now_ns()), (0, 0));
+        hand.advance(17);
+        assert_eq!((clock.now_ns(), other.now_ns()), (17, 17));
+    }
 
     #[test]
     fn clones_share_the_origin_and_time_does_not_run_back() {

@@ -6,7 +6,7 @@
 
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::sched_getaffinity;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -469,7 +469,17 @@ fn because(error: &io::Error) -> String {
 /// # Errors
 /// What is wrong with it. Core numbers above 65,536 are refused before anything is allocated for them.
 pub fn parse_cores(list: &str) -> Result<Vec<u32>, String> {
-    let mut cores = Vec::new();
+    let mut cores = parse_cores_in_order(list)?;
+    cores.sort_unstable();
+    Ok(cores)
+}
+
+/// As [`parse_cores`], in the order of the list; a core that is named again keeps its first place.
+///
+/// # Errors
+/// As [`parse_cores`].
+pub fn parse_cores_in_order(list: &str) -> Result<Vec<u32>, String> {
+    let (mut cores, mut seen) = (Vec::new(), BTreeSet::new());
     for range in list.trim().split(',').map(str::trim).filter(|range| !range.is_empty() && *range != "(null)") {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let number = |text: &str| match text.trim().parse::<u32>() {
@@ -481,10 +491,7 @@ pub fn parse_cores(list: &str) -> Result<Vec<u32>, String> {
         if first > last {
             return Err(format!("a range that falls: {range:?}"));
         }
-        cores.extend(first..=last);
-        // Repeated ranges must not add up.
-        cores.sort_unstable();
-        cores.dedup();
+        cores.extend((first..=last).filter(|core| seen.insert(*core)));
     }
     Ok(cores)
 }
@@ -497,6 +504,7 @@ mod tests {
     fn lists_of_cores() {
         assert_eq!(parse_cores("0,2-5\n"), Ok(vec![0, 2, 3, 4, 5]));
         assert_eq!(parse_cores("3, 1 - 2,2"), Ok(vec![1, 2, 3]));
+        assert_eq!(parse_cores_in_order("3, 1 - 2,2,0-4"), Ok(vec![3, 1, 2, 0, 4]));
         assert_eq!(parse_cores(""), Ok(vec![]));
         assert_eq!(parse_cores(" (null)\n"), Ok(vec![]));
         for bad in ["x", "1-", "-1", "5-2", "0-4294967295", "65537", "99999999999", "1-2-3"] {

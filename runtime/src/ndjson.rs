@@ -36,7 +36,8 @@
 //! | `unknown`, or a known kind with another layout version than this build's | `number` of the kind, `version`, `payload` (hex, the continuations included) |
 //!
 //! A derived event ends with `cause`: `source`, `symbol`, `seq`, `part` of the root event, `index` of this output among
-//! those of the root, `handler`, and `timer_ns` (null when no timer made it).
+//! those of the root or timer, `handler`, and `timer_ns` and `timer` (T, and which of the root's timers; null when no timer
+//! made it).
 //!
 //! # Values
 //!
@@ -108,6 +109,8 @@ pub fn write_event(catalog: &Catalog, event: EventRef<'_>, out: &mut Vec<u8>) {
         line.number("handler", cause.handler);
         line.key("timer_ns");
         line.optional((cause.by_timer != 0).then_some(cause.timer_ns));
+        line.key("timer");
+        line.optional((cause.by_timer != 0).then_some(cause.timer));
         line.raw("}");
     }
     line.raw("}\n");
@@ -661,19 +664,19 @@ mod tests {
             buf.flag(Flags::DERIVED);
             line(&buf).replace("[\"last\",\"derived\"]", "[\"last\"]")
         };
-        let ending = r#","cause":{"source":"binance.spot.trade","symbol":"quo\"te\n\u0001é","seq":8,"part":3,"index":4,"handler":5,"timer_ns":null}"#;
+        let ending = r#","cause":{"source":"binance.spot.trade","symbol":"quo\"te\n\u0001é","seq":8,"part":3,"index":4,"handler":5,"timer_ns":null,"timer":null}"#;
         let alert = Alert { value: 0.1, reference: f64::NAN, rule: 2, severity: 3, side: 1, reserved: 0 };
         assert_eq!(
             fields("alert", &derived(event(&alert), cause)),
             format!(r#","rule":2,"severity":3,"side":"bid","value":0.1,"reference":null{ending}"#)
         );
         let signal = Signal { strength: -1.0, price: 2_000_000_000, strategy: 3, side: 2, reserved: [0; 3] };
-        let by_timer = Cause { by_timer: 1, timer_ns: 99, ..cause };
+        let by_timer = Cause { by_timer: 1, timer_ns: 99, timer: 17, ..cause };
         assert_eq!(
             fields("signal", &derived(event(&signal), by_timer)),
             format!(
                 r#","strategy":3,"side":"ask","strength":-1.0,"price":"2"{}"#,
-                ending.replace("\"timer_ns\":null", "\"timer_ns\":99")
+                ending.replace("\"timer_ns\":null,\"timer\":null", "\"timer_ns\":99,\"timer\":17")
             )
         );
         let mut features = event(&Features { ready: 5, interval_ns: 1_000_000_000, count: 3, set: 1 });

@@ -110,7 +110,11 @@ pub fn tell(run: Run, request: &Request) -> Told {
     // With a prelude, which the stamps do not cover, by the loops' own time.
     let span_ns = sums.span_ns.filter(|_| !run.has_prelude);
     let elapsed_ns = span_ns.map_or(run.elapsed_ns, |(first, last)| last.saturating_sub(first)).max(1);
-    let verdict = judge(&evidence);
+    let mut verdict = judge(&evidence);
+    if source.end_marks > 0 {
+        let text = "ticks of the captures said that nothing follows: taken as plain ticks";
+        verdict.notes.push(format!("{} {text}", source.end_marks));
+    }
     let report = Report {
         tool: "tapeline",
         version: request.version.clone(),

@@ -31,10 +31,59 @@ struct Seen {
     fields: Vec<(&'static str, i128)>,
 }
 
-fn files() -> Vec<PathBuf> {
-    let Some(root) = std::env::var_os("TAPELINE_TEST_DATA").map(PathBuf::from).filter(|root| root.is_dir()) else {
-        return Vec::new();
+/// Names of the fields of [`Seen`], by kind.
+const UPDATE: [&str; 7] = ["price", "size", "side", "action", "flags", "depth", "ts_in_delta"];
+const TOP: [&str; 6] = ["bid_px", "ask_px", "bid_sz", "ask_sz", "bid_ct", "ask_ct"];
+const ORDER: [&str; 7] = ["order_id", "price", "size", "side", "action", "flags", "channel_id"];
+const BAR: [&str; 6] = ["open", "high", "low", "close", "volume", "interval_ns"];
+const STATUS: [&str; 6] = ["action", "reason", "trading_event", "is_trading", "is_quoting", "is_short_sell_restricted"];
+
+fn named<const N: usize>(names: [&'static str; N], values: [i128; N]) -> Vec<(&'static str, i128)> {
+    names.into_iter().zip(values).collect()
+}
+
+/// Price to `ts_in_delta` of a payload of ours.
+macro_rules! seen_update {
+    ($p:expr) => {
+        named(
+            UPDATE,
+            [
+                $p.price.into(),
+                $p.size.into(),
+                $p.side.into(),
+                $p.action.into(),
+                $p.source_flags.into(),
+                $p.depth.into(),
+                $p.ts_in_delta.into(),
+            ],
+        )
     };
+}
+
+/// The same of one of the crate's records, with what those that lack a field must become.
+macro_rules! update {
+    ($m:expr, $action:expr, $depth:expr, $ts_in_delta:expr) => {
+        named(
+            UPDATE,
+            [
+                $m.price.into(),
+                $m.size.into(),
+                side($m.side()),
+                $action.into(),
+                $m.flags.raw().into(),
+                $depth.into(),
+                $ts_in_delta.into(),
+            ],
+        )
+    };
+    ($m:expr) => {
+        update!($m, $m.action as u8, $m.depth, $m.ts_in_delta)
+    };
+}
+
+/// The files of the captures, sorted; `None`, and a line that says so, where there are none.
+fn files() -> Option<Vec<PathBuf>> {
+    let root = PathBuf::from(std::env::var_os("TAPELINE_TEST_DATA").unwrap_or_default());
     let mut folders = vec![root.join("databento/dbn")];
     if let Ok(entries) = std::fs::read_dir(root.join("databento/python")) {
         folders.extend(entries.flatten().map(|entry| entry.path()));
@@ -47,7 +96,11 @@ fn files() -> Vec<PathBuf> {
         .map(|e| e.path())
         .collect();
     files.sort();
-    files
+    if files.is_empty() {
+        eprintln!("skipped: no capture data");
+        return None;
+    }
+    Some(files)
 }
 
 /// The file as whoever opens it passes it on: zstd frames unpacked, DBZ as it is.
@@ -103,59 +156,46 @@ fn see(catalog: &Catalog, event: EventRef<'_>) -> Seen {
     let fields = match event.kind() {
         Kind::TRADE => {
             let t: &Trade = event.get().unwrap();
-            vec![
-                ("price", t.price.into()),
-                ("size", t.size.into()),
-                ("side", t.side.into()),
-                ("action", t.action.into()),
-                ("flags", t.source_flags.into()),
-                ("depth", t.depth.into()),
-                ("ts_in_delta", t.ts_in_delta.into()),
-            ]
+            seen_update!(t)
         }
         Kind::QUOTE => {
             let (q, w): (&Quote, _) = (event.get().unwrap(), QuoteWide::of(event).unwrap());
             assert_eq!((q.bid_sz, q.ask_sz), (0, 0));
-            vec![
-                ("bid_px", q.bid_px.into()),
-                ("ask_px", q.ask_px.into()),
-                ("bid_sz", w.bid_sz.into()),
-                ("ask_sz", w.ask_sz.into()),
-                ("bid_ct", w.bid_ct.into()),
-                ("ask_ct", w.ask_ct.into()),
-                ("price", w.price.into()),
-                ("size", w.size.into()),
-                ("side", w.side.into()),
-                ("action", w.action.into()),
-                ("flags", w.source_flags.into()),
-                ("depth", w.depth.into()),
-                ("ts_in_delta", w.ts_in_delta.into()),
-                ("interval_ns", w.interval_ns.into()),
+            [
+                named(
+                    TOP,
+                    [
+                        q.bid_px.into(),
+                        q.ask_px.into(),
+                        w.bid_sz.into(),
+                        w.ask_sz.into(),
+                        w.bid_ct.into(),
+                        w.ask_ct.into(),
+                    ],
+                ),
+                seen_update!(w),
+                vec![("interval_ns", w.interval_ns.into())],
             ]
+            .concat()
         }
         Kind::BOOK_ORDER => {
             let o: &BookOrder = event.get().unwrap();
-            vec![
-                ("order_id", o.order_id.into()),
-                ("price", o.price.into()),
-                ("size", o.size.into()),
-                ("side", o.side.into()),
-                ("action", o.action.into()),
-                ("flags", o.source_flags.into()),
-                ("channel_id", o.channel_id.into()),
-            ]
+            named(
+                ORDER,
+                [
+                    o.order_id.into(),
+                    o.price.into(),
+                    o.size.into(),
+                    o.side.into(),
+                    o.action.into(),
+                    o.source_flags.into(),
+                    o.channel_id.into(),
+                ],
+            )
         }
         Kind::BOOK_DEPTH => {
             let d: &BookDepth = event.get().unwrap();
-            let mut fields = vec![
-                ("price", d.price.into()),
-                ("size", d.size.into()),
-                ("side", d.side.into()),
-                ("action", d.action.into()),
-                ("flags", d.source_flags.into()),
-                ("depth", d.depth.into()),
-                ("ts_in_delta", d.ts_in_delta.into()),
-            ];
+            let mut fields = seen_update!(d);
             for DepthLevel { bid_px, ask_px, bid_sz, ask_sz, bid_ct, ask_ct } in BookDepth::levels_of(event) {
                 fields.extend([("bid_px", bid_px.into()), ("ask_px", ask_px.into()), ("bid_sz", bid_sz.into())]);
                 fields.extend([("ask_sz", ask_sz.into()), ("bid_ct", bid_ct.into()), ("ask_ct", ask_ct.into())]);
@@ -164,25 +204,24 @@ fn see(catalog: &Catalog, event: EventRef<'_>) -> Seen {
         }
         Kind::BAR => {
             let (b, r): (&Bar, _) = (event.get().unwrap(), BarRest::of(event).unwrap());
-            vec![
-                ("open", b.open.into()),
-                ("high", b.high.into()),
-                ("low", b.low.into()),
-                ("close", r.close.into()),
-                ("volume", r.volume.into()),
-                ("interval_ns", r.interval_ns.into()),
-            ]
+            named(
+                BAR,
+                [b.open.into(), b.high.into(), b.low.into(), r.close.into(), r.volume.into(), r.interval_ns.into()],
+            )
         }
         Kind::STATUS => {
             let s: &StatusPayload = event.get().unwrap();
-            vec![
-                ("action", s.action.into()),
-                ("reason", s.reason.into()),
-                ("trading_event", s.trading_event.into()),
-                ("is_trading", s.is_trading.into()),
-                ("is_quoting", s.is_quoting.into()),
-                ("is_short_sell_restricted", s.is_short_sell_restricted.into()),
-            ]
+            named(
+                STATUS,
+                [
+                    s.action.into(),
+                    s.reason.into(),
+                    s.trading_event.into(),
+                    s.is_trading.into(),
+                    s.is_quoting.into(),
+                    s.is_short_sell_restricted.into(),
+                ],
+            )
         }
         other => panic!("{other:?} does not come from DBN"),
     };
@@ -209,25 +248,31 @@ fn side(c: dbn::Result<dbn::Side>) -> i128 {
 }
 
 fn top(level: &BidAskPair) -> Vec<(&'static str, i128)> {
-    vec![
-        ("bid_px", level.bid_px.into()),
-        ("ask_px", level.ask_px.into()),
-        ("bid_sz", level.bid_sz.into()),
-        ("ask_sz", level.ask_sz.into()),
-        ("bid_ct", level.bid_ct.into()),
-        ("ask_ct", level.ask_ct.into()),
-    ]
+    named(
+        TOP,
+        [
+            level.bid_px.into(),
+            level.ask_px.into(),
+            level.bid_sz.into(),
+            level.ask_sz.into(),
+            level.bid_ct.into(),
+            level.ask_ct.into(),
+        ],
+    )
 }
 
 fn consolidated_top(level: &ConsolidatedBidAskPair) -> Vec<(&'static str, i128)> {
-    vec![
-        ("bid_px", level.bid_px.into()),
-        ("ask_px", level.ask_px.into()),
-        ("bid_sz", level.bid_sz.into()),
-        ("ask_sz", level.ask_sz.into()),
-        ("bid_ct", level.bid_pb.into()),
-        ("ask_ct", level.ask_pb.into()),
-    ]
+    named(
+        TOP,
+        [
+            level.bid_px.into(),
+            level.ask_px.into(),
+            level.bid_sz.into(),
+            level.ask_sz.into(),
+            level.bid_pb.into(),
+            level.ask_pb.into(),
+        ],
+    )
 }
 
 /// What one record must become, by the crate's typed record. Empty for a record without a kind.
@@ -262,77 +307,39 @@ fn expected(
         });
     };
     if let Some(m) = record.get::<MboMsg>() {
-        let fields = vec![
-            ("order_id", m.order_id.into()),
-            ("price", m.price.into()),
-            ("size", m.size.into()),
-            ("side", side(m.side())),
-            ("action", (m.action as u8).into()),
-            ("flags", m.flags.raw().into()),
-            ("channel_id", m.channel_id.into()),
-        ];
+        let fields = named(
+            ORDER,
+            [
+                m.order_id.into(),
+                m.price.into(),
+                m.size.into(),
+                side(m.side()),
+                (m.action as u8).into(),
+                m.flags.raw().into(),
+                m.channel_id.into(),
+            ],
+        );
         push("book_order", m.ts_recv, Some(m.sequence), m.flags.raw(), fields);
     } else if let Some(m) = record.get::<TradeMsg>() {
-        let fields = vec![
-            ("price", m.price.into()),
-            ("size", m.size.into()),
-            ("side", side(m.side())),
-            ("action", (m.action as u8).into()),
-            ("flags", m.flags.raw().into()),
-            ("depth", m.depth.into()),
-            ("ts_in_delta", m.ts_in_delta.into()),
-        ];
+        let fields = update!(m);
         push("trade", m.ts_recv, Some(m.sequence), m.flags.raw(), fields);
     } else if let Some(m) = record.get::<Mbp1Msg>() {
-        let update: Vec<(&'static str, i128)> = vec![
-            ("price", m.price.into()),
-            ("size", m.size.into()),
-            ("side", side(m.side())),
-            ("action", (m.action as u8).into()),
-            ("flags", m.flags.raw().into()),
-            ("depth", m.depth.into()),
-            ("ts_in_delta", m.ts_in_delta.into()),
-        ];
+        let update: Vec<(&'static str, i128)> = update!(m);
         if schema == Some(Schema::Tbbo) {
             push("trade", m.ts_recv, Some(m.sequence), m.flags.raw(), update.clone());
         }
         let fields = [top(&m.levels[0]), update, vec![("interval_ns", 0)]].concat();
         push("quote", m.ts_recv, Some(m.sequence), m.flags.raw(), fields);
     } else if let Some(m) = record.get::<Mbp10Msg>() {
-        let mut fields = vec![
-            ("price", m.price.into()),
-            ("size", m.size.into()),
-            ("side", side(m.side())),
-            ("action", (m.action as u8).into()),
-            ("flags", m.flags.raw().into()),
-            ("depth", m.depth.into()),
-            ("ts_in_delta", m.ts_in_delta.into()),
-        ];
+        let mut fields = update!(m);
         fields.extend(m.levels.iter().flat_map(top));
         push("book_depth", m.ts_recv, Some(m.sequence), m.flags.raw(), fields);
     } else if let Some(m) = record.get::<BboMsg>() {
         let interval_ns = if header.rtype == rtype::BBO_1S { 1_000_000_000 } else { 60_000_000_000 };
-        let update = vec![
-            ("price", m.price.into()),
-            ("size", m.size.into()),
-            ("side", side(m.side())),
-            ("action", 0),
-            ("flags", m.flags.raw().into()),
-            ("depth", 0),
-            ("ts_in_delta", 0),
-            ("interval_ns", interval_ns),
-        ];
+        let update = [update!(m, 0, 0, 0), vec![("interval_ns", interval_ns)]].concat();
         push("quote", m.ts_recv, Some(m.sequence), m.flags.raw(), [top(&m.levels[0]), update].concat());
     } else if let Some(m) = record.get::<Cmbp1Msg>() {
-        let update: Vec<(&'static str, i128)> = vec![
-            ("price", m.price.into()),
-            ("size", m.size.into()),
-            ("side", side(m.side())),
-            ("action", (m.action as u8).into()),
-            ("flags", m.flags.raw().into()),
-            ("depth", 0),
-            ("ts_in_delta", m.ts_in_delta.into()),
-        ];
+        let update: Vec<(&'static str, i128)> = update!(m, m.action as u8, 0, m.ts_in_delta);
         if header.rtype == rtype::TCBBO {
             push("trade", m.ts_recv, None, m.flags.raw(), update.clone());
         }
@@ -340,16 +347,7 @@ fn expected(
         push("quote", m.ts_recv, None, m.flags.raw(), fields);
     } else if let Some(m) = record.get::<CbboMsg>() {
         let interval_ns = if header.rtype == rtype::CBBO_1S { 1_000_000_000 } else { 60_000_000_000 };
-        let update = vec![
-            ("price", m.price.into()),
-            ("size", m.size.into()),
-            ("side", side(m.side())),
-            ("action", 0),
-            ("flags", m.flags.raw().into()),
-            ("depth", 0),
-            ("ts_in_delta", 0),
-            ("interval_ns", interval_ns),
-        ];
+        let update = [update!(m, 0, 0, 0), vec![("interval_ns", interval_ns)]].concat();
         push("quote", m.ts_recv, None, m.flags.raw(), [consolidated_top(&m.levels[0]), update].concat());
     } else if let Some(m) = record.get::<OhlcvMsg>() {
         let seconds: u64 = match schema.unwrap() {
@@ -359,24 +357,23 @@ fn expected(
             _ => 86_400,
         };
         let interval_ns = seconds * 1_000_000_000;
-        let fields = vec![
-            ("open", m.open.into()),
-            ("high", m.high.into()),
-            ("low", m.low.into()),
-            ("close", m.close.into()),
-            ("volume", m.volume.into()),
-            ("interval_ns", interval_ns.into()),
-        ];
+        let fields = named(
+            BAR,
+            [m.open.into(), m.high.into(), m.low.into(), m.close.into(), m.volume.into(), interval_ns.into()],
+        );
         push("bar", header.ts_event + interval_ns, None, 0, fields);
     } else if let Some(m) = record.get::<StatusMsg>() {
-        let fields = vec![
-            ("action", m.action.into()),
-            ("reason", m.reason.into()),
-            ("trading_event", m.trading_event.into()),
-            ("is_trading", (m.is_trading as u8).into()),
-            ("is_quoting", (m.is_quoting as u8).into()),
-            ("is_short_sell_restricted", (m.is_short_sell_restricted as u8).into()),
-        ];
+        let fields = named(
+            STATUS,
+            [
+                m.action.into(),
+                m.reason.into(),
+                m.trading_event.into(),
+                (m.is_trading as u8).into(),
+                (m.is_quoting as u8).into(),
+                (m.is_short_sell_restricted as u8).into(),
+            ],
+        );
         push("status", m.ts_recv, None, 0, fields);
     } else {
         *counts.1.entry(name).or_default() += 1;
@@ -413,11 +410,7 @@ fn oracle(bytes: &[u8]) -> Expected {
 
 #[test]
 fn every_file_gives_what_the_dbn_crate_reads() {
-    let files = files();
-    if files.is_empty() {
-        eprintln!("skipped: no capture data");
-        return;
-    }
+    let Some(files) = files() else { return };
     let (mut checked, mut kinds) = (0, BTreeMap::<&str, u64>::new());
     for path in files.iter().filter(|path| !is_fragment(path)) {
         let bytes = unpacked(path);
@@ -454,11 +447,7 @@ fn every_file_gives_what_the_dbn_crate_reads() {
 
 #[test]
 fn fragments_have_no_header_and_are_not_recognised() {
-    let files = files();
-    if files.is_empty() {
-        eprintln!("skipped: no capture data");
-        return;
-    }
+    let Some(files) = files() else { return };
     for path in files.iter().filter(|path| is_fragment(path)) {
         let error = DbnInput::new(Box::new(Cursor::new(unpacked(path))), "x.frag").unwrap_err();
         assert!(matches!(error, InputError::Unrecognised { .. }), "{error}");
@@ -468,7 +457,7 @@ fn fragments_have_no_header_and_are_not_recognised() {
 
 #[test]
 fn known_values_of_one_file() {
-    let files = files();
+    let Some(files) = files() else { return };
     let Some(path) = files.iter().find(|path| path.ends_with("databento/dbn/test_data.mbo.v3.dbn")) else {
         eprintln!("skipped: no capture data");
         return;
@@ -491,11 +480,7 @@ fn known_values_of_one_file() {
 
 #[test]
 fn a_file_cut_at_any_byte_gives_what_came_before() {
-    let files = files();
-    if files.is_empty() {
-        eprintln!("skipped: no capture data");
-        return;
-    }
+    let Some(files) = files() else { return };
     let mut cuts = 0u64;
     for path in files.iter().filter(|path| !is_fragment(path)) {
         // The compressed files of the second folder have the same layouts; one of each version is enough.
@@ -536,11 +521,7 @@ fn is_record_end(bytes: &[u8], at: usize) -> bool {
 }
 
 fn mutations(rounds: u64, seed: u64) {
-    let files = files();
-    if files.is_empty() {
-        eprintln!("skipped: no capture data");
-        return;
-    }
+    let Some(files) = files() else { return };
     let samples: Vec<Vec<u8>> = files.iter().filter(|path| !is_fragment(path)).map(unpacked).collect();
     let mut state = seed;
     let mut next = move || {

@@ -1,9 +1,11 @@
-//! Source and shard threads allocate nothing once a replay of a tape has warmed up. One test in this file: it owns the
-//! allocator.
+//! Source and shard threads allocate nothing once a replay has warmed up, whatever the format: tape, Binance lines, DBN. One
+//! test in this file: it owns the allocator.
 
+use dbn::encode::{DbnEncoder, EncodeRecord};
+use dbn::{Metadata, RecordHeader, SType, Schema, TradeMsg, rtype};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -23,10 +25,12 @@ use tapeline_runtime::tape::{Codec, TapeOptions, TapeWriter};
 
 /// Events of the tape.
 const EVENTS: u64 = 1_200_000;
+/// Events of the captures in other formats, at least.
+const CAPTURE_EVENTS: u64 = 400_000;
 /// Events that a run may take to warm up.
 const WARM_UP: u64 = 100_000;
-/// Events after the warm-up in which nothing may be allocated. What comes after them may be the end of the run.
-const MEASURED: u64 = 1_050_000;
+/// Events at the end of a run that are not counted: the end itself may allocate.
+const UNCOUNTED: u64 = 50_000;
 
 /// Whether allocations of hot threads are counted now.
 static ARMED: AtomicBool = AtomicBool::new(false);
@@ -36,6 +40,8 @@ static CALLS: AtomicU64 = AtomicU64::new(0);
 static LAST_BYTES: AtomicU64 = AtomicU64::new(0);
 /// Events that handlers have seen.
 static SEEN: AtomicU64 = AtomicU64::new(0);
+/// The event at which the counting ends.
+static UNTIL: AtomicU64 = AtomicU64::new(0);
 
 /// The system's allocator, and how often source and shard threads asked it while [`ARMED`].
 struct Counting;
@@ -108,7 +114,7 @@ impl Handler for Watch {
     fn on_event(&self, _: &mut u64, _: EventRef<'_>, _: &mut Ctx<'_>) -> Verdict {
         match SEEN.fetch_add(1, Ordering::Relaxed) + 1 {
             WARM_UP => ARMED.store(true, Ordering::Relaxed),
-            seen if seen == WARM_UP + MEASURED => ARMED.store(false, Ordering::Relaxed),
+            seen if seen == UNTIL.load(Ordering::Relaxed) => ARMED.store(false, Ordering::Relaxed),
             _ => {}
         }
         Verdict::Done
@@ -132,8 +138,74 @@ fn write_tape(path: &Path) {
     }
 }
 
-fn replay(tape: &Path, shards: usize, pace: Pace, outputs: Option<PathBuf>) -> Run {
-    let path = tape.to_str().unwrap().to_owned();
+/// Binance lines of three symbols, as spot sends them: a quote a line, now and then a trade, and a book update of two levels.
+/// Returns the events that they are.
+fn write_binance(path: &Path) -> u64 {
+    let mut file = BufWriter::new(File::create(path).unwrap());
+    let mut events = 0;
+    for n in 0_u64.. {
+        if events >= CAPTURE_EVENTS {
+            break;
+        }
+        let (ns, ms) = (1_723_161_254_000_000_000 + n * 300_000, 1_723_161_254_000 + n * 3 / 10);
+        let (upper, lower) = [("BTCUSDT", "btcusdt"), ("ETHUSDT", "ethusdt"), ("SOLUSDT", "solusdt")][n as usize % 3];
+        let price = 2_683 + n * 7 % 11;
+        writeln!(
+            file,
+            r#"{ns} {{"stream":"{lower}@bookTicker","data":{{"u":{n},"s":"{upper}","b":"{price}.80","B":"3.0{}","a":"{price}.81","A":"31.4"}}}}"#,
+            n % 10
+        )
+        .unwrap();
+        events += 1;
+        if n % 4 == 0 {
+            writeln!(
+                file,
+                r#"{ns} {{"stream":"{lower}@trade","data":{{"e":"trade","E":{ms},"s":"{upper}","t":{n},"p":"{price}.80","q":"0.1{}","T":{ms},"m":true,"M":true}}}}"#,
+                n % 90
+            )
+            .unwrap();
+            writeln!(
+                file,
+                r#"{ns} {{"stream":"{lower}@depth@100ms","data":{{"e":"depthUpdate","E":{ms},"s":"{upper}","U":{n},"u":{n},"b":[["{price}.80","3.02"]],"a":[["2733.70","0.00"]]}}}}"#
+            )
+            .unwrap();
+            events += 3;
+        }
+    }
+    file.flush().unwrap();
+    events
+}
+
+/// Trades of twenty instruments in DBN, by the `dbn` crate's own encoder. Returns how many.
+fn write_dbn(path: &Path) -> u64 {
+    let metadata = Metadata::builder()
+        .dataset("TEST.SET".to_owned())
+        .schema(Some(Schema::Trades))
+        .start(0)
+        .stype_in(Some(SType::RawSymbol))
+        .stype_out(SType::InstrumentId)
+        .build();
+    let file = BufWriter::new(File::create(path).unwrap());
+    let mut encoder = DbnEncoder::new(file, &metadata).unwrap();
+    for n in 0..CAPTURE_EVENTS {
+        let ts = 1_723_161_254_000_000_000 + n * 100_000;
+        let trade = TradeMsg {
+            hd: RecordHeader::new::<TradeMsg>(rtype::MBP_0, 1, 1 + n as u32 % 20, ts),
+            price: (100 + n as i64 * 7 % 11) * 1_000_000_000,
+            size: 1 + n as u32 % 90,
+            ts_recv: ts + 1_000,
+            sequence: n as u32,
+            ..TradeMsg::default()
+        };
+        encoder.encode_record(&trade).unwrap();
+    }
+    encoder.get_mut().flush().unwrap();
+    CAPTURE_EVENTS
+}
+
+/// Replays `events` events of a capture.
+fn replay(capture: &Path, events: u64, shards: usize, pace: Pace, outputs: Option<PathBuf>) -> Run {
+    let path = capture.to_str().unwrap().to_owned();
     let name = path.clone();
     let open = Box::new(move || open(&name, &OpenOptions::default()));
     let mut setup = Setup::new(vec![Capture { path, open }]);
@@ -141,10 +213,11 @@ fn replay(tape: &Path, shards: usize, pace: Pace, outputs: Option<PathBuf>) -> R
     setup.is_pinned = false;
     setup.outputs = outputs.map(|path| (path, true));
     SEEN.store(0, Ordering::Relaxed);
+    UNTIL.store(events - UNCOUNTED, Ordering::Relaxed);
     CALLS.store(0, Ordering::Relaxed);
     let run = run(setup, |bus| default_pipeline(bus).then(Watch), |_, _, _| {}).unwrap();
     assert!(!ARMED.load(Ordering::Relaxed), "the counting ended before the run did");
-    assert_eq!(SEEN.load(Ordering::Relaxed), EVENTS, "the watch saw every event");
+    assert_eq!(SEEN.load(Ordering::Relaxed), events, "the watch saw every event");
     run
 }
 
@@ -164,29 +237,35 @@ fn source_and_shards_allocate_nothing_after_warm_up() {
     ARMED.store(false, Ordering::Relaxed);
 
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let tape = folder.join(format!("no_alloc-{}.tape", std::process::id()));
-    let outputs = tape.with_extension("ndjson");
+    let name = |end: &str| folder.join(format!("no_alloc-{}.{end}", std::process::id()));
+    let (tape, binance, dbn, outputs) = (name("tape"), name("lines"), name("dbn"), name("ndjson"));
     write_tape(&tape);
-    for (shards, pace, outputs) in [
-        (1, Pace::Max, None),
-        (2, Pace::Max, None),
-        (3, Pace::Max, Some(outputs.clone())),
+    let (lines, trades) = (write_binance(&binance), write_dbn(&dbn));
+    for (capture, events, shards, pace, outputs) in [
+        (&tape, EVENTS, 1, Pace::Max, None),
+        (&tape, EVENTS, 2, Pace::Max, None),
+        (&tape, EVENTS, 3, Pace::Max, Some(outputs.clone())),
         // Faster than it can go: due stamps, late events, and rings that are full.
-        (2, Pace::Rate(1e9), None),
+        (&tape, EVENTS, 2, Pace::Rate(1e9), None),
+        (&binance, lines, 1, Pace::Max, None),
+        (&binance, lines, 2, Pace::Rate(1e9), None),
+        (&dbn, trades, 1, Pace::Max, None),
+        (&dbn, trades, 2, Pace::Rate(1e9), None),
     ] {
-        let run = replay(&tape, shards, pace, outputs);
+        let run = replay(capture, events, shards, pace, outputs);
+        let what = format!("{}, {shards} shards, {pace:?}", capture.extension().unwrap().display());
         let calls = CALLS.load(Ordering::Relaxed);
         let bytes = LAST_BYTES.load(Ordering::Relaxed);
-        assert_eq!(calls, 0, "{shards} shards, {pace:?}: allocations, the last of {bytes} bytes");
+        assert_eq!(calls, 0, "{what}: allocations, the last of {bytes} bytes");
         let made: u64 = run
             .cores
             .iter()
             .flat_map(|core| &core.stations)
             .map(|station| if let StationReport::Shard(shard) = station { shard.outputs } else { 0 })
             .sum();
-        assert!(made > 1_000, "{made} outputs: the run did what a run does");
+        assert!(made > 100, "{what}: {made} outputs: the run did what a run does");
     }
-    for file in [&tape, &outputs] {
+    for file in [&tape, &binance, &dbn, &outputs] {
         std::fs::remove_file(file).unwrap();
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tapeline_core::limits::{RING_SLOTS_DEFAULT, RING_SLOTS_MAX, SYMBOLS_DEFAULT, SYMBOLS_MAX};
 use tapeline_core::units::UnixNanos;
-use tapeline_runtime::machine::parse_cores;
+use tapeline_runtime::machine::parse_cores_in_order;
 use tapeline_runtime::pacer::Pace;
 
 /// Replays captured market data through a pinned, deterministic event engine, and tells its latency honestly.
@@ -68,7 +68,7 @@ pub(crate) struct ReplayArgs {
     /// Shards; default: one for each core but one
     #[arg(long, value_name = "N")]
     pub(crate) shards: Option<usize>,
-    /// Cores to run on, as in 0,2-5; default: all that this process may use
+    /// Cores to run on, as in 0,2-5, in this order: the source's, then the shards'; default: all that this process may use
     #[arg(long, value_name = "LIST", value_parser = cores)]
     pub(crate) cores: Option<Cores>,
     /// Do not pin threads to cores
@@ -230,8 +230,8 @@ pub(crate) struct DoctorArgs {
 pub(crate) struct Cores(pub(crate) Vec<usize>);
 
 fn cores(text: &str) -> Result<Cores, String> {
-    // A set, as for taskset: a core that is named twice is one core, and order is of no matter.
-    parse_cores(text).map(|cores| Cores(cores.into_iter().map(|core| core as usize).collect()))
+    // A core that is named twice is one core, as for taskset; but the order counts.
+    parse_cores_in_order(text).map(|cores| Cores(cores.into_iter().map(|core| core as usize).collect()))
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -290,6 +290,7 @@ mod tests {
         assert!(speed("0").is_err() && speed("-1").is_err() && speed("inf").is_err() && speed("NaN").is_err());
         assert_eq!(duration("5ms"), Ok(Duration::from_millis(5)));
         assert_eq!(cores("0,2-4").unwrap().0, [0, 2, 3, 4]);
+        assert_eq!(cores("5,2-3,5,0").unwrap().0, [5, 2, 3, 0], "in order, each once");
         assert!(ring_slots("1000").is_err() && symbols_max("1").is_err());
     }
 }

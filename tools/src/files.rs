@@ -1,5 +1,6 @@
 //! The files that a command line names: opened before anything starts, and kept from being overwritten.
 
+use crate::out;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -26,6 +27,34 @@ pub(crate) fn open_all(paths: &[String]) -> Result<(Vec<Capture>, bool), InputEr
         captures.push(Capture { path: path.clone(), open });
     }
     Ok((captures, generated))
+}
+
+/// Looks for captures that are the same file under whatever names. A file may be merged with itself: a merge keeps every
+/// event, and all of its events come twice, which is told. What can be read once only may not: standard input, pipes,
+/// terminals.
+///
+/// # Errors
+/// The line to tell.
+pub(crate) fn once(captures: &[String]) -> Result<(), String> {
+    let id = |path: &str| {
+        let path = if path == "-" { "/dev/stdin" } else { path };
+        fs::metadata(path).map(|found| (found.dev(), found.ino(), found.is_file())).ok()
+    };
+    let ids: Vec<_> = captures.iter().map(|path| id(path)).collect();
+    for (index, path) in captures.iter().enumerate() {
+        let is_it = |other: &usize| captures[*other] == *path || ids[*other].is_some() && ids[*other] == ids[index];
+        let Some(first) = (0..index).find(is_it) else { continue };
+        let first = &captures[first];
+        let same = if first == path { format!("{path}: named twice") } else { format!("{path}: the same as {first}") };
+        let is_stdin = path == "-" || first == "-";
+        match ids[index] {
+            Some((_, _, true)) if !is_stdin => out::note(format_args!("{same}: its events come once more")),
+            // That it cannot be opened is told when it is.
+            None if !is_stdin => {}
+            _ => return Err(format!("{same}, and can be read only once")),
+        }
+    }
+    Ok(())
 }
 
 /// Whether a path names a file that can be read again and again: no pipe, no terminal.

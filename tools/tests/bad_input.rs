@@ -6,10 +6,12 @@ use common::{AUGUST, Place, assert_balanced, binance_lines, captures};
 use std::io::{Cursor, Write};
 use std::process::Stdio;
 use tapeline_core::catalog::Catalog;
-use tapeline_core::event::events;
+use tapeline_core::event::payload::Tick;
+use tapeline_core::event::{EventBuf, Flags, events};
 use tapeline_runtime::input::bytes::ByteSource;
-use tapeline_runtime::input::detect::{OpenOptions, open_source};
+use tapeline_runtime::input::detect::{OpenOptions, open, open_source};
 use tapeline_runtime::input::{InputError, MESSAGE_SLOTS_MAX, SlotBuf, Status};
+use tapeline_runtime::tape::{TapeOptions, TapeWriter};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -361,4 +363,156 @@ fn pipes_are_read_from_their_first_byte() {
         }
     }
     place.run("replay /dev/stdin --loop 2 --speed max").exits(2);
+}
+
+/// Where every write fails for want of room.
+const FULL: &str = "/dev/full";
+
+/// Runs a command with stdout as given, and collects what it says on stderr.
+fn with_stdout(place: &Place, line: &str, stdout: impl Into<Stdio>) -> common::Ran {
+    let mut command = place.command(line);
+    command.stdout(stdout);
+    common::wait(command.spawn().unwrap(), line)
+}
+
+#[test]
+fn output_that_cannot_be_written_is_one_line_of_error_and_exit_2() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 20000 --symbols 10 --duration 60s").exits(0);
+    let quiet = "--speed max --driver threads --shards 1";
+    for line in [
+        &format!("replay a.tape {quiet}"),
+        &format!("replay a.tape {quiet} --format json"),
+        "info a.tape",
+        "info a.tape --format json",
+        "dump a.tape",
+        "dump a.tape --limit 1",
+        "verify a.tape",
+        "diff a.tape a.tape",
+        "doctor --probe 0s",
+        "doctor --probe 0s --format json",
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open(FULL).unwrap();
+        with_stdout(&place, line, full).exits(2).says_once(&["stdout", "No space left"]);
+    }
+    for line in [
+        format!("replay a.tape {quiet} --outputs {FULL} --force"),
+        format!("replay a.tape {quiet} --hgrm {FULL} --force"),
+        format!("import a.tape -o {FULL} --force"),
+        format!("gen -o {FULL} --events 20000 --force"),
+    ] {
+        place.run(&line).exits(2).says_once(&["No space left"]);
+    }
+    // NDJSON is told by its name; the report of the run is there all the same.
+    std::os::unix::fs::symlink(FULL, place.path("full.ndjson")).unwrap();
+    let ran = place.run(&format!("replay a.tape {quiet} --format json --outputs full.ndjson --force"));
+    let ran = ran.exits(2).says_once(&["full.ndjson", "No space left"]);
+    assert_balanced(&ran.json());
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_output_without_a_word() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 50000 --symbols 10 --duration 60s").exits(0);
+    for line in ["dump a.tape", "info a.tape", "verify a.tape", "replay a.tape --speed max --driver threads", "--help"]
+    {
+        // The first line is read, as `head -1` does, and the rest of a long output finds nobody.
+        let mut command = place.command(line);
+        let mut child = command.spawn().unwrap();
+        let mut first = String::new();
+        let mut stdout = std::io::BufReader::with_capacity(16, child.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut stdout, &mut first).unwrap();
+        drop(stdout);
+        let ran = common::wait(child, line).exits(0);
+        assert!(!first.is_empty() && ran.errors().is_empty(), "{line}: {}", ran.stderr);
+
+        // Nobody is there from the first byte on.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ran = with_stdout(&place, line, writer).exits(0);
+        assert!(ran.errors().is_empty(), "{line}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_capture_named_twice_comes_twice_and_stdin_named_twice_is_refused() {
+    let place = Place::new();
+    let text = binance_lines((0..200).map(|n| AUGUST + n * 1_000_000), "ETHUSDT", 1);
+    place.write("a", &text);
+    std::fs::hard_link(place.path("a"), place.path("b")).unwrap();
+    let once = place.replay("a --driver threads");
+    let offered = once["events"]["offered"].as_u64().unwrap();
+    let mut digests = Vec::new();
+    for (files, says) in [("a a", "a: named twice"), ("a b", "b: the same as a"), ("b ./a", "./a: the same as b")] {
+        for shards in [1, 2] {
+            let line = format!("replay --speed max --format json --driver threads --shards {shards} {files}");
+            let ran = place.run(&line).exits(0);
+            assert!(ran.stderr.contains(says), "{line}: {}", ran.stderr);
+            let report = ran.json();
+            assert_balanced(&report);
+            assert_eq!(report["events"]["offered"], offered * 2, "{line}: a merge keeps every event");
+            digests.push(report["digest"].clone());
+        }
+    }
+    assert!(digests.iter().all(|digest| *digest == digests[0]) && digests[0] != once["digest"], "{digests:?}");
+
+    for verb in ["replay --speed max --driver threads", "import -o out.tape"] {
+        for files in ["- -", "a - -", "- /dev/stdin", "/dev/stdin a /dev/stdin"] {
+            let line = format!("{verb} {files}");
+            let mut command = place.command(&line);
+            command.stdin(Stdio::piped());
+            let ran = common::wait(command.spawn().unwrap(), &line).exits(2).says_once(&["read only once"]);
+            assert_eq!(ran.stdout, "", "{line}");
+        }
+        // Standard input is the file that is named beside it.
+        let line = format!("{verb} a -");
+        let mut command = place.command(&line);
+        command.stdin(std::fs::File::open(place.path("b")).unwrap());
+        common::wait(command.spawn().unwrap(), &line).exits(2).says_once(&["-: the same as a"]);
+        assert!(!place.path("out.tape").exists());
+    }
+}
+
+/// A tape may say anything: a tick that says that nothing follows is one more tick.
+#[test]
+fn a_tape_that_says_in_its_middle_that_nothing_follows_is_replayed_to_its_end() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 20000 --symbols 10 --duration 60s").exits(0);
+    let mut input = open(place.path("a.tape").to_str().unwrap(), &OpenOptions::default()).unwrap();
+    let (mut catalog, mut slots) = (Catalog::new(64), SlotBuf::with_capacity(MESSAGE_SLOTS_MAX));
+    let mut bytes = Vec::new();
+    let mut tape = TapeWriter::new(&mut bytes, TapeOptions::default()).unwrap();
+    let (mut seen, mut marks) = (0, 0);
+    loop {
+        slots.clear();
+        let status = input.read(&mut catalog, &mut slots).unwrap();
+        for event in events(slots.slots()) {
+            tape.write(&catalog, event.slots()).unwrap();
+            seen += 1;
+            if event.head().flags.contains(Flags::LAST) && seen % 1_000 == 0 {
+                let mut mark = EventBuf::new(&Tick { last: 1, ..Tick::default() });
+                mark.head_mut().ts_recv = event.head().ts_recv;
+                tape.write(&catalog, mark.slots()).unwrap();
+                marks += 1;
+            }
+        }
+        if status == Status::End {
+            break;
+        }
+    }
+    assert!(marks > 5, "{marks} marks");
+    tape.finish().unwrap();
+    place.write("marked.tape", bytes);
+    let whole = place.replay("a.tape --driver threads");
+    for way in ["--shards 1", "--shards 2", "--shards 1 --speed 100"] {
+        let line = format!("replay marked.tape --format json --driver threads --speed max {way}");
+        let line = if way.contains("speed") { line.replace("--speed max ", "") } else { line };
+        let report = place.run(&line).exits(0).json();
+        assert_balanced(&report);
+        for field in ["digest", "kinds", "outputs"] {
+            assert_eq!(report[field], whole[field], "{way}: {field}");
+        }
+        let notes = report["verdict"]["notes"].to_string();
+        assert!(notes.contains(&format!("{marks} ticks of the captures said that nothing follows")), "{notes}");
+    }
 }

@@ -199,3 +199,21 @@ fn dump_stops_at_its_limit_and_doctor_names_the_driver() {
     let doctor = place.run("doctor --probe 10ms --format json").exits(0);
     assert_eq!((doctor.stdout.lines().count(), &doctor.json()["command"]), (1, &"doctor".into()));
 }
+
+#[test]
+fn cores_are_taken_in_the_order_of_the_list() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 2000 --symbols 10").exits(0);
+    let all = place.replay("a.tape --driver threads --shards 1")["manifest"]["cores"].clone();
+    let [first, second] = &all.as_array().unwrap()[..] else {
+        eprintln!("skipped: one core");
+        return;
+    };
+    for (source, shard) in [(first, second), (second, first)] {
+        let line =
+            format!("replay a.tape --speed max --format json --driver threads --cores {source},{shard},{source}");
+        let ran = place.run(&line).exits(0);
+        assert!(ran.stderr.contains(&format!("core {source}: source, core {shard}: shard 0")), "{}", ran.stderr);
+        assert_eq!(ran.json()["manifest"]["cores"], serde_json::json!([source, shard]));
+    }
+}

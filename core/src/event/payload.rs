@@ -507,8 +507,8 @@ pub struct Cause {
     pub symbol_hash: u64,
     /// Stable hash of the root's source name.
     pub source_hash: u64,
-    /// Always 0.
-    pub reserved: u64,
+    /// Which of the root's timers it was: see [`crate::handler::TimerRequest::id`]; 0 when it was no timer.
+    pub timer: u64,
 }
 
 impl Cause {

@@ -112,6 +112,7 @@ impl<H: Handler> MiniShard<H> {
             ts_event,
             root,
             timer_ns,
+            timer: timer_ns,
             seed: 1,
             handler: 0,
             source: MADE_BY,

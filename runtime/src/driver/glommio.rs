@@ -6,9 +6,8 @@
 //! - no waker, channel or task per event: the loop never awaits anything but its own yield;
 //! - every executor's result is joined and checked, as a panic in one leaves the process's exit code at 0.
 
-use super::{CoreLoop, CoreReport, DriverError, Idle, Supervisor, Turn, switches};
+use super::{CoreLoop, CoreReport, DriverError, Supervisor};
 use glommio::{LocalExecutorBuilder, Placement};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Below 10 ms glommio 0.9 can park with runnable tasks.
@@ -20,57 +19,26 @@ const RING_DEPTH: usize = 8;
 const TURNS_PER_YIELD: u64 = 1 << 16;
 
 pub(super) fn run(loops: Vec<CoreLoop>, supervisor: &Supervisor) -> Result<Vec<CoreReport>, DriverError> {
-    let mut handles = Vec::new();
-    let mut error = None;
-    for core in loops {
+    let start = |core: CoreLoop| {
         let name = core.name();
         let placement = core.plan.core.map_or(Placement::Unbound, Placement::Fixed);
-        let shared = Arc::clone(&core.shared);
         let spawned = LocalExecutorBuilder::new(placement)
             .name(&name)
             .io_memory(IO_MEMORY_BYTES)
             .ring_depth(RING_DEPTH)
             .preempt_timer(PREEMPT_TIMER)
             .spawn(move || spin(core));
-        match spawned {
-            Ok(handle) => handles.push((name, handle, shared)),
-            Err(refused) => {
-                error = Some(DriverError::Executor(name, refused.to_string()));
-                break;
-            }
-        }
-    }
-    if error.is_some() {
-        supervisor.stop();
-    } else {
-        supervisor.wait();
-    }
-    let mut reports = Vec::new();
-    for (name, handle, shared) in handles {
-        match handle.join() {
-            Ok(report) => reports.push(report),
-            Err(refused) => {
-                shared.stop.store(true, std::sync::atomic::Ordering::Release);
-                error = error.or(Some(DriverError::Died(name, refused.to_string())));
-            }
-        }
-    }
-    error.map_or(Ok(reports), Err)
+        spawned.map_err(|refused| DriverError::Executor(name, refused.to_string()))
+    };
+    supervisor.run(loops, start, |executor| executor.join().map_err(|refused| refused.to_string()))
 }
 
 async fn spin(mut core: CoreLoop) -> CoreReport {
-    let before = switches();
-    loop {
-        match core.turn() {
-            Turn::Worked => {}
-            Turn::Idle if core.idle == Idle::BusySpin => std::hint::spin_loop(),
-            Turn::Idle => std::thread::yield_now(),
-            Turn::Stop => break,
-        }
+    core.begin();
+    while core.go_on() {
         if core.heartbeat.is_multiple_of(TURNS_PER_YIELD) {
             glommio::yield_if_needed().await;
         }
     }
-    let switches = before.zip(switches()).map(|(before, after)| after - before);
-    core.finish(switches)
+    core.finish()
 }

@@ -107,6 +107,8 @@ pub struct CoreLoop {
     main: Thread,
     shared: Arc<Shared>,
     heartbeat: u64,
+    /// Involuntary switches of the thread before the first turn.
+    switches_before: Option<u64>,
 }
 
 /// What a core has to say at the end.
@@ -156,6 +158,7 @@ impl CoreLoop {
             main: thread::current(),
             shared,
             heartbeat: 0,
+            switches_before: None,
         }
     }
 
@@ -206,7 +209,26 @@ impl CoreLoop {
             .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
-    fn finish(self, involuntary_switches: Option<u64>) -> CoreReport {
+    /// On the thread that runs the loop, before its first turn.
+    fn begin(&mut self) {
+        self.switches_before = switches();
+    }
+
+    /// One turn, and what the loop does when there was no work in it. False once it has been told to stop.
+    #[inline]
+    fn go_on(&mut self) -> bool {
+        match self.turn() {
+            Turn::Worked => {}
+            Turn::Idle if self.idle == Idle::BusySpin => std::hint::spin_loop(),
+            Turn::Idle => thread::yield_now(),
+            Turn::Stop => return false,
+        }
+        true
+    }
+
+    /// What the core has to say, on the thread that ran the loop.
+    fn finish(self) -> CoreReport {
+        let involuntary_switches = self.switches_before.zip(switches()).map(|(before, after)| after - before);
         self.life.0.state.store(state::FINISHED, Ordering::Release);
         let is_pinned = self.plan.core.is_some_and(|core| {
             crate::machine::affinity().is_ok_and(|cores| cores.iter().map(|core| *core as usize).eq([core]))
@@ -250,6 +272,40 @@ struct Supervisor<'a> {
 }
 
 impl Supervisor<'_> {
+    /// Starts every loop, waits until all are to stop, joins all, and returns what they say, by core. Loops that were started
+    /// before one that could not be are stopped and joined; one that died does not keep the others from being joined.
+    fn run<H>(
+        &self,
+        loops: Vec<CoreLoop>,
+        start: impl Fn(CoreLoop) -> Result<H, DriverError>,
+        join: impl Fn(H) -> Result<CoreReport, String>,
+    ) -> Result<Vec<CoreReport>, DriverError> {
+        let (mut started, mut error) = (Vec::new(), None);
+        for core in loops {
+            let name = core.name();
+            match start(core) {
+                Ok(handle) => started.push((name, handle)),
+                Err(refused) => {
+                    error = Some(refused);
+                    break;
+                }
+            }
+        }
+        if error.is_some() {
+            self.stop();
+        } else {
+            self.wait();
+        }
+        let mut reports = Vec::new();
+        for (name, handle) in started {
+            match join(handle) {
+                Ok(report) => reports.push(report),
+                Err(why) => error = error.or(Some(DriverError::Died(name, why))),
+            }
+        }
+        error.map_or(Ok(reports), Err)
+    }
+
     /// Waits until the engine has drained or a loop has died, then stops all. A drain that goes on after an interrupt is
     /// cut short.
     fn wait(&self) {

@@ -519,6 +519,8 @@ impl Mapper {
         let ts_event = record.header().ts_event;
         let unflagged = FlagSet::empty();
         let one = |first| Events { first, second: None };
+        let single = |ts_recv, sequence, flags| Common { ts_recv, ts_event, sequence, flags, grouped: false };
+        let grouped = |ts_recv, sequence, flags| Common { ts_recv, ts_event, sequence, flags, grouped: true };
         Ok(Some(match rtype {
             RType::Mbo => {
                 let mbo: &MboMsg = get(record, name)?;
@@ -531,14 +533,7 @@ impl Mapper {
                     source_flags: mbo.flags.raw(),
                     channel_id: mbo.channel_id,
                 });
-                let common = Common {
-                    ts_recv: mbo.ts_recv,
-                    ts_event,
-                    sequence: Some(mbo.sequence),
-                    flags: mbo.flags,
-                    grouped: true,
-                };
-                (common, one(event))
+                (grouped(mbo.ts_recv, Some(mbo.sequence), mbo.flags), one(event))
             }
             RType::Mbp0 => {
                 let trade: &TradeMsg = get(record, name)?;
@@ -551,14 +546,7 @@ impl Mapper {
                     depth: trade.depth,
                     ts_in_delta: trade.ts_in_delta,
                 });
-                let common = Common {
-                    ts_recv: trade.ts_recv,
-                    ts_event,
-                    sequence: Some(trade.sequence),
-                    flags: trade.flags,
-                    grouped: false,
-                };
-                (common, one(event))
+                (single(trade.ts_recv, Some(trade.sequence), trade.flags), one(event))
             }
             RType::Mbp1 => {
                 let mbp: &Mbp1Msg = get(record, name)?;
@@ -573,14 +561,10 @@ impl Mapper {
                     ..QuoteWide::default()
                 };
                 let with_trade = self.schema == Some(Schema::Tbbo);
-                let common = Common {
-                    ts_recv: mbp.ts_recv,
-                    ts_event,
-                    sequence: Some(mbp.sequence),
-                    flags: mbp.flags,
-                    grouped: !with_trade,
-                };
-                (common, quote_events(level(&mbp.levels[0]), update, with_trade))
+                (
+                    Common { grouped: !with_trade, ..single(mbp.ts_recv, Some(mbp.sequence), mbp.flags) },
+                    quote_events(level(&mbp.levels[0]), update, with_trade),
+                )
             }
             RType::Mbp10 => {
                 let mbp: &Mbp10Msg = get(record, name)?;
@@ -597,14 +581,7 @@ impl Mapper {
                 });
                 let levels: [DepthLevel; 10] = std::array::from_fn(|index| level(&mbp.levels[index]));
                 event.push_bytes(bytemuck::cast_slice(&levels)).expect("ten levels fit six continuations");
-                let common = Common {
-                    ts_recv: mbp.ts_recv,
-                    ts_event,
-                    sequence: Some(mbp.sequence),
-                    flags: mbp.flags,
-                    grouped: true,
-                };
-                (common, one(event))
+                (grouped(mbp.ts_recv, Some(mbp.sequence), mbp.flags), one(event))
             }
             RType::Bbo1S | RType::Bbo1M => {
                 let bbo: &BboMsg = get(record, name)?;
@@ -616,14 +593,7 @@ impl Mapper {
                     interval_ns: if rtype == RType::Bbo1S { SECOND_NS } else { 60 * SECOND_NS },
                     ..QuoteWide::default()
                 };
-                let common = Common {
-                    ts_recv: bbo.ts_recv,
-                    ts_event,
-                    sequence: Some(bbo.sequence),
-                    flags: bbo.flags,
-                    grouped: false,
-                };
-                (common, quote_events(level(&bbo.levels[0]), update, false))
+                (single(bbo.ts_recv, Some(bbo.sequence), bbo.flags), quote_events(level(&bbo.levels[0]), update, false))
             }
             RType::Cmbp1 | RType::Tcbbo => {
                 let cmbp: &Cmbp1Msg = get(record, name)?;
@@ -636,9 +606,10 @@ impl Mapper {
                     ts_in_delta: cmbp.ts_in_delta,
                     ..QuoteWide::default()
                 };
-                let common =
-                    Common { ts_recv: cmbp.ts_recv, ts_event, sequence: None, flags: cmbp.flags, grouped: false };
-                (common, quote_events(consolidated_level(&cmbp.levels[0]), update, rtype == RType::Tcbbo))
+                (
+                    single(cmbp.ts_recv, None, cmbp.flags),
+                    quote_events(consolidated_level(&cmbp.levels[0]), update, rtype == RType::Tcbbo),
+                )
             }
             RType::Cbbo1S | RType::Cbbo1M => {
                 let cbbo: &CbboMsg = get(record, name)?;
@@ -650,9 +621,10 @@ impl Mapper {
                     interval_ns: if rtype == RType::Cbbo1S { SECOND_NS } else { 60 * SECOND_NS },
                     ..QuoteWide::default()
                 };
-                let common =
-                    Common { ts_recv: cbbo.ts_recv, ts_event, sequence: None, flags: cbbo.flags, grouped: false };
-                (common, quote_events(consolidated_level(&cbbo.levels[0]), update, false))
+                (
+                    single(cbbo.ts_recv, None, cbbo.flags),
+                    quote_events(consolidated_level(&cbbo.levels[0]), update, false),
+                )
             }
             RType::Status => {
                 let status: &StatusMsg = get(record, name)?;
@@ -665,9 +637,7 @@ impl Mapper {
                     is_short_sell_restricted: status.is_short_sell_restricted as u8,
                     reserved: [0; 15],
                 });
-                let common =
-                    Common { ts_recv: status.ts_recv, ts_event, sequence: None, flags: unflagged, grouped: false };
-                (common, one(event))
+                (single(status.ts_recv, None, unflagged), one(event))
             }
             _ => {
                 let Some(interval_ns) = self.bar_interval_ns(record.header().rtype) else { return Ok(None) };
@@ -675,9 +645,7 @@ impl Mapper {
                 let mut event = EventBuf::new(&Bar { open: bar.open, high: bar.high, low: bar.low });
                 let rest = BarRest { close: bar.close, volume: bar.volume, interval_ns, ..BarRest::default() };
                 event.push_value(&rest).expect("a bar has two slots");
-                let common =
-                    Common { ts_recv: UNDEF_TIMESTAMP, ts_event, sequence: None, flags: unflagged, grouped: false };
-                (common, one(event))
+                (single(UNDEF_TIMESTAMP, None, unflagged), one(event))
             }
         }))
     }

@@ -1,5 +1,6 @@
 //! Stations: what a core polls. A station never waits; what does not fit is kept, and 0 is returned.
 
+mod lag;
 pub mod shard;
 pub mod source;
 

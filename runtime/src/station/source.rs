@@ -4,6 +4,7 @@
 //! event's own `ts_recv` lies before it, its shard is first sent a tick, so that the event is handled at the same time
 //! whatever the number of shards. Shards without events hear of the passing of time by ticks.
 
+use super::lag::{LagAccount, Whose};
 use super::{Station, StationReport};
 use crate::clock::RunClock;
 use crate::ingest::{Block, BlockQueue};
@@ -79,6 +80,8 @@ pub struct SourceReport {
     pub sent: u64,
     /// Source events that a full ring refused.
     pub refused: Ledger,
+    /// Ticks of captures that said that nothing follows them, and were taken as plain ticks.
+    pub end_marks: u64,
     /// Polls that found a ring full.
     pub full_polls: u64,
     /// The replay was ended early.
@@ -138,11 +141,8 @@ pub struct SourceStation {
     message_due: Option<u64>,
     now_ns: u64,
     events_since_reading: usize,
-    /// Since when a ring is full, on the run clock.
-    blocked_at_ns: Option<u64>,
-    /// Time for which rings were full since the source was last in time with its schedule. An event is late by the engine's
-    /// doing when this makes half of its lag or more, and by the pacer's else.
-    blocked_ns: u64,
+    /// Whose the lag of late events is.
+    lag: LagAccount,
     ticks: EventBuf,
     report: SourceReport,
 }
@@ -175,8 +175,7 @@ impl SourceStation {
             message_due: None,
             now_ns: 0,
             events_since_reading: 0,
-            blocked_at_ns: None,
-            blocked_ns: 0,
+            lag: LagAccount::default(),
             ticks: EventBuf::new(&Tick::default()),
             report: SourceReport {
                 pacer_lag: new_histogram(),
@@ -186,6 +185,7 @@ impl SourceStation {
                 messages: 0,
                 sent: 0,
                 refused: Ledger::new(),
+                end_marks: 0,
                 full_polls: 0,
                 is_interrupted: false,
                 gaps,
@@ -303,18 +303,7 @@ impl SourceStation {
         };
         let (head, span) = (event.head(), event.slots().len());
         if head.kind().is_control() {
-            if !self.broadcast(event.slots()) {
-                if self.phase == Phase::Measured {
-                    self.block();
-                }
-                return 0;
-            }
-            if head.kind() == Kind::TICK {
-                self.time = self.time.max(head.ts_recv);
-                self.lanes.iter_mut().for_each(|lane| lane.time = lane.time.max(head.ts_recv));
-            }
-            self.at += span;
-            return span;
+            return self.send_control(event);
         }
         // A time that no clock shows is refused by the shard, and moves no time here either.
         let time = if head.ts_recv.0 > TIME_NS_MAX { self.time } else { self.time.max(head.ts_recv) };
@@ -335,7 +324,7 @@ impl SourceStation {
             }
             self.phase = Phase::Measured;
             // What was blocked before is no part of the schedule.
-            (self.blocked_at_ns, self.blocked_ns) = (None, 0);
+            self.lag.in_time();
             self.read_clock();
         }
         let is_measured = self.phase == Phase::Measured;
@@ -347,6 +336,7 @@ impl SourceStation {
             self.read_clock();
             let due = self.config.pacer.due_ns(time, self.now_ns);
             self.message_due = Some(due);
+            self.lag.due(due);
             due
         };
         if is_measured && self.config.pacer.is_paced() {
@@ -354,7 +344,7 @@ impl SourceStation {
                 self.read_clock();
             }
             if self.now_ns < due {
-                self.blocked_ns = 0;
+                self.lag.in_time();
                 return 0;
             }
         }
@@ -383,6 +373,38 @@ impl SourceStation {
         span
     }
 
+    /// Sends the control event at the cursor to every shard, if there is room. Returns its slots, or 0.
+    ///
+    /// A capture moves time on as its events do, and never ends it: that nothing follows is for this station to say, or
+    /// shards would run through the 24 hours of the drain in the midst of a replay.
+    fn send_control(&mut self, event: EventRef<'_>) -> usize {
+        let (head, span) = (event.head(), event.slots().len());
+        let tick = event.get::<Tick>();
+        let is_sent = if tick.is_some() {
+            // A time that no clock shows moves nothing, as in an event.
+            let time = if head.ts_recv.0 > TIME_NS_MAX { self.time } else { self.time.max(head.ts_recv) };
+            let mut plain = self.ticks.slots()[0];
+            plain.ts_recv = time;
+            let is_sent = self.broadcast(&[plain]);
+            if is_sent {
+                self.time = time;
+                self.lanes.iter_mut().for_each(|lane| lane.time = time);
+            }
+            is_sent
+        } else {
+            self.broadcast(event.slots())
+        };
+        if !is_sent {
+            if self.phase == Phase::Measured {
+                self.block();
+            }
+            return 0;
+        }
+        self.report.end_marks += u64::from(tick.is_some_and(|tick| tick.last != 0));
+        self.at += span;
+        span
+    }
+
     /// Counts an event that was sent.
     #[inline]
     fn sent(&mut self, head: &Slot, due: u64, is_measured: bool) {
@@ -391,17 +413,18 @@ impl SourceStation {
             return;
         }
         if self.config.pacer.is_paced() {
-            if let Some(at_ns) = self.blocked_at_ns.take() {
+            if self.lag.is_full() {
                 self.read_clock();
-                self.blocked_ns += self.now_ns.saturating_sub(at_ns);
+                self.lag.sent(self.now_ns);
             }
             self.events_since_reading += 1;
             let lag = self.now_ns.saturating_sub(due);
-            if self.blocked_ns > 0 && self.blocked_ns >= lag / 2 {
-                self.report.backpressure.saturating_record(lag.max(1));
-            } else {
-                self.report.pacer_lag.saturating_record(lag.max(1));
-                self.report.missed += u64::from(lag >= PACER_MISSED_NS);
+            match self.lag.whose(lag) {
+                Whose::Engine => self.report.backpressure.saturating_record(lag),
+                Whose::Pacer => {
+                    self.report.pacer_lag.saturating_record(lag.max(1));
+                    self.report.missed += u64::from(lag >= PACER_MISSED_NS);
+                }
             }
             self.report.samples_in_gaps += u64::from(self.report.gaps.covers(due));
             self.report.last_due_ns = due;
@@ -439,9 +462,9 @@ impl SourceStation {
     /// Notes that a ring is full.
     #[cold]
     fn block(&mut self) {
-        if self.blocked_at_ns.is_none() {
+        if !self.lag.is_full() {
             self.read_clock();
-            self.blocked_at_ns = Some(self.now_ns);
+            self.lag.full(self.now_ns);
         }
     }
 
@@ -540,3 +563,6 @@ impl Station for SourceStation {
         StationReport::Source(Box::new(self.report))
     }
 }
+
+#[cfg(test)]
+mod tests;

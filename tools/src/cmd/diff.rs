@@ -19,10 +19,7 @@ pub(crate) fn run(args: &DiffArgs) -> u8 {
         }
     }
     match diff(|| opened(&args.a), || opened(&args.b), args.symbols_max) {
-        Ok(report) => {
-            out::data(&report.to_string());
-            report.exit_code()
-        }
+        Ok(report) => out::code(out::data(&report.to_string()), report.exit_code()),
         Err(error) => out::fail(&error, error.exit_code()),
     }
 }

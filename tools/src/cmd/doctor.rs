@@ -13,5 +13,4 @@ pub(crate) fn run(args: &DoctorArgs) -> u8 {
         Format::Text => out::data(&doctor::text(&diagnosis)),
         Format::Json => out::data(&format!("{}\n", doctor::json(&diagnosis).trim_end())),
     }
-    0
 }

@@ -28,8 +28,8 @@ pub(crate) fn run(args: &DumpArgs) -> u8 {
             left -= 1;
             line.clear();
             ndjson::write_event(&catalog, event, &mut line);
-            if stdout.write_all(&line).is_err() {
-                return code; // the reader has gone away
+            if let Err(error) = stdout.write_all(&line) {
+                return out::written(Err(error));
             }
         }
         match status {
@@ -41,9 +41,8 @@ pub(crate) fn run(args: &DumpArgs) -> u8 {
             }
         }
     }
-    // As above.
-    let _ = stdout.flush();
+    let written = out::written(stdout.flush());
     let bad = super::info::bad_lines(&args.capture, &input.tally());
     // What could not be read at all (2) comes before what is damaged (3).
-    if code == 0 { bad } else { code }
+    out::code(written, if code == 0 { bad } else { code })
 }

@@ -13,7 +13,7 @@ use tapeline_runtime::sink::create;
 use tapeline_runtime::tape::{Codec, TapeCounts, TapeOptions, TapeWriter};
 
 pub(crate) fn run(args: &ImportArgs) -> u8 {
-    if let Err(why) = files::spare(&args.captures, &[&args.output]) {
+    if let Err(why) = files::spare(&args.captures, &[&args.output]).and_then(|()| files::once(&args.captures)) {
         return out::fail(why, 2);
     }
     // Opened before the tape is made: a name that cannot be read leaves nothing behind.

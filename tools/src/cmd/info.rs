@@ -50,7 +50,7 @@ pub(crate) fn run(args: &InfoArgs) -> u8 {
     let events: u64 = kinds.iter().map(|(_, count)| count).sum();
     // Symbol 0 is "no symbol".
     let symbols = has_symbol.iter().skip(1).filter(|has| **has).count();
-    match args.format {
+    let written = match args.format {
         Format::Json => {
             let object = serde_json::json!({
                 "format": input.format(),
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &InfoArgs) -> u8 {
                 "generated": input.is_generated(),
                 "bad_lines": tally.bad_lines,
             });
-            out::data(&format!("{object}\n"));
+            out::data(&format!("{object}\n"))
         }
         Format::Text => {
             let mut text = String::new();
@@ -78,12 +78,12 @@ pub(crate) fn run(args: &InfoArgs) -> u8 {
             section(&mut text, "kinds", kinds.into_iter());
             section(&mut text, "messages", tally.messages.iter().map(|(name, count)| (name.as_str(), *count)));
             section(&mut text, "skipped", tally.skipped.iter().map(|(name, count)| (name.as_str(), *count)));
-            out::data(&text);
+            out::data(&text)
         }
-    }
+    };
     let bad = bad_lines(&args.capture, &tally);
     // What could not be read at all (2) comes before what is damaged (3).
-    if code == 0 { bad } else { code }
+    out::code(written, if code == 0 { bad } else { code })
 }
 
 fn section<'a>(text: &mut String, name: &str, rows: impl Iterator<Item = (&'a str, u64)>) {

@@ -33,7 +33,7 @@ pub(crate) fn run<C: Chain + 'static>(args: &ReplayArgs, pipeline: impl Fn(BusBu
         return out::fail("--overload live needs a schedule: without one, every ring is full at once", 2);
     }
     let written: Vec<&Path> = [&args.outputs, &args.hgrm].into_iter().filter_map(Option::as_deref).collect();
-    if let Err(why) = files::spare(&args.captures, &written) {
+    if let Err(why) = files::spare(&args.captures, &written).and_then(|()| files::once(&args.captures)) {
         return out::fail(why, 2);
     }
     // A capture that cannot be opened is told before anything starts.
@@ -105,7 +105,7 @@ pub(crate) fn run<C: Chain + 'static>(args: &ReplayArgs, pipeline: impl Fn(BusBu
             out::note(format_args!("{} outputs written", count(written)));
             false
         }
-        Some(Err(why)) => out::fail(why, 1) != 0,
+        Some(Err(why)) => out::fail(why, 2) != 0,
         None => false,
     };
     super::import::complain(&run.ingest);
@@ -117,14 +117,15 @@ pub(crate) fn run<C: Chain + 'static>(args: &ReplayArgs, pipeline: impl Fn(BusBu
     }
     let hgrm_failed = hgrm.is_some_and(|file| match write_hgrm(&told, file) {
         Ok(()) => false,
-        Err(error) => out::fail(format_args!("cannot write the percentile distribution: {error}"), 1) != 0,
+        Err(error) => out::fail(format_args!("cannot write the percentile distribution: {error}"), 2) != 0,
     });
-    match args.format {
+    let written = match args.format {
         Format::Text => out::data(&text::table(&told.report)),
         Format::Json => out::data(&format!("{}\n", json::line(&told.report).trim_end())),
-    }
+    };
     let code = told.report.exit_code(told.input_exit, args.strict);
-    if code == 0 && (outputs_failed || hgrm_failed) { 1 } else { code }
+    let is_written = written == 0 && !outputs_failed && !hgrm_failed;
+    if is_written || told.report.interrupted { code } else { 2 }
 }
 
 /// The session that is played when no capture is named: generated, and labelled so.

@@ -17,8 +17,8 @@ pub(crate) fn run(args: &VerifyArgs) -> u8 {
     match verify(&args.tape) {
         Err(error) => out::fail(format_args!("{path}: cannot read: {error}"), 2),
         Ok(report) => {
-            out::data(&format!("{path}: {}\n", report.to_string().trim_end()));
-            u8::from(!report.is_whole())
+            let written = out::data(&format!("{path}: {}\n", report.to_string().trim_end()));
+            out::code(written, u8::from(!report.is_whole()))
         }
     }
 }

@@ -8,6 +8,7 @@
 pub mod bus;
 pub mod catalog;
 pub mod chain;
+pub mod dead;
 pub mod digest;
 pub mod event;
 pub mod features;
@@ -17,6 +18,7 @@ pub mod invariant;
 pub mod ledger;
 pub mod limits;
 pub mod mesh;
+pub mod retry;
 pub mod ring;
 pub mod route;
 pub mod scanner;

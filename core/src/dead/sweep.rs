@@ -32,6 +32,12 @@ pub struct Sweep {
 }
 
 impl Sweep {
+    /// Where it goes on. `None` at the beginning, and when it is done.
+    #[must_use]
+    pub const fn cursor(&self) -> Option<Cursor> {
+        self.cursor
+    }
+
     /// Whether every entry was met.
     #[must_use]
     pub const fn is_done(&self) -> bool {
@@ -101,6 +107,9 @@ impl DeadLetters {
             sweep.cursor = page.cursor();
             let is_mine = found.is_none_or(|(_, entry)| entry.seq < sweep.end_seq);
             sweep.is_done = sweep.cursor.is_none_or(|next| next.seq() >= sweep.end_seq) || !is_mine;
+            if sweep.is_done {
+                sweep.cursor = None;
+            }
             if let Some((handle, _)) = found
                 && is_mine
             {

@@ -61,7 +61,7 @@ fn agrees_with_its_twin_with_full_invariants_after_each_operation() {
             seen.add(&run(seed, config(entries, slots, holds, held_per_symbol, seed), 2_000, 1));
         }
     }
-    assert_interesting(&seen, 100);
+    assert_interesting(&seen, 50);
 }
 
 fn ten_million(seeds: std::ops::Range<u64>) {

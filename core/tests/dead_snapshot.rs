@@ -59,8 +59,11 @@ fn every_cut_and_every_flipped_bit_is_refused() {
 fn other_capacities_settings_and_policies_are_named() {
     let bytes = snapshot(&lived(SMALL, 1, 30));
     let refused = |config: &Config| DeadLetters::restore(config, &policies(), &bytes).unwrap_err().to_string();
-    let other = |what, here| format!("the snapshot is of a dead letters with {what}, this one has {here}");
-    assert_eq!(refused(&Config { entries: 7, ..SMALL }), "the snapshot is of a dead letters for 6, this one is for 7");
+    let other = |what, here| format!("the snapshot is of a dead letter slab with {what}, this one has {here}");
+    assert_eq!(
+        refused(&Config { entries: 7, ..SMALL }),
+        "the snapshot is of a dead letter slab for 6, this one is for 7"
+    );
     assert_eq!(refused(&Config { slots: 8, ..SMALL }), other("event slots of 9", 8));
     assert_eq!(refused(&Config { holds: 4, ..SMALL }), other("holds of 3", 4));
     assert_eq!(refused(&Config { held_per_symbol: 3, ..SMALL }), other("events held per symbol of 2", 3));

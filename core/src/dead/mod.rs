@@ -34,7 +34,37 @@
 //!
 //! # Complexity
 //! All operations are O(1) (hash lookups expected) and O(slots) where an event is copied in or out, listings as
-//! [`DeadLetters::list`] says. An entry takes 64 bytes and 8 of its place, 56 of links and its event's record, and 68 for each slot.
+//! [`DeadLetters::list`] says. An entry takes 64 bytes and 8 of its place, 64 of links and its event's record, and 68 for each slot
+//! of its event.
+//!
+//! ```
+//! use tapeline_core::dead::{Config, DeadLetters, Failure, Outcome, Site, Subject};
+//! use tapeline_core::event::{EventBuf, EventRef, payload::News};
+//! use tapeline_core::retry::{Backoff, Jitter, Names, Order, Policy, RetryConfig};
+//! use tapeline_core::units::UnixNanos;
+//!
+//! let twice = Policy::new(RetryConfig {
+//!     attempts_max: 2,
+//!     backoff: Backoff::Fixed { delay_ns: 500 },
+//!     jitter: Jitter::None,
+//!     order: Order::Held,
+//! })?;
+//! let mut letters = DeadLetters::new(&Config { symbols: 8, ..Config::default() }, &[twice]);
+//! let mut news = EventBuf::new(&News::default());
+//! news.push_bytes(b"a text of some slots").unwrap();
+//! let event = Subject::New(EventRef::first(news.slots()).unwrap());
+//!
+//! let (site, names) = (Site { handler: 3, policy: 0 }, Names::default());
+//! let failed = letters.fail(event, site, Failure::Retry(7), names, UnixNanos(1_000)).unwrap();
+//! assert_eq!(failed.outcome, Outcome::RetryAt(UnixNanos(1_500)));
+//! // The next event of the symbol waits for that handler.
+//! assert!(letters.is_holding(3, news.slots()[0].symbol));
+//! let held = letters.hold(event, site, UnixNanos(1_200)).unwrap();
+//! assert_eq!(letters.ready(), None, "not before the first is done");
+//! letters.success(failed.handle).unwrap();
+//! assert_eq!(letters.ready(), Some(held.handle));
+//! # Ok::<(), tapeline_core::retry::RetryError>(())
+//! ```
 
 mod arena;
 mod check;

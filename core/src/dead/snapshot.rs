@@ -11,7 +11,7 @@ use crate::section::{self, Reader, RestoreError, Section, Shape};
 use crate::slab::Slab;
 use crate::units::UnixNanos;
 
-const NAME: &str = "dead letters";
+const NAME: &str = "dead letter slab";
 const LAYOUT: &str = "u64: slots holds held_per_symbol symbols errors seed policies next_seq now, stats 24 u64; \
     entries: slab of seq first last due u64, timer 2 u32, event failures symbol u32, handler kind error attempts u16, \
     policy state cause redrives u8; events: slab of first in_flight parked u32, slots removed u16; \

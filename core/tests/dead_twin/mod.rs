@@ -451,6 +451,9 @@ fn code_of(failure: Failure) -> u16 {
     }
 }
 
+/// What a redrive said about one entry.
+type Met = (Handle, Result<(Option<UnixNanos>, Change), Refused>);
+
 /// The dead letters and their twin.
 pub struct Pair {
     pub letters: DeadLetters,
@@ -467,7 +470,7 @@ pub struct Pair {
     start: u64,
     listing: Option<(Filter, Direction, Cursor)>,
     sweep: Option<(Sweep, Filter, u64)>,
-    found: Vec<(Handle, Result<(Option<UnixNanos>, Change), Refused>)>,
+    found: Vec<Met>,
     pub seen: Seen,
 }
 

@@ -55,6 +55,23 @@ pub const CASCADE_DEPTH_MAX: usize = 8;
 /// Panics of one handler on one symbol after which the handler is quarantined for that symbol.
 pub const STRIKES_MAX: u8 = 3;
 
+/// Calls of one handler for one event at most, the first and the retries, whatever a policy says.
+pub const RETRY_ATTEMPTS_MAX: u16 = 255;
+/// Retry policies of one shard at most: an entry of the dead letters names its own in 8 bits.
+pub const RETRY_POLICIES_MAX: usize = 256;
+/// Retries that live traffic may earn ahead at most.
+pub const RETRY_SHARE_BURST_MAX: u32 = 1 << 20;
+/// Events of one symbol that wait behind a retry of one handler, unless configured otherwise.
+pub const HELD_PER_SYMBOL_DEFAULT: usize = 1_024;
+/// Entries of the dead letters of one shard (waiting, held and parked), unless configured otherwise.
+pub const DEAD_LETTERS_DEFAULT: usize = 1 << 14;
+/// Slots of the events of those entries, unless configured otherwise.
+pub const DEAD_LETTER_SLOTS_DEFAULT: usize = 1 << 15;
+/// Pairs of handler and symbol that may be held at one time, unless configured otherwise.
+pub const HOLDS_DEFAULT: usize = 1 << 12;
+/// Error codes with rows of their own in failure counts and chains, unless configured otherwise. Higher codes share one row.
+pub const ERROR_CODES_DEFAULT: usize = 256;
+
 /// Resolution of shard timers in nanoseconds.
 pub const TICK_NS: u64 = 1_000_000;
 /// Delay of an event that is published for another symbol, in nanoseconds of shard time. At least one tick.
@@ -132,6 +149,11 @@ const _: () = {
     // Stamps alive (two generations), and those of one sweep over 4/3 buckets for each identity, stay below half of 2^32.
     assert!(DEDUP_CAPACITY_MAX <= 1 << 28, "a dead stamp of a dedup window never comes alive again");
     assert!(GAP_STREAMS_DEFAULT <= GAP_STREAMS_MAX && GAP_STREAMS_MAX < u32::MAX as usize, "streams have u32 indices");
+    assert!(RETRY_POLICIES_MAX == 1 << 8, "an entry has 8 bits for its policy");
+    assert!(RETRY_SHARE_BURST_MAX <= u32::MAX / (1 << 11), "credit is counted in 1,024 parts of a retry, in 32 bits");
+    assert!(HELD_PER_SYMBOL_DEFAULT < DEAD_LETTERS_DEFAULT, "one symbol that is held leaves room for others");
+    assert!(DEAD_LETTERS_DEFAULT <= DEAD_LETTER_SLOTS_DEFAULT, "every entry may have an event of its own");
+    assert!(ERROR_CODES_DEFAULT <= 1 << 16, "error codes have 16 bits");
     assert!(KIND_ROWS <= KINDS_MAX && KIND_ROWS <= 64, "kind sets are one word");
     assert!(BUCKET_LIMITS_MAX == 1 << 8, "a bucket names its limit with one byte");
     assert!(BREAKERS_MAX + SERIES_MAX <= u32::MAX as usize, "breakers and series are named by 32 bits");

@@ -9,6 +9,7 @@
 //! what the call had staged, and counts a strike. After [`STRIKES_MAX`] strikes it is quarantined for that symbol.
 
 use crate::catalog::{Catalog, CatalogError, SeqRule};
+use crate::dead::{DeadLetters, Failure};
 use crate::event::{EventRef, Identity, Kind, KindSet};
 use crate::handler::{CallSite, Ctx, Handler, Staging, StagingMark, TimerRequest, Verdict};
 use crate::limits::{HANDLERS_MAX, STRIKES_MAX, TICK_NS};
@@ -35,6 +36,10 @@ pub struct Call<'a> {
     pub staging: &'a mut Staging,
     /// Where the walk stands; lives outside the call so that it survives a panic.
     pub progress: &'a mut Progress,
+    /// Handlers that are not done with the event.
+    pub unfinished: &'a mut Unfinished,
+    /// Who waits for a retry, where that is anybody at all.
+    pub letters: Option<&'a DeadLetters>,
 }
 
 /// How far the walk over the handlers has come. Survives the unwinding of a panic.
@@ -42,10 +47,60 @@ pub struct Call<'a> {
 pub struct Progress {
     /// The handler that is running.
     pub running: Option<(u16, StagingMark)>,
-    /// Handlers below this number are done with the event.
+    /// Handlers below this number have had the event.
     pub next: u16,
-    /// Whether a handler gave up on the event.
-    pub failed: bool,
+}
+
+/// Why a handler is not done with an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Missed {
+    /// It failed.
+    Failed(Failure),
+    /// It was not called: an earlier event of the symbol waits for its retry there.
+    Held,
+}
+
+/// The handlers that are not done with the active event, in dispatch order. Fixed memory.
+#[derive(Debug)]
+pub struct Unfinished(Vec<(u16, Missed)>);
+
+impl Unfinished {
+    /// None. Allocates room for all handlers of a bus.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Vec::with_capacity(HANDLERS_MAX))
+    }
+
+    /// Whether every handler is done.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Handlers and what they missed.
+    #[must_use]
+    pub fn as_slice(&self) -> &[(u16, Missed)] {
+        &self.0
+    }
+
+    /// Another event begins.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// One handler more. Each has one at most, so that there is room.
+    #[cold]
+    pub fn push(&mut self, handler: u16, missed: Missed) {
+        debug_assert!(self.0.len() < HANDLERS_MAX, "Invariant: a handler misses an event once");
+        self.0.push((handler, missed));
+    }
+}
+
+impl Default for Unfinished {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// One handler with its states: what the chain is made of, and the dynamic table.
@@ -126,13 +181,14 @@ impl<H: Handler> Registered<H> {
         };
         match run(&self.handler, state, &mut Ctx::new(site, call.staging)) {
             Verdict::Done => {}
-            Verdict::Fail(code) => {
+            verdict @ (Verdict::Retry(code) | Verdict::Fail(code)) => {
                 debug_assert!(H::ROLLBACK, "Invariant: {} said that it never fails", H::NAME);
                 call.staging.roll_back(mark);
                 *state = self.before;
                 self.stats.failed += 1;
                 self.stats.last_code = code;
-                call.progress.failed = true;
+                let failure = if let Verdict::Retry(_) = verdict { Failure::Retry(code) } else { Failure::Fail(code) };
+                call.unfinished.push(self.number, Missed::Failed(failure));
             }
         }
         call.progress.running = None;
@@ -153,6 +209,7 @@ pub trait Subscriber: Send + sealed::Sealed {
     fn number(&self) -> u16;
     fn set_number(&mut self, number: u16, source: SourceId);
     fn on_event(&mut self, event: EventRef<'_>, call: &mut Call<'_>);
+    fn on_retry(&mut self, event: EventRef<'_>, call: &mut Call<'_>) -> bool;
     fn on_timer(&mut self, timer: &TimerRequest, call: &mut Call<'_>);
     fn recover(&mut self, symbol: SymbolId);
     fn stats(&self) -> HandlerStats;
@@ -191,7 +248,22 @@ impl<H: Handler> Subscriber for Registered<H> {
             self.stats.skipped += 1;
             return;
         }
+        if call.letters.is_some_and(|letters| letters.is_holding(self.number, symbol)) {
+            call.unfinished.push(self.number, Missed::Held);
+            call.progress.next = self.number + 1;
+            return;
+        }
         self.call(symbol, call, |handler, state, cx| handler.on_event(state, event, cx));
+    }
+
+    fn on_retry(&mut self, event: EventRef<'_>, call: &mut Call<'_>) -> bool {
+        let symbol = event.head().symbol;
+        if self.is_quarantined(symbol) {
+            self.stats.skipped += 1;
+            return false;
+        }
+        self.call(symbol, call, |handler, state, cx| handler.on_event(state, event, cx));
+        true
     }
 
     fn on_timer(&mut self, timer: &TimerRequest, call: &mut Call<'_>) {
@@ -385,6 +457,17 @@ impl<C: Chain> Bus<C> {
                 handler.on_timer(timer, call);
             }
         });
+    }
+
+    /// Gives the event to handler `number` alone, again. False when that is quarantined for the symbol. O(handlers).
+    pub fn on_retry(&mut self, number: u16, event: EventRef<'_>, call: &mut Call<'_>) -> bool {
+        let mut is_called = false;
+        self.each(&mut |handler| {
+            if handler.number() == number {
+                is_called = handler.on_retry(event, call);
+            }
+        });
+        is_called
     }
 
     /// After a panic in handler `number`: puts its state for `symbol` back and counts a strike. O(handlers).

@@ -24,7 +24,7 @@ pub trait Handler: Send + Sync + 'static {
     const STATE_VERSION: u16;
     /// Whether the engine keeps a copy of the state during each call, to put it back after a failure or panic.
     ///
-    /// A handler that never answers [`Verdict::Fail`] may say `false` and save the copy; should it panic all the same,
+    /// A handler that always answers [`Verdict::Done`] may say `false` and save the copy; should it panic all the same,
     /// its state for that symbol begins anew from zero.
     const ROLLBACK: bool = true;
 
@@ -51,6 +51,10 @@ pub trait Handler: Send + Sync + 'static {
 pub enum Verdict {
     /// Handled: staged effects take place.
     Done,
+    /// Not now, with a code of the handler's own: effects are discarded, and this handler alone is called again with the same
+    /// event, when the retry policy of the event's kind says so. After the last attempt the event is dead-lettered. A timer
+    /// has no event that could come again: there it means [`Verdict::Fail`].
+    Retry(u16),
     /// Given up, with a code of the handler's own: effects are discarded, the event is dead-lettered.
     Fail(u16),
 }

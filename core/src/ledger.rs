@@ -34,11 +34,13 @@ pub enum Refusal {
     MeshFull = 6,
     /// The shard's ring was full, and the source could not wait (`--overload live`).
     RingFull = 7,
+    /// Its identity was seen already.
+    Duplicate = 8,
 }
 
 impl Refusal {
     /// Every reason, by number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::UnknownKind,
         Self::UnknownVersion,
         Self::UnknownSymbol,
@@ -47,6 +49,7 @@ impl Refusal {
         Self::BrokenSpan,
         Self::MeshFull,
         Self::RingFull,
+        Self::Duplicate,
     ];
 
     /// Name in JSON (`refused_by`).
@@ -61,6 +64,7 @@ impl Refusal {
             Self::BrokenSpan => "broken_span",
             Self::MeshFull => "mesh_full",
             Self::RingFull => "ring_full",
+            Self::Duplicate => "duplicate",
         }
     }
 }
@@ -163,6 +167,15 @@ impl Ledger {
             Outcome::Delivered => row.delivered += 1,
             Outcome::DeadLettered => row.dead_lettered += 1,
         }
+    }
+
+    /// A dead letter is on its way again.
+    #[cold]
+    pub fn reopen(&mut self, kind: Kind) {
+        let row = &mut self.rows[kind.row()];
+        debug_assert!(row.dead_lettered > 0, "Invariant: only a dead letter is opened again");
+        row.dead_lettered -= 1;
+        row.in_flight += 1;
     }
 
     /// A tick, definition or epoch passed.

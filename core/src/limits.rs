@@ -89,6 +89,10 @@ pub const DRAIN_NS_MAX: u64 = 24 * 3600 * 1_000_000_000;
 /// Latest `ts_recv` that an event may have, in the year 2554: what is due after it still fits 64 bits.
 pub const TIME_NS_MAX: u64 = u64::MAX - DRAIN_NS_MAX - 2 * MESH_DELAY_NS;
 
+/// Slots of the history of one shard, unless configured otherwise: 1 MiB of events.
+pub const HISTORY_SLOTS_DEFAULT: usize = 1 << 14;
+/// Age in nanoseconds of shard time at which the history forgets an event, unless configured otherwise: an hour.
+pub const HISTORY_AGE_NS_DEFAULT: u64 = 3_600 * 1_000_000_000;
 /// Largest history: its links have 32 bits, the highest of which are marks.
 pub const HISTORY_SLOTS_MAX: usize = 1 << 30;
 

@@ -15,6 +15,10 @@
 //! earlier `ts_recv` stays in the event, is clamped for the clock, and is counted. Before an event of time t is admitted,
 //! every timer with T <= t has fired in the order (T, order of scheduling).
 //!
+//! # Failures
+//! A handler that asks for a retry is called again alone, with the event unchanged, at a time that its policy gives; held events of the
+//! symbol follow in order before anything new. See [`crate::dead`].
+//!
 //! # Other shards
 //! Where a handler publishes for other symbols, a shard may handle what lies before its *horizon*: the earliest time
 //! at which an event of another shard can still fall due. Each shard sends the others a tick with its *bound*, the earliest
@@ -28,23 +32,30 @@
 //! states of distributed systems", 1989): whatever is handled afterwards comes from the earliest of what was next, and falls
 //! due elsewhere one mesh delay after that at the earliest.
 
-use crate::bus::{Bus, Call, Chain, HandlerStats, Progress};
+use crate::bus::{Bus, Call, Chain, HandlerStats, Missed, Progress, Unfinished};
 use crate::catalog::Catalog;
+use crate::dead::{DeadLetters, Failure, Fate, Handle};
+use crate::dedup::{DedupWindow, Seen};
 use crate::digest::Digest;
 use crate::event::payload::{BookDepth, Tick};
 use crate::event::{EventBuf, EventRef, Flags, Identity, Kind, KindSet, Slot};
 use crate::handler::{Staging, TimerRequest};
+use crate::history::History;
 use crate::ledger::{Ledger, Outcome, Refusal};
 use crate::limits::{
-    BATCH_SLOTS, CASCADE_DEPTH_MAX, DRAIN_NS_MAX, MESH_DELAY_NS, MESH_PENDING_DEFAULT, SPAN_SLOTS_MAX,
+    BATCH_SLOTS, CASCADE_DEPTH_MAX, DEDUP_CAPACITY_DEFAULT, DEDUP_WINDOW_NS_DEFAULT, DRAIN_NS_MAX,
+    HISTORY_AGE_NS_DEFAULT, HISTORY_SLOTS_DEFAULT, KIND_ROWS, MESH_DELAY_NS, MESH_PENDING_DEFAULT, SPAN_SLOTS_MAX,
     STAGED_SLOTS_MAX, TICK_NS, TIME_NS_MAX, TIMERS_PER_STEP,
 };
 use crate::mesh::Pending;
+use crate::retry::Policy;
 use crate::ring::{Consumer, Producer};
 use crate::route::RouteTable;
-use crate::units::{SCALE_MAX, SymbolId, UnixNanos};
+use crate::units::{SCALE_MAX, SourceId, SymbolId, UnixNanos};
 use crate::wheel::{Popped, Wheel};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+mod letters;
 
 /// Due stamp of an event that is no sample: replayed before the measured part, to build state.
 pub const DUE_NONE: u64 = u64::MAX;
@@ -113,6 +124,20 @@ pub struct Config {
     pub has_dues: bool,
     /// Seed of everything that looks random.
     pub seed: u64,
+    /// Identities of one generation of the dedup window; 0 = nothing is recognised as a duplicate.
+    pub dedup_capacity: usize,
+    /// Length of the dedup window, ns of shard time.
+    pub dedup_window_ns: u64,
+    /// Slots of the history, a power of two; 0 = none is kept.
+    pub history_slots: usize,
+    /// Age at which the history forgets, ns of shard time.
+    pub history_age_ns: u64,
+    /// Room for dead letters and held events. Its symbols are those of the catalog, its seed is the engine's.
+    pub letters: crate::dead::Config,
+    /// Retry policies, by number.
+    pub retry: Vec<Policy>,
+    /// Number of the policy for events of each kind, by [`Kind::row`].
+    pub retry_of: [u8; KIND_ROWS],
 }
 
 impl Config {
@@ -126,6 +151,13 @@ impl Config {
             mesh_pending_slots: MESH_PENDING_DEFAULT,
             has_dues: false,
             seed: 0,
+            dedup_capacity: DEDUP_CAPACITY_DEFAULT,
+            dedup_window_ns: DEDUP_WINDOW_NS_DEFAULT,
+            history_slots: HISTORY_SLOTS_DEFAULT,
+            history_age_ns: HISTORY_AGE_NS_DEFAULT,
+            letters: crate::dead::Config::default(),
+            retry: vec![Policy::STANDARD],
+            retry_of: [0; KIND_ROWS],
         }
     }
 }
@@ -142,11 +174,17 @@ pub enum Limit {
     Staging = 2,
     /// A cascade went deeper than [`CASCADE_DEPTH_MAX`]: its last events were published but not handled.
     CascadeDepth = 3,
+    /// An event that a handler failed on found no room among the dead letters, or could not be held: it is counted as dead-lettered,
+    /// and not kept.
+    DeadLetters = 4,
+    /// The dedup window forgot by count what its age would have kept, or had no room to remember.
+    Dedup = 5,
 }
 
 impl Limit {
     /// Every limit, by number.
-    pub const ALL: [Self; 4] = [Self::Timers, Self::MeshPending, Self::Staging, Self::CascadeDepth];
+    pub const ALL: [Self; 6] =
+        [Self::Timers, Self::MeshPending, Self::Staging, Self::CascadeDepth, Self::DeadLetters, Self::Dedup];
 
     /// Name in JSON (`limits_hit`).
     #[must_use]
@@ -156,13 +194,15 @@ impl Limit {
             Self::MeshPending => "mesh_pending",
             Self::Staging => "staging",
             Self::CascadeDepth => "cascade_depth",
+            Self::DeadLetters => "dead_letters",
+            Self::Dedup => "dedup",
         }
     }
 
     /// Whether the limit is shared by the symbols of a shard, so that outputs may depend on the number of shards.
     #[must_use]
     pub const fn is_shared(self) -> bool {
-        matches!(self, Self::Timers | Self::MeshPending)
+        matches!(self, Self::Timers | Self::MeshPending | Self::DeadLetters | Self::Dedup)
     }
 }
 
@@ -246,6 +286,8 @@ enum Active {
     Timer,
     /// The event in `scratch`, which a handler made for the root's symbol.
     Derived,
+    /// The event in `scratch`, for the one handler that failed on it or was held: see `retry`.
+    Retry,
 }
 
 /// The shard. See the module's documentation.
@@ -264,6 +306,9 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     report: Box<EventBuf>,
     pending: Pending,
     wheel: Wheel<TimerRequest>,
+    dedup: Option<DedupWindow>,
+    history: Option<History>,
+    letters: DeadLetters,
     staging: Staging,
     scratch: Box<[Slot; SPAN_SLOTS_MAX]>,
     scratch_span: usize,
@@ -283,14 +328,17 @@ pub struct Shard<C: Chain, P: Probe = ()> {
 
     active: Active,
     progress: Progress,
-    /// How the root came: `Source`, `Mesh` or `Timer`.
+    unfinished: Unfinished,
+    /// How the root came: `Source`, `Mesh`, `Timer` or `Retry`.
     root_as: Active,
     root: Identity,
     root_kind: Kind,
     /// Symbol whose handlers are called: the root event's, or the timer's.
     root_symbol: SymbolId,
-    /// Whether any handler gave up on the root event.
-    root_failed: bool,
+    /// Where the root event stands after its handlers.
+    root_fate: Fate,
+    /// The dead letter that is being retried, and its handler.
+    retry: (Handle, u16),
     /// `ts_event` of what the handlers make.
     ts_event: UnixNanos,
     timer: TimerRequest,
@@ -337,8 +385,17 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         let symbols_max = catalog.symbols_max();
         let has_peers = bus.crosses_symbols() && !peers.is_empty();
+        let letters = crate::dead::Config { symbols: symbols_max, seed: config.seed, ..config.letters };
+        let dedup = (config.dedup_capacity > 0)
+            .then(|| DedupWindow::new(config.dedup_capacity, config.dedup_window_ns, config.seed));
+        let history =
+            (config.history_slots > 0).then(|| History::new(config.history_slots, symbols_max, config.history_age_ns));
         Self {
             wheel: Wheel::new(config.timers_max, TICK_NS),
+            dedup,
+            history,
+            letters: DeadLetters::new(&letters, &config.retry),
+            unfinished: Unfinished::new(),
             pending: Pending::new(if bus.crosses_symbols() { config.mesh_pending_slots } else { SPAN_SLOTS_MAX }),
             catalog,
             bus,
@@ -386,7 +443,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             root: Identity::default(),
             root_kind: Kind::default(),
             root_symbol: SymbolId::NONE,
-            root_failed: false,
+            root_fate: Fate::Clear,
+            retry: (Handle::NULL, 0),
             ts_event: UnixNanos::ZERO,
             timer: TimerRequest::default(),
             timer_due: UnixNanos::ZERO,
@@ -443,7 +501,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                     self.staging.roll_back(mark);
                     self.bus.recover(handler, self.root_symbol);
                     self.progress.next = handler + 1;
-                    self.progress.failed = true;
+                    self.unfinished.push(handler, Missed::Failed(Failure::Panic));
                 }
             }
         }
@@ -490,6 +548,15 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// Begins whatever is next by (time, timers before mesh events before source events). False when nothing may be.
     #[inline(never)]
     fn next(&mut self, out: &mut impl Outbox, budget: &mut usize) -> bool {
+        // Events that were held and whose turn has come go before anything new.
+        if let Some(letter) = self.letters.ready() {
+            if *budget == 0 {
+                return false;
+            }
+            *budget -= 1;
+            self.begin_retry(letter);
+            return true;
+        }
         let source_waits = self.input.at < self.input.len;
         let source_known = if source_waits {
             self.time_at(self.input.at)
@@ -539,6 +606,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     fn update_quiet(&mut self) {
         let timer = self.wheel.next_due_hint().unwrap_or(UnixNanos::UNKNOWN);
         self.quiet_until = timer.min(self.pending.next_due()).min(self.horizon);
+        if self.letters.ready().is_some() {
+            self.quiet_until = UnixNanos::ZERO;
+        }
     }
 
     /// Takes the event at the inlet's cursor: control is done with at once; an event passes admission and becomes active.
@@ -553,15 +623,31 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             self.control(at, len);
             return;
         }
-        match self.admit(&head, &self.input.slots[at..len]) {
+        let admitted = self.admit(&head, &self.input.slots[at..len]);
+        match admitted.and_then(|()| self.recognise(&head)) {
             Ok(()) => {
                 self.ledger.accept(head.kind());
+                if let Some(history) = &mut self.history
+                    && let Some(event) = EventRef::first(&self.input.slots[at..len])
+                {
+                    // What it refuses, it counts.
+                    let _ = history.record(event, self.clock);
+                }
                 self.begin(Active::Source, head.identity(), head.kind(), head.symbol, head.ts_event);
             }
             Err(reason) => {
                 self.ledger.refuse(head.kind(), reason);
                 self.input.at += self.span_at(at, len);
             }
+        }
+    }
+
+    /// Refuses what was seen already.
+    #[inline]
+    fn recognise(&mut self, head: &Slot) -> Result<(), Refusal> {
+        match self.dedup.as_mut().map(|dedup| dedup.admit(head, self.clock)) {
+            Some(Seen::Duplicate) => Err(Refusal::Duplicate),
+            _ => Ok(()),
         }
     }
 
@@ -613,6 +699,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         let mut refused = None;
         match head.kind() {
             Kind::TICK if head.payload_as::<Tick>().last != 0 => self.source_done = true,
+            Kind::EPOCH => {
+                if let Some(dedup) = &mut self.dedup {
+                    if head.source == SourceId::NONE { dedup.forget_all() } else { dedup.forget_source(head.source) }
+                }
+            }
             Kind::SYMBOL_DEF | Kind::SOURCE_DEF => {
                 refused = match EventRef::first(&self.input.slots[at..len]) {
                     Some(event) => self.catalog.apply(event).err().map(|_| Refusal::OutOfRange),
@@ -633,7 +724,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.staging.clear();
         (self.active, self.root_as) = (root_as, root_as);
         self.progress = Progress::default();
-        (self.root, self.root_kind, self.root_symbol, self.root_failed) = (root, kind, symbol, false);
+        (self.root, self.root_kind, self.root_symbol, self.root_fate) = (root, kind, symbol, Fate::Clear);
         (self.ts_event, self.timer_due, self.timer.id) = (ts_event, UnixNanos::ZERO, 0);
         (self.cascade_at, self.generation_end, self.cascade_depth) = (0, 0, 0);
     }
@@ -641,6 +732,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     fn begin_timer(&mut self, due: UnixNanos, timer: TimerRequest) {
         self.clock = self.clock.max(due);
         self.timers_fired += 1;
+        if timer.handler == letters::RETRY {
+            self.begin_retry(Handle::from_bits(timer.token));
+            return;
+        }
         self.begin(Active::Timer, timer.cause, Kind::TICK, timer.symbol, due);
         (self.timer, self.timer_due) = (timer, due);
     }
@@ -669,10 +764,17 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     fn finish(&mut self, out: &mut impl Outbox, samples: &mut usize) {
         loop {
             self.walk();
-            if let Active::Derived = self.active {
-                self.derived.settle(self.scratch[0].kind(), outcome(self.progress.failed));
-            } else {
-                self.root_failed = self.progress.failed;
+            match self.active {
+                Active::Retry => self.end_retry(),
+                Active::Timer => self.unfinished.clear(),
+                active => {
+                    let fate = if self.unfinished.is_empty() { Fate::Clear } else { self.keep_unfinished() };
+                    if active == Active::Derived {
+                        letters::settle(&mut self.derived, self.scratch[0].kind(), fate);
+                    } else {
+                        self.root_fate = fate;
+                    }
+                }
             }
             if self.staging.slots().len() == self.cascade_at || !self.next_derived() {
                 break;
@@ -683,12 +785,12 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         match self.root_as {
             Active::Source => {
-                self.ledger.settle(self.root_kind, outcome(self.root_failed));
+                letters::settle(&mut self.ledger, self.root_kind, self.root_fate);
                 self.sample(samples);
                 self.input.at += self.input.slots[self.input.at].span();
             }
-            Active::Mesh => self.derived.settle(self.root_kind, outcome(self.root_failed)),
-            Active::Timer | Active::Derived | Active::None => {}
+            Active::Mesh => letters::settle(&mut self.derived, self.root_kind, self.root_fate),
+            Active::Timer | Active::Derived | Active::Retry | Active::None => {}
         }
         self.active = Active::None;
     }
@@ -705,6 +807,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             seed: self.config.seed,
             staging: &mut self.staging,
             progress: &mut self.progress,
+            unfinished: &mut self.unfinished,
+            letters: (self.letters.holds() > 0).then_some(&self.letters),
         };
         match self.active {
             Active::Source => {
@@ -718,6 +822,14 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 self.bus.on_event(event.expect("Invariant: staged events are whole"), &mut call);
             }
             Active::Timer => self.bus.on_timer(&self.timer, &mut call),
+            Active::Retry => {
+                let event = EventRef::first(&self.scratch[..self.scratch_span]);
+                let event = event.expect("Invariant: dead letters are whole");
+                // After a panic the handler has had it.
+                if call.progress.next == 0 && !self.bus.on_retry(self.retry.1, event, &mut call) {
+                    call.unfinished.push(self.retry.1, Missed::Held);
+                }
+            }
             Active::None => {}
         }
     }
@@ -770,6 +882,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             let symbol = event.head().symbol;
             if symbol == self.root_symbol {
                 self.digest.absorb(&self.catalog, event);
+                if let Some(history) = &mut self.history {
+                    let _ = history.record(event, self.clock);
+                }
                 out.put(event);
                 continue;
             }
@@ -945,6 +1060,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.source_done
             && self.active == Active::None
             && self.input.at == self.input.len
+            && self.letters.ready().is_none()
             && (self.pending.is_empty() || self.pending.next_due() > drain_end)
             && self.wheel.next_due_hint().is_none_or(|due| due > drain_end)
             && self.outlets.iter().flatten().all(|outlet| outlet.stash.is_empty())
@@ -982,6 +1098,24 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         &self.digest
     }
 
+    /// Events that handlers failed on, and those that wait behind them.
+    #[must_use]
+    pub fn letters(&self) -> &DeadLetters {
+        &self.letters
+    }
+
+    /// The last events, if any are kept.
+    #[must_use]
+    pub fn history(&self) -> Option<&History> {
+        self.history.as_ref()
+    }
+
+    /// The window in which duplicates are recognised, if there is one.
+    #[must_use]
+    pub fn dedup(&self) -> Option<&DedupWindow> {
+        self.dedup.as_ref()
+    }
+
     /// This shard's part of the engine's digest.
     #[must_use]
     pub fn digest_total(&self) -> u64 {
@@ -1010,6 +1144,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     pub fn limit_hits(&self, limit: Limit) -> u64 {
         match limit {
             Limit::Staging => self.staging.refused(),
+            Limit::Dedup => self.dedup.as_ref().map_or(0, |dedup| dedup.counts().evicted + dedup.counts().unremembered),
             limit => self.limits_hit[limit as usize],
         }
     }
@@ -1034,7 +1169,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
 
     /// Bytes per structure. Those of states and digest are zero pages until a symbol is used.
     #[must_use]
-    pub fn bytes(&mut self) -> [(&'static str, usize); 6] {
+    pub fn bytes(&mut self) -> [(&'static str, usize); 9] {
         [
             ("catalog", self.catalog.bytes()),
             ("handler states", self.bus.bytes()),
@@ -1042,6 +1177,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             ("wheel", self.wheel.bytes()),
             ("mesh", self.pending.bytes()),
             ("staging", self.staging.bytes()),
+            ("dedup", self.dedup.as_ref().map_or(0, DedupWindow::bytes)),
+            ("history", self.history.as_ref().map_or(0, History::bytes)),
+            ("dead letters", self.letters.bytes()),
         ]
     }
 }
@@ -1073,12 +1211,6 @@ impl Outlet {
         }
         self.stash.is_empty()
     }
-}
-
-/// Final state of an event whose handlers have been called.
-#[inline]
-fn outcome(failed: bool) -> Outcome {
-    if failed { Outcome::DeadLettered } else { Outcome::Delivered }
 }
 
 /// Checks the continuations of a kind that has some.

@@ -290,6 +290,8 @@ fn at_one_instant_timers_come_first_then_events_of_other_symbols_then_source_eve
         let mut event = EventBuf::new(&Trade { price: 1, size: 1, ..Trade::default() });
         let head = event.head_mut();
         (head.ts_recv, head.symbol, head.source) = (UnixNanos(time), SymbolId(symbol), feed(2));
+        // A number of its own: none repeats another.
+        head.seq = time;
         event.slots().to_vec()
     };
     // The trade of symbol 7 tells symbol 1 of itself at the very instant of symbol 1's timer and second trade.

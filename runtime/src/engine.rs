@@ -232,6 +232,7 @@ pub fn run<C: Chain + 'static>(
             mesh_pending_slots: MESH_PENDING_DEFAULT,
             has_dues,
             seed: setup.seed,
+            ..shard::Config::single()
         };
         let probe = RunProbe::new(clock.clone());
         let (peers, outlets) = (std::mem::take(&mut mesh_in[number]), std::mem::take(&mut mesh_out[number]));

@@ -176,6 +176,17 @@ impl Policy {
         }
     }
 
+    /// What an engine does unless configured otherwise: five calls, the next ones 100, 200, 400 and 800 ms after the failure before,
+    /// each up to half of that earlier; later events of the symbol wait.
+    pub const STANDARD: Self = Self {
+        config: RetryConfig {
+            attempts_max: 5,
+            backoff: Backoff::Exponential { base_ns: 100_000_000, factor: Factor::TWO, cap_ns: 10_000_000_000 },
+            jitter: Jitter::Equal { parts: PARTS },
+            order: Order::Held,
+        },
+    };
+
     /// A policy that never retries.
     #[must_use]
     pub const fn never() -> Self {

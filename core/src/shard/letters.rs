@@ -1,0 +1,161 @@
+//! What a shard does when a handler is not done with an event: dead letters, retries, held events.
+
+use super::{Active, Limit, Shard};
+use crate::bus::{Chain, Missed};
+use crate::dead::{Cause, Change, DeadLetters, Fate, Handle, Outcome, Refused, Site, Subject};
+use crate::event::{EventRef, Flags, Kind};
+use crate::handler::TimerRequest;
+use crate::hash;
+use crate::ledger::{self, Ledger};
+use crate::retry::Names;
+use crate::shard::Probe;
+use crate::units::UnixNanos;
+use crate::wheel::Wheel;
+
+/// Handler of the timers that are the shard's own: a dead letter is to be retried, and the token is its handle.
+pub(super) const RETRY: u16 = u16::MAX;
+
+impl<C: Chain, P: Probe> Shard<C, P> {
+    /// Keeps the active event for each handler that is not done with it. Returns where the event stands then.
+    #[cold]
+    pub(super) fn keep_unfinished(&mut self) -> Fate {
+        let event = match self.active {
+            Active::Source => EventRef::first(&self.input.slots[self.input.at..self.input.len]),
+            _ => EventRef::first(&self.scratch[..self.scratch_span]),
+        };
+        let event = event.expect("Invariant: what handlers were called for is whole");
+        let head = event.head();
+        let names = Names {
+            symbol_hash: self.catalog.symbol_hash(head.symbol),
+            source_hash: self.catalog.source_hash(head.source),
+        };
+        let policy = self.config.retry_of[head.kind().row()];
+        let (mut stored, mut is_lost) = (None, false);
+        for &(handler, missed) in self.unfinished.as_slice() {
+            let subject = stored.map_or(Subject::New(event), Subject::Stored);
+            let site = Site { handler, policy };
+            let kept = match missed {
+                Missed::Failed(failure) => self.letters.fail(subject, site, failure, names, self.clock).map(|failed| {
+                    if let Outcome::RetryAt(due) = failed.outcome
+                        && !set_retry(&mut self.wheel, &mut self.letters, failed.handle, due)
+                    {
+                        self.limits_hit[Limit::Timers as usize] += 1;
+                        let _ = self.letters.park(failed.handle, Cause::TimersFull);
+                    }
+                    failed.event
+                }),
+                Missed::Held => self.letters.hold(subject, site, self.clock).map(|held| {
+                    if let Some(parked) = held.parked {
+                        self.wheel.cancel(parked.timer);
+                        apply(&mut self.ledger, &mut self.derived, parked.change);
+                    }
+                    held.event
+                }),
+            };
+            match kept {
+                Ok(event) => stored = Some(event),
+                Err(_) => is_lost = true,
+            }
+        }
+        self.unfinished.clear();
+        self.limits_hit[Limit::DeadLetters as usize] += u64::from(is_lost);
+        self.update_quiet();
+        stored.map_or(Fate::DeadLettered, |event| self.letters.fate(event))
+    }
+
+    /// Takes a dead letter out to its handler. Nothing happens when it is gone, which a timer cannot know.
+    pub(super) fn begin_retry(&mut self, letter: Handle) {
+        let Some(entry) = self.letters.get(letter).copied() else { return };
+        let Some(event) = self.letters.event(letter, &mut self.scratch) else { return };
+        self.scratch_span = event.slots().len();
+        let head = self.scratch[0];
+        self.begin(Active::Retry, head.identity(), head.kind(), head.symbol, head.ts_event);
+        self.retry = (letter, entry.handler());
+        self.timer_due = self.clock;
+        // What this attempt makes is no other attempt's: the number of failures tells them apart.
+        let id = [u64::from(RETRY), u64::from(entry.handler()), u64::from(entry.failures()), self.clock.0];
+        self.timer.id = hash::stable(bytemuck::bytes_of(&id));
+    }
+
+    /// The handler has had the dead letter again.
+    pub(super) fn end_retry(&mut self) {
+        let letter = self.retry.0;
+        let names = Names {
+            symbol_hash: self.catalog.symbol_hash(self.root.symbol),
+            source_hash: self.catalog.source_hash(self.root.source),
+        };
+        let missed = self.unfinished.as_slice().first().map(|(_, missed)| *missed);
+        self.unfinished.clear();
+        let change = match missed {
+            None => self.letters.success(letter).map(|removed| removed.change),
+            // Its handler is quarantined by now: what it never failed on goes on without it, as what comes later does.
+            Some(Missed::Held) if self.letters.get(letter).is_some_and(|entry| entry.failures() == 0) => {
+                self.letters.success(letter).map(|removed| removed.change)
+            }
+            Some(Missed::Held) => self.letters.park(letter, Cause::Stopped).map(|parked| parked.change),
+            Some(Missed::Failed(failure)) => {
+                self.letters.fail_again(letter, failure, names, self.clock).map(|failed| match failed.outcome {
+                    Outcome::RetryAt(due) if !set_retry(&mut self.wheel, &mut self.letters, letter, due) => {
+                        self.limits_hit[Limit::Timers as usize] += 1;
+                        let parked = self.letters.park(letter, Cause::TimersFull);
+                        parked.map_or(failed.change, |parked| parked.change)
+                    }
+                    _ => failed.change,
+                })
+            }
+        };
+        let change = change.expect("Invariant: a letter stays while its handler is called");
+        apply(&mut self.ledger, &mut self.derived, change);
+        self.update_quiet();
+    }
+
+    /// Sends a parked letter on its way again, now, with its policy and its history of failures. It counts as in flight.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::redrive`]; the letter stays parked. [`Refused::HoldBusy`] also when no timer is left.
+    pub fn redrive(&mut self, letter: Handle) -> Result<(), Refused> {
+        let redriven = self.letters.redrive(letter, self.clock)?;
+        apply(&mut self.ledger, &mut self.derived, redriven.change);
+        if let Some(due) = redriven.due
+            && !set_retry(&mut self.wheel, &mut self.letters, letter, due)
+        {
+            self.limits_hit[Limit::Timers as usize] += 1;
+            if let Ok(parked) = self.letters.park(letter, Cause::TimersFull) {
+                apply(&mut self.ledger, &mut self.derived, parked.change);
+            }
+            return Err(Refused::HoldBusy);
+        }
+        self.update_quiet();
+        Ok(())
+    }
+}
+
+/// Sets the timer of a retry. False when there is none left.
+fn set_retry(wheel: &mut Wheel<TimerRequest>, letters: &mut DeadLetters, letter: Handle, due: UnixNanos) -> bool {
+    let timer = TimerRequest { due, token: letter.to_bits(), handler: RETRY, ..TimerRequest::default() };
+    match wheel.schedule(due, timer) {
+        Ok(timer) => letters.set_timer(letter, timer),
+        Err(_) => false,
+    }
+}
+
+/// Settles an event whose handlers have been called; one that waits for a retry stays in flight.
+#[inline]
+pub(super) fn settle(ledger: &mut Ledger, kind: Kind, fate: Fate) {
+    match fate {
+        Fate::Clear => ledger.settle(kind, ledger::Outcome::Delivered),
+        Fate::DeadLettered | Fate::Removed => ledger.settle(kind, ledger::Outcome::DeadLettered),
+        Fate::InFlight => {}
+    }
+}
+
+/// Brings a change of an event's fate to its ledger.
+#[cold]
+fn apply(ledger: &mut Ledger, derived: &mut Ledger, change: Change) {
+    let ledger = if change.flags.contains(Flags::DERIVED) { derived } else { ledger };
+    match (change.from, change.to) {
+        (Fate::InFlight, to) => settle(ledger, change.kind, to),
+        (Fate::DeadLettered, Fate::InFlight) => ledger.reopen(change.kind),
+        _ => {}
+    }
+}

@@ -1,0 +1,383 @@
+//! Retries, held events and dead letters on a whole shard: order, ledgers, and outputs that depend on no cut.
+
+#[path = "common/shard_rig.rs"]
+mod shard_rig;
+
+use bytemuck::{Pod, Zeroable};
+use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS, SYMBOLS_MAX, Sizes, feed, stream, tick};
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{set_hook, take_hook};
+use std::sync::Once;
+use tapeline_core::bus::{Bus, BusBuilder, Chain, End};
+use tapeline_core::catalog::{Catalog, SeqRule};
+use tapeline_core::dead::{Cause as Parked, Direction, Filter, State};
+use tapeline_core::event::payload::{Alert, Cause, Signal, Trade};
+use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet, Slot};
+use tapeline_core::handler::{Ctx, Handler, Verdict};
+use tapeline_core::ring::{self, Producer};
+use tapeline_core::shard::{Config, Limit, Outbox, Shard};
+use tapeline_core::testing::for_seeds;
+use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
+
+const TROUBLE: &str = "a handler's panic that the test wants";
+
+/// Keeps the panics that the test wants out of its output.
+fn silence() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let hook = take_hook();
+        set_hook(Box::new(move |info| {
+            if info.payload().downcast_ref::<&str>() != Some(&TROUBLE) {
+                hook(info);
+            }
+        }));
+    });
+}
+
+/// What a handler has seen of a symbol.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+struct Calls {
+    done: u64,
+}
+
+/// Is done with an event once its time of trouble is over; says so with an alert that carries the event's number.
+///
+/// The trouble is in the event's number: `seq % 10 == 7` takes 150 ms, 8 never ends, 9 is given up at once, and
+/// `seq % 100 == 50` panics.
+struct Troubled<const ALL: bool>;
+
+impl<const ALL: bool> Handler for Troubled<ALL> {
+    type State = Calls;
+    const NAME: &'static str = if ALL { "troubled" } else { "troubled_too" };
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE, Kind::QUOTE])
+    }
+
+    fn on_event(&self, st: &mut Calls, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let seq = ev.head().seq;
+        st.done += 1;
+        let alert = Alert { value: seq as f64, reference: st.done as f64, ..Alert::default() };
+        cx.alert(&alert).unwrap();
+        match seq % 10 {
+            7 if ALL || seq % 20 == 7 => {
+                if cx.now().0 >= ev.head().ts_recv.0 + 150 * MILLI {
+                    Verdict::Done
+                } else {
+                    Verdict::Retry(7)
+                }
+            }
+            8 if ALL => Verdict::Retry(8),
+            9 if !ALL => Verdict::Fail(9),
+            0 if ALL && seq % 100 == 50 => std::panic::panic_any(TROUBLE),
+            _ => Verdict::Done,
+        }
+    }
+}
+
+/// Answers each alert with a signal, and fails on some of them first: derived events are retried, too.
+struct Answers;
+
+impl Handler for Answers {
+    type State = Calls;
+    const NAME: &'static str = "answers";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::ALERT])
+    }
+
+    fn on_event(&self, st: &mut Calls, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let alert = ev.get::<Alert>().unwrap();
+        st.done += 1;
+        cx.signal(&Signal::default()).unwrap();
+        if alert.value as u64 % 30 == 3 && cx.now().0 < ev.head().ts_recv.0 + 60 * MILLI {
+            return Verdict::Retry(3);
+        }
+        Verdict::Done
+    }
+}
+
+fn bus(catalog: &mut Catalog) -> Bus<impl Chain + use<>> {
+    let bus = BusBuilder::new(SYMBOLS_MAX).then(Troubled::<true>).then(Troubled::<false>).then(Answers);
+    bus.build(catalog).unwrap()
+}
+
+#[test]
+fn req_retry_outputs_and_ledgers_do_not_depend_on_cuts_or_shards() {
+    silence();
+
+    for_seeds(0..8, |seed, prng| {
+        let events = stream(seed, 1_200, [MILLI / 10, 20 * MILLI, SECOND][seed as usize % 3], feed(3));
+        let mut first: Option<shard_rig::Result> = None;
+        for shards in 1..=3 {
+            for ring in [64, 1024] {
+                let sizes = Sizes { source_ring: ring, ..Sizes::of(shards) };
+                let mut rig = Rig::new(bus, events.clone(), sizes);
+                rig.run(prng, 1_000_000);
+                for shard in &rig.shards {
+                    shard.letters().assert_invariants();
+                    assert_eq!((shard.letters().waiting(), shard.letters().held()), (0, 0), "a drain ends all retries");
+                }
+                let result = rig.result();
+                let total = result.ledger.total();
+                assert_eq!((total.offered, total.in_flight), (1_200, 0));
+                assert_eq!(total.delivered + total.dead_lettered, total.accepted);
+                // 8 and 9, each once, and 50, which panics until its handler is quarantined for the symbol; then 8 is not seen.
+                assert!((220..=252).contains(&total.dead_lettered), "{total:?}");
+                let parked: usize = rig.shards.iter().map(|shard| shard.letters().events_dead_lettered()).sum();
+                assert_eq!(parked as u64, total.dead_lettered + result.derived.total().dead_lettered);
+                let stats = |get: fn(&tapeline_core::dead::Stats) -> u64| -> u64 {
+                    rig.shards.iter().map(|shard| get(shard.letters().stats())).sum()
+                };
+                assert!(stats(|stats| stats.retries) > 400 && stats(|stats| stats.held) > 100);
+                match &first {
+                    None => first = Some(result),
+                    Some(first) => first.assert_same(&result, &format!("seed {seed}, {sizes:?}")),
+                }
+            }
+        }
+        let first = first.unwrap();
+        // Under the order that holds, each handler says its alerts in the order of the symbol's events.
+        for outputs in first.outputs.0.values() {
+            let mut last = BTreeMap::new();
+            let mut identities = BTreeSet::new();
+            for slots in outputs {
+                let event = EventRef::first(slots).unwrap();
+                let head = event.head();
+                assert!(identities.insert((head.source, head.seq, head.part)), "{head:?} is there twice");
+                let Some(alert) = event.get::<Alert>() else { continue };
+                let cause = Cause::of(event).unwrap();
+                let before = last.insert(cause.handler, alert.value).unwrap_or(-1.0);
+                assert!(before < alert.value, "handler {}: {before} before {}", cause.handler, alert.value);
+                assert_eq!(alert.value, cause.root.seq as f64);
+            }
+        }
+        let mut seqs: Vec<f64> = Vec::new();
+        for slots in first.outputs.0.values().flatten() {
+            let event = EventRef::first(slots).unwrap();
+            if let Some(alert) = event.get::<Alert>().filter(|_| Cause::of(event).unwrap().handler == 1) {
+                seqs.push(alert.value);
+            }
+        }
+        // The second handler is not bothered by what the first one fails on: everything but 9 comes out.
+        assert_eq!(seqs.len(), 1_200 - 120);
+    });
+}
+
+/// One shard with one handler, in the dynamic table.
+struct Alone {
+    shard: Shard<End>,
+    ring: Producer,
+    out: Kept,
+    source: SourceId,
+}
+
+#[derive(Default)]
+struct Kept(Vec<(u64, u64, u64)>);
+
+impl Outbox for Kept {
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn put(&mut self, output: EventRef<'_>) {
+        if let Some(alert) = output.get::<Alert>() {
+            self.0.push((alert.value as u64, output.head().ts_recv.0 - START, alert.reference as u64));
+        }
+    }
+}
+
+impl Alone {
+    fn new(config: Config) -> Self {
+        let mut catalog = Catalog::new(SYMBOLS_MAX);
+        for symbol in 1..=SYMBOLS {
+            catalog.symbol(format!("SYM{symbol}").as_bytes()).unwrap();
+        }
+        let bus = BusBuilder::new(SYMBOLS_MAX).dynamic(0, Troubled::<true>).build(&mut catalog).unwrap();
+        let source = catalog.source(b"test.feed", SeqRule::Increasing).unwrap();
+        let (ring, consumer) = ring::channel(1024);
+        Self {
+            shard: Shard::new(config, catalog, bus, (), consumer, vec![], vec![]),
+            ring,
+            out: Kept::default(),
+            source,
+        }
+    }
+
+    fn step(&mut self) {
+        while self.shard.step(&mut self.out).work > 0 {
+            assert!(self.shard.ledger().is_balanced());
+            self.shard.letters().assert_invariants();
+        }
+    }
+
+    /// A trade at `ms` after the start.
+    fn send(&mut self, symbol: u32, seq: u64, ms: u64) {
+        let mut event = EventBuf::new(&Trade { price: 1, size: 1, side: 1, ..Trade::default() });
+        let head = event.head_mut();
+        (head.ts_recv, head.seq, head.symbol, head.source) =
+            (UnixNanos(START + ms * MILLI), seq, SymbolId(symbol), self.source);
+        self.ring.push(event.slots()).unwrap();
+        self.step();
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.ring.push(tick(UnixNanos(START + ms * MILLI), false).slots()).unwrap();
+        self.step();
+    }
+
+    fn total(&self) -> (u64, u64, u64) {
+        let total = self.shard.ledger().total();
+        (total.delivered, total.dead_lettered, total.in_flight)
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        self.out.0.iter().map(|(seq, ..)| *seq).collect()
+    }
+}
+
+#[test]
+fn req_3540_a_symbol_is_held_in_order_and_no_other_waits() {
+    let mut alone = Alone::new(Config::single());
+    alone.send(1, 7, 0);
+    for seq in 10..15 {
+        alone.send(1, seq, 1);
+        alone.send(2, seq + 10, 1);
+    }
+    assert_eq!(alone.numbers(), [20, 21, 22, 23, 24], "symbol 1 waits, symbol 2 does not");
+    assert_eq!(alone.total(), (5, 0, 6));
+    alone.pass(1_000);
+    assert_eq!(alone.numbers()[5..], [7, 10, 11, 12, 13, 14]);
+    assert_eq!(alone.total(), (11, 0, 0));
+    // The retry's time is that of the policy, and what was held is handled in that same instant.
+    let times: BTreeSet<u64> = alone.out.0[5..].iter().map(|(_, at, _)| *at).collect();
+    assert!(times.len() == 1 && *times.first().unwrap() >= 150 * MILLI, "{times:?}");
+    // A failed attempt leaves nothing: the state has counted the calls that were done.
+    let counts: Vec<u64> = alone.out.0[5..].iter().map(|(.., done)| *done).collect();
+    assert_eq!(counts, [1, 2, 3, 4, 5, 6]);
+    assert!(alone.shard.letters().is_empty());
+}
+
+#[test]
+fn req_3537_a_finished_retry_leaves_nothing() {
+    let mut alone = Alone::new(Config::single());
+    for round in 0..2_000 {
+        alone.send(1 + (round % 9) as u32, round * 10 + 7, round * 1_000);
+    }
+    alone.pass(3_000_000);
+    assert_eq!(alone.total(), (2_000, 0, 0));
+    assert!(alone.shard.letters().is_empty());
+    assert_eq!((alone.shard.letters().slots_used(), alone.shard.letters().holds()), (0, 0));
+}
+
+#[test]
+fn req_redrive_a_parked_event_keeps_its_history_and_is_in_flight_again() {
+    let mut alone = Alone::new(Config::single());
+    alone.send(1, 8, 0);
+    alone.send(1, 10, 1);
+    alone.pass(60_000);
+    assert_eq!((alone.total(), alone.numbers()), ((1, 1, 0), vec![10]), "five attempts, then the others go on");
+    let page = |alone: &Alone| {
+        let found: Vec<_> = alone.shard.letters().list(&Filter::default(), Direction::OldestFirst, None, 10).collect();
+        assert_eq!(found.len(), 1);
+        let (handle, entry) = found[0];
+        (handle, *entry)
+    };
+    let (letter, entry) = page(&alone);
+    assert_eq!((entry.attempts(), entry.failures(), entry.error()), (5, 5, Some(8)));
+    assert_eq!((entry.state(), entry.cause()), (State::Parked, Some(Parked::Attempts)));
+    assert_eq!(entry.first_failure(), UnixNanos(START));
+    alone.shard.redrive(letter).unwrap();
+    assert_eq!(alone.total(), (1, 0, 1));
+    alone.pass(120_000);
+    let (_, entry) = page(&alone);
+    assert_eq!((alone.total(), entry.failures(), entry.redrives()), ((1, 1, 0), 10, 1));
+    assert!(alone.shard.redrive(tapeline_core::dead::Handle::NULL).is_err());
+}
+
+#[test]
+fn a_panic_is_parked_at_once_and_a_quarantined_handler_gets_no_retry() {
+    silence();
+
+    let mut alone = Alone::new(Config::single());
+    alone.send(1, 7, 0);
+    alone.send(2, 50, 1);
+    assert_eq!(alone.total(), (0, 1, 1));
+    for (index, seq) in [150, 250].into_iter().enumerate() {
+        alone.send(2, seq, 2 + index as u64);
+    }
+    assert_eq!(alone.total(), (0, 3, 1));
+    alone.send(2, 57, 9);
+    assert_eq!(alone.total(), (1, 3, 1), "the handler is quarantined for symbol 2: nobody has to see it");
+}
+
+#[test]
+fn req_3534_full_dead_letters_are_a_limit_that_says_so() {
+    let letters = tapeline_core::dead::Config { entries: 3, slots: 8, ..Config::single().letters };
+    let mut alone = Alone::new(Config { letters, ..Config::single() });
+    for symbol in 1..=8 {
+        alone.send(symbol, u64::from(symbol) * 10 + 7, 0);
+    }
+    assert_eq!(alone.total(), (0, 5, 3));
+    assert_eq!(alone.shard.limit_hits(Limit::DeadLetters), 5);
+    alone.pass(1_000);
+    assert_eq!(alone.total(), (3, 5, 0));
+}
+
+#[test]
+fn a_full_wheel_parks_what_it_cannot_retry() {
+    let mut alone = Alone::new(Config { timers_max: 1, ..Config::single() });
+    alone.send(1, 7, 0);
+    alone.send(2, 17, 0);
+    assert_eq!((alone.total(), alone.shard.limit_hits(Limit::Timers)), ((0, 1, 1), 1));
+    alone.pass(1_000);
+    assert_eq!(alone.total(), (1, 1, 0));
+}
+
+#[test]
+fn req_d1_duplicates_are_refused_and_counted_and_a_new_epoch_begins_anew() {
+    use tapeline_core::event::payload::Epoch;
+    use tapeline_core::ledger::Refusal;
+    let mut alone = Alone::new(Config::single());
+    for _ in 0..3 {
+        alone.send(1, 1, 0);
+        alone.send(1, 2, 0);
+    }
+    let epoch = EventBuf::new(&Epoch::default());
+    alone.ring.push(epoch.slots()).unwrap();
+    alone.send(1, 1, 0);
+    let total = alone.shard.ledger().total();
+    assert_eq!((total.offered, total.accepted, alone.shard.ledger().refused_by(Refusal::Duplicate)), (7, 3, 4));
+    // What has no number of its own is never a duplicate.
+    for _ in 0..2 {
+        let mut event = EventBuf::new(&Trade::default());
+        event.flag(Flags::UNSEQUENCED);
+        (event.head_mut().symbol, event.head_mut().source) = (SymbolId(1), alone.source);
+        alone.ring.push(event.slots()).unwrap();
+    }
+    alone.step();
+    assert_eq!(alone.shard.ledger().total().accepted, 5);
+}
+
+#[test]
+fn req_3485_the_history_has_the_bytes_of_the_ring_and_of_the_outputs() {
+    use tapeline_core::history::{PageLimits, Query};
+    let mut alone = Alone::new(Config::single());
+    for seq in 0..7 {
+        alone.send(1, seq, seq);
+    }
+    let history = alone.shard.history().unwrap();
+    let limits = PageLimits { events: 100, looks: 100 };
+    let mut kinds: BTreeMap<Kind, Vec<(u64, Vec<Slot>)>> = BTreeMap::new();
+    let page = history.page(&Query::ALL, None, limits, |time, event| {
+        kinds.entry(event.kind()).or_default().push((time.0, event.slots().to_vec()));
+    });
+    assert_eq!(page.unwrap().events, 14);
+    let trades = &kinds[&Kind::TRADE];
+    assert_eq!(trades.iter().map(|(_, slots)| slots[0].seq).collect::<Vec<_>>(), [6, 5, 4, 3, 2, 1, 0]);
+    assert!(trades.iter().all(|(time, slots)| slots[0].ts_recv.0 == *time && slots[0].tag == 0));
+    assert_eq!(kinds[&Kind::ALERT].len(), 7);
+}

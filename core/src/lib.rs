@@ -17,6 +17,7 @@ pub mod invariant;
 pub mod ledger;
 pub mod limits;
 pub mod mesh;
+pub mod queue;
 pub mod ring;
 pub mod route;
 pub mod scanner;

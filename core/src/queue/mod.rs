@@ -215,6 +215,7 @@ impl<T: Pod> RequestQueue<T> {
 
     /// Pops up to `most` requests, each given to `take` in order. Returns how many.
     pub fn pop_batch(&mut self, now: UnixNanos, most: usize, mut take: impl FnMut(Pending<T>)) -> usize {
+        self.clock.advance(now.0);
         let mut popped = 0;
         while popped < most {
             let Some(pending) = self.pop(now) else {

@@ -6,7 +6,8 @@
 //!                                                   the span               of the span, `turn_bits`
 //! ```
 //! The effective time is `queued at + class * aging step`. Of two requests with the same one, that of the lower class (the higher
-//! number) was queued earlier, so that `7 - class` and the sequence among the requests of one instant make ties FIFO.
+//! number) was queued earlier, so that `7 - class` and the sequence among the requests of one instant make ties FIFO. (With a step of 0
+//! every class counts as 0.)
 
 use super::heap::Key;
 use super::request::{PRIORITIES, Priority};
@@ -115,7 +116,9 @@ impl Order {
     /// The key of a request among those of its symbol.
     #[inline]
     pub(super) const fn request_key(&self, stamp: Stamp, priority: Priority) -> Key {
-        let later = (PRIORITIES as u32 - 1) - priority.class() as u32;
+        // Without a head start classes do not differ, and say nothing of which request was earlier.
+        let class = if self.aging_step_ns == 0 { 0 } else { priority.class() as u32 };
+        let later = (PRIORITIES as u32 - 1) - class;
         Key::new(self.effective_ns(stamp, priority), later << SEQUENCE_BITS | stamp.sequence)
     }
 

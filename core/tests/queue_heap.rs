@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use tapeline_core::queue::heap::{IndexedHeap, Key};
-use tapeline_core::testing::{CountingAlloc, PrintOnPanic, Prng, for_seeds, without_allocation};
+use tapeline_core::testing::{CountingAlloc, PrintOnPanic, Prng, without_allocation};
 
 #[global_allocator]
 static ALLOC: CountingAlloc = CountingAlloc;
@@ -117,58 +117,6 @@ fn agrees_with_its_twin_with_full_invariants_after_each_operation() {
 fn agrees_with_its_twin_over_ten_million_operations() {
     for seed in 0..10 {
         run(100 + seed, 1_000, [3, 1 << 40][seed as usize % 2], 1_000_000, 4_096);
-    }
-}
-
-/// priority-queue#28, keyed_priority_queue#12, boostorg/heap#49: `remove` put the last element into the hole and only ever sifted it
-/// down, though it may be less than the parent of the hole, which is of another branch.
-#[test]
-fn removing_sifts_up_as_well_as_down() {
-    let mut heap = IndexedHeap::new(16);
-    // Root 0; a branch of large keys under its first child; a branch of small keys under the last.
-    let keys = [0, 100, 10, 11, 12, 110, 111, 112, 113, 20, 21, 22, 23, 13];
-    for (id, key) in keys.into_iter().enumerate() {
-        assert!(heap.push(id as u32, Key::new(key, 0)));
-    }
-    // The last element is 13, far below 100, the parent of 110.
-    assert_eq!(heap.remove(5), Some(Key::new(110, 0)));
-    heap.assert_invariants();
-    let popped: Vec<u64> = std::iter::from_fn(|| heap.pop()).map(|(_, key)| key.major()).collect();
-    assert!(popped.is_sorted(), "{popped:?}");
-    assert_eq!(popped.len(), keys.len() - 1);
-}
-
-/// priority-queue#1, #42: a changed priority left a bad heap.
-#[test]
-fn a_changed_key_moves_in_the_direction_that_it_needs() {
-    for_seeds(0..200, |_, prng| {
-        let mut heap = IndexedHeap::new(30);
-        for id in 0..30 {
-            heap.push(id, Key::new(prng.in_range(0..40), 0));
-        }
-        for id in 0..30 {
-            for major in [0, u64::MAX, 20, prng.in_range(0..40)] {
-                assert!(heap.change(id, Key::new(major, 0)));
-                heap.assert_invariants();
-            }
-        }
-    });
-}
-
-#[test]
-fn the_last_the_first_and_the_only_element_can_be_removed() {
-    for len in 1..50 {
-        for removed in [0, len / 2, len - 1] {
-            let mut heap = IndexedHeap::new(50);
-            for id in 0..len {
-                heap.push(id, Key::new(u64::from(id), 0));
-            }
-            assert_eq!(heap.remove(removed), Some(Key::new(u64::from(removed), 0)));
-            assert_eq!(heap.remove(removed), None, "it is gone");
-            heap.assert_invariants();
-            assert!(heap.push(removed, Key::new(7, 7)), "its place is free");
-            heap.assert_invariants();
-        }
     }
 }
 

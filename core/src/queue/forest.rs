@@ -14,7 +14,7 @@
 //!
 //! Every operation names the tree; the id must be in that one.
 
-use super::heap::{Element, Key, Line};
+use super::heap::{Element, Key, Line, elements, elements_mut};
 use crate::invariant::{Broken, require};
 use crate::slab::NONE;
 
@@ -142,11 +142,7 @@ impl Forest {
 
     #[inline]
     fn at(&self, tree: u32, position: u32) -> Element {
-        if position == ROOT {
-            self.trees[tree as usize].root
-        } else {
-            self.lines[position as usize / 4].0[position as usize % 4]
-        }
+        if position == ROOT { self.trees[tree as usize].root } else { elements(&self.lines)[position as usize] }
     }
 
     #[inline]
@@ -154,7 +150,7 @@ impl Forest {
         if position == ROOT {
             self.trees[tree as usize].root = element;
         } else {
-            self.lines[position as usize / 4].0[position as usize % 4] = element;
+            elements_mut(&mut self.lines)[position as usize] = element;
         }
         self.positions[element.id() as usize] = position;
     }

@@ -66,7 +66,7 @@
 //! |---|---|
 //! | [`push`](RequestQueue::push) | O(log n of the symbol + log symbols), and at most 65 steps to look for what it merges with |
 //! | [`pop`](RequestQueue::pop), [`remove`](RequestQueue::remove), [`reprioritise`](RequestQueue::reprioritise) | O(log n of the symbol + log symbols) |
-//! | [`finish`](RequestQueue::finish) | O(log symbols) |
+//! | [`finish`](RequestQueue::finish) | O(log symbols) at the limit in flight, else O(1) |
 //! | [`clear`](RequestQueue::clear) | O(requests of the symbol + log symbols) |
 //! | [`expire`](RequestQueue::expire) | as `remove` for each expired, within a budget; one comparison when nothing is due |
 
@@ -236,9 +236,12 @@ impl<T: Pod> RequestQueue<T> {
         if state.in_flight == 0 {
             return false;
         }
+        let was_at_limit = state.in_flight == self.config.in_flight_per_symbol;
         state.in_flight -= 1;
         self.counters.finished += 1;
-        self.refresh(symbol.0);
+        if was_at_limit {
+            self.refresh(symbol.0);
+        }
         true
     }
 

@@ -1,5 +1,4 @@
 //! A request queue that is obviously right: a list in the order of queueing, searched from end to end.
-#![allow(dead_code, reason = "each test takes what it needs")]
 
 use tapeline_core::queue::{Config, Counters, Pending, Priority, Pushed, Request, RequestQueue};
 use tapeline_core::slab::Handle;
@@ -20,26 +19,26 @@ struct Item {
 
 /// What happened in a run, so that tests can show that it did.
 #[derive(Default, Debug)]
-pub struct Seen {
-    pub queued: u64,
-    pub merged: u64,
-    pub joined: u64,
-    pub symbol_full: u64,
-    pub queue_full: u64,
-    pub unknown: u64,
-    pub popped: u64,
-    pub none_eligible: u64,
-    pub expired: u64,
-    pub out_of_budget: u64,
-    pub cleared: u64,
-    pub stale: u64,
-    pub backward: u64,
-    pub second_turns: u64,
+pub(crate) struct Seen {
+    pub(crate) queued: u64,
+    pub(crate) merged: u64,
+    pub(crate) joined: u64,
+    pub(crate) symbol_full: u64,
+    pub(crate) queue_full: u64,
+    pub(crate) unknown: u64,
+    pub(crate) popped: u64,
+    pub(crate) none_eligible: u64,
+    pub(crate) expired: u64,
+    pub(crate) out_of_budget: u64,
+    pub(crate) cleared: u64,
+    pub(crate) stale: u64,
+    pub(crate) backward: u64,
+    pub(crate) second_turns: u64,
 }
 
 /// The queue and its twin, to which everything is done twice.
-pub struct Pair {
-    pub queue: RequestQueue<u64>,
+pub(crate) struct Pair {
+    pub(crate) queue: RequestQueue<u64>,
     config: Config,
     now: u64,
     items: Vec<Item>,
@@ -51,11 +50,11 @@ pub struct Pair {
     /// Handles that have gone, some of them.
     gone: Vec<Handle>,
     counters: Counters,
-    pub seen: Seen,
+    pub(crate) seen: Seen,
 }
 
 impl Pair {
-    pub fn new(config: &Config, start: u64) -> Self {
+    pub(crate) fn new(config: &Config, start: u64) -> Self {
         let mut queue = RequestQueue::new(config);
         assert_eq!(queue.pop(UnixNanos(start)), None, "new, and at that time from now on");
         Self {
@@ -102,7 +101,7 @@ impl Pair {
         })
     }
 
-    pub fn request(&self, prng: &mut Prng) -> Request<u64> {
+    pub(crate) fn request(&self, prng: &mut Prng) -> Request<u64> {
         let symbols = self.config.symbols as u64;
         // The first symbol is a hot one; one symbol is unknown.
         let symbol = if prng.one_in(3) { 0 } else { prng.in_range(0..symbols + 1) };
@@ -141,12 +140,12 @@ impl Pair {
         UnixNanos(self.now)
     }
 
-    pub fn step(&mut self, prng: &mut Prng) {
+    pub(crate) fn step(&mut self, prng: &mut Prng) {
         match prng.index(100) {
             0..46 => {
                 let now = self.time(prng);
                 let request = self.request(prng);
-                self.push(now, request);
+                let _ = self.push(now, request);
             }
             46..62 => {
                 let now = self.time(prng);
@@ -218,7 +217,7 @@ impl Pair {
         self.pending(&item)
     }
 
-    pub fn push(&mut self, now: UnixNanos, request: Request<u64>) -> Pushed {
+    pub(crate) fn push(&mut self, now: UnixNanos, request: Request<u64>) -> Pushed {
         let got = without_allocation(|| self.queue.push(now, request));
         let symbol = request.symbol;
         let of_symbol: Vec<usize> =
@@ -277,7 +276,7 @@ impl Pair {
         got
     }
 
-    pub fn items_of(&self, symbol: SymbolId) -> usize {
+    pub(crate) fn items_of(&self, symbol: SymbolId) -> usize {
         self.items.iter().filter(|item| item.request.symbol == symbol).count()
     }
 
@@ -297,13 +296,13 @@ impl Pair {
         Some(self.take(at))
     }
 
-    pub fn pop(&mut self, now: UnixNanos) {
+    pub(crate) fn pop(&mut self, now: UnixNanos) {
         let got = without_allocation(|| self.queue.pop(now));
         let expected = self.pop_expected();
         assert_eq!(got, expected);
     }
 
-    pub fn pop_batch(&mut self, now: UnixNanos, most: usize) {
+    pub(crate) fn pop_batch(&mut self, now: UnixNanos, most: usize) {
         let mut got = Vec::with_capacity(most);
         let popped = without_allocation(|| self.queue.pop_batch(now, most, |pending| got.push(pending)));
         assert_eq!(popped, got.len());
@@ -313,7 +312,7 @@ impl Pair {
         assert!(popped == most || self.next().is_none(), "a batch is full or all are taken");
     }
 
-    pub fn finish(&mut self, symbol: u32) {
+    pub(crate) fn finish(&mut self, symbol: u32) {
         let got = without_allocation(|| self.queue.finish(SymbolId(symbol)));
         let running = self.in_flight.get_mut(symbol as usize).filter(|running| **running > 0);
         assert_eq!(got, running.is_some());
@@ -323,14 +322,14 @@ impl Pair {
         }
     }
 
-    pub fn remove(&mut self, handle: Handle) {
+    pub(crate) fn remove(&mut self, handle: Handle) {
         let got = without_allocation(|| self.queue.remove(handle));
         let expected = self.find(handle).map(|at| self.take(at));
         self.counters.removed += u64::from(expected.is_some());
         assert_eq!(got, expected);
     }
 
-    pub fn reprioritise(&mut self, handle: Handle, priority: Priority) {
+    pub(crate) fn reprioritise(&mut self, handle: Handle, priority: Priority) {
         let got = without_allocation(|| self.queue.reprioritise(handle, priority));
         let at = self.find(handle);
         assert_eq!(got, at.is_some());
@@ -339,7 +338,7 @@ impl Pair {
         }
     }
 
-    pub fn set_payload(&mut self, handle: Handle, value: u64) {
+    pub(crate) fn set_payload(&mut self, handle: Handle, value: u64) {
         let got = self.queue.payload_mut(handle).map(|payload| *payload = value);
         let at = self.find(handle);
         assert_eq!(got.is_some(), at.is_some());
@@ -348,7 +347,7 @@ impl Pair {
         }
     }
 
-    pub fn clear(&mut self, symbol: u32) {
+    pub(crate) fn clear(&mut self, symbol: u32) {
         let mut got = Vec::with_capacity(self.items.len());
         let cleared = without_allocation(|| self.queue.clear(SymbolId(symbol), |pending| got.push(pending)));
         assert_eq!(cleared, got.len());
@@ -361,7 +360,7 @@ impl Pair {
         self.counters.cleared += cleared as u64;
     }
 
-    pub fn expire(&mut self, now: UnixNanos, budget: usize) {
+    pub(crate) fn expire(&mut self, now: UnixNanos, budget: usize) {
         let mut got = Vec::with_capacity(self.items.len());
         let polled = without_allocation(|| self.queue.expire(now, budget, |pending| got.push(pending)));
         assert_eq!(polled.fired, got.len());
@@ -391,7 +390,7 @@ impl Pair {
         assert_eq!(self.queue.peek(), self.next().map(|at| self.pending(&self.items[at])));
     }
 
-    pub fn compare_all(&self) {
+    pub(crate) fn compare_all(&self) {
         self.queue.assert_invariants();
         for item in &self.items {
             let pending = self.queue.get(item.handle).expect("it is pending");
@@ -415,7 +414,7 @@ impl Pair {
     }
 
     /// Whether nothing is left of anything, once all that runs is finished and all that is pending is taken.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         while !self.items.is_empty() {
             for symbol in 0..self.config.symbols as u32 {
                 while self.in_flight[symbol as usize] > 0 {

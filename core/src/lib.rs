@@ -26,6 +26,7 @@ pub mod invariant;
 pub mod ledger;
 pub mod limits;
 pub mod mesh;
+pub mod queue;
 pub mod retry;
 pub mod ring;
 pub mod route;

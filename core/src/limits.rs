@@ -133,6 +133,26 @@ pub const SCHEMA_FIELDS_MAX: usize = 64;
 pub const GROUPS_MAX: usize = 256;
 /// Dependencies of one graph, all groups together.
 pub const GROUP_NEEDS_MAX: usize = 1 << 12;
+/// Pending requests of one shard, unless configured otherwise.
+pub const REQUESTS_DEFAULT: usize = 1 << 14;
+/// Most pending requests of one queue.
+pub const REQUESTS_MAX: usize = 1 << 28;
+/// Pending requests of one symbol, unless configured otherwise.
+pub const REQUEST_SYMBOL_DEFAULT: u32 = 256;
+/// Requests of one symbol that may be in flight, unless configured otherwise.
+pub const REQUESTS_IN_FLIGHT_DEFAULT: u32 = 4;
+/// Head start of one priority class over the next in nanoseconds, unless configured otherwise.
+pub const REQUEST_AGING_NS_DEFAULT: u64 = 1_000_000_000;
+/// Bound on the configured head start: three hours.
+pub const REQUEST_AGING_NS_MAX: u64 = 3 * 3600 * 1_000_000_000;
+/// Age up to which equal requests are merged, in nanoseconds, unless configured otherwise.
+pub const REQUEST_MERGE_NS_DEFAULT: u64 = 1_000_000_000;
+/// Symbols take turns in spans of 2^20 ns of effective time, about a service interval, unless configured otherwise.
+pub const REQUEST_TURN_BITS_DEFAULT: u32 = 20;
+/// Bound on the configured span: 18 minutes.
+pub const REQUEST_TURN_BITS_MAX: u32 = 40;
+/// How far a request queue's clock can run ahead at the end of time, where nothing else tells requests of one instant apart.
+pub const REQUEST_CLOCK_SPARE_NS: u64 = 1 << 32;
 
 const _: () = {
     assert!(PAYLOAD_BYTES + 40 == SLOT_BYTES, "head = 40 bytes of header and the payload");
@@ -165,6 +185,11 @@ const _: () = {
     assert!(SCHEMA_FIELDS_MAX <= 64, "the bytes of a layout are at most 24 + 56, its fields fewer");
     assert!(GROUPS_MAX.is_multiple_of(64) && GROUPS_MAX <= u16::MAX as usize, "a set of groups is whole words");
     assert!(GROUP_NEEDS_MAX <= u16::MAX as usize, "the feature graph links dependencies by u16");
+    assert!(REQUESTS_DEFAULT <= REQUESTS_MAX && REQUESTS_MAX <= TIMERS_MAX, "every request may have a timer");
+    assert!(REQUESTS_MAX * 2 <= u32::MAX as usize, "a place in a line of four has 32 bits");
+    assert!(REQUEST_AGING_NS_DEFAULT <= REQUEST_AGING_NS_MAX && REQUEST_TURN_BITS_DEFAULT <= REQUEST_TURN_BITS_MAX);
+    // No time that a shard admits is clamped by a queue.
+    assert!(7 * REQUEST_AGING_NS_MAX + REQUEST_CLOCK_SPARE_NS <= u64::MAX - TIME_NS_MAX);
     // A definition carries the longest text in one span.
     assert!(SYMBOL_BYTES_MAX <= 2 * CONTINUATION_BYTES && SOURCE_BYTES_MAX <= 2 * CONTINUATION_BYTES);
 };

@@ -10,6 +10,7 @@ use super::{CoreLoop, CoreReport, DriverError, Idle, Supervisor, Turn, switches}
 use glommio::{LocalExecutorBuilder, Placement};
 use std::sync::Arc;
 use std::time::Duration;
+use tapeline_core::stop::Stop;
 
 /// Below 10 ms glommio 0.9 can park with runnable tasks.
 const PREEMPT_TIMER: Duration = Duration::from_millis(100);
@@ -50,7 +51,7 @@ pub(super) fn run(loops: Vec<CoreLoop>, supervisor: &Supervisor) -> Result<Vec<C
         match handle.join() {
             Ok(report) => reports.push(report),
             Err(refused) => {
-                shared.stop.store(true, std::sync::atomic::Ordering::Release);
+                shared.stop.request(Stop::Now);
                 error = error.or(Some(DriverError::Died(name, refused.to_string())));
             }
         }

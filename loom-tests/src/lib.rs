@@ -15,15 +15,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tapeline_core::sync::{Orders, Sabotage};
 
-/// Random schedules that shuttle tries of a sound model, and as many again by PCT.
+/// Random schedules that shuttle tries of each model.
 #[cfg(shuttle)]
-const SCHEDULES: usize = 100_000;
-/// The same of a sabotaged model: the first ones find what there is to find.
+const RANDOM_SCHEDULES: usize = 100_000;
+/// Schedules by PCT (Burckhardt et al., 2010), which finds a bug of few order constraints with a known probability.
 #[cfg(shuttle)]
-const SCHEDULES_OF_TWIN: usize = 20_000;
-/// Order constraints of a bug that PCT is sure to find with some probability: three more than most need.
+const PCT_SCHEDULES: usize = 20_000;
+/// Order constraints of the bugs that PCT looks for.
 #[cfg(shuttle)]
-const PCT_DEPTH: usize = 5;
+const PCT_DEPTH: usize = 4;
 
 /// Runs `model` on sound code and returns the number of executions explored.
 ///
@@ -31,10 +31,11 @@ const PCT_DEPTH: usize = 5;
 /// When an execution fails, or when fewer than `loom_min` were explored by loom, or not all that shuttle was asked for:
 /// loom can end after one execution without a word, and a model that explored nothing has proven nothing.
 pub fn check(loom_min: usize, model: impl Fn(Orders) + Send + Sync + 'static) -> usize {
+    let executions = explore(move || model(Orders::SOUND));
     #[cfg(loom)]
-    let (executions, executions_min) = (explore(move || model(Orders::SOUND)), loom_min);
+    let executions_min = loom_min;
     #[cfg(shuttle)]
-    let (executions, executions_min) = (explore(SCHEDULES, move || model(Orders::SOUND)), 2 * SCHEDULES + 0 * loom_min);
+    let executions_min = loom_min.max(RANDOM_SCHEDULES + PCT_SCHEDULES);
     assert!(executions >= executions_min, "{executions} executions; at least {executions_min} expected");
     println!("{executions} executions");
     executions
@@ -48,12 +49,7 @@ pub fn check(loom_min: usize, model: impl Fn(Orders) + Send + Sync + 'static) ->
 pub fn must_fail(sabotages: &[Sabotage], model: impl Fn(Orders) + Send + Sync + Copy + 'static) {
     for sabotage in sabotages.iter().copied().filter(|sabotage| cfg!(loom) || !sabotage.is_of_ordering()) {
         let orders = Orders(Some(sabotage));
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            #[cfg(loom)]
-            return explore(move || model(orders));
-            #[cfg(shuttle)]
-            return explore(SCHEDULES_OF_TWIN, move || model(orders));
-        }));
+        let result = catch_unwind(AssertUnwindSafe(|| explore(move || model(orders))));
         if let Ok(executions) = result {
             panic!("the model with {sabotage:?} passed all {executions} executions");
         }
@@ -80,11 +76,11 @@ fn explore(model: impl Fn() + Send + Sync + 'static) -> usize {
 }
 
 #[cfg(shuttle)]
-fn explore(schedules: usize, model: impl Fn() + Send + Sync + 'static) -> usize {
+fn explore(model: impl Fn() + Send + Sync + 'static) -> usize {
     let (model, executions) = counted(model);
     let model = Arc::new(model);
     let again = Arc::clone(&model);
-    shuttle::check_random(move || model(), schedules);
-    shuttle::check_pct(move || again(), schedules, PCT_DEPTH);
+    shuttle::check_random(move || model(), RANDOM_SCHEDULES);
+    shuttle::check_pct(move || again(), PCT_SCHEDULES, PCT_DEPTH);
     executions.load(Ordering::Relaxed)
 }

@@ -174,7 +174,6 @@ fn batch_twins_fail() {
             Sabotage::RelaxedReclaim,
             Sabotage::OffByOneWrap,
             Sabotage::PublishEarly,
-            Sabotage::GiveBackEarly,
         ],
         batch,
     );
@@ -244,13 +243,7 @@ fn dues_go_with_their_slots() {
 #[test]
 fn dues_twins_fail() {
     must_fail(
-        &[
-            Sabotage::RelaxedPublish,
-            Sabotage::RelaxedObserve,
-            Sabotage::RelaxedGiveBack,
-            Sabotage::PublishEarly,
-            Sabotage::GiveBackEarly,
-        ],
+        &[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve, Sabotage::RelaxedGiveBack, Sabotage::PublishEarly],
         dues,
     );
 }

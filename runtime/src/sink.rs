@@ -11,13 +11,13 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::{EventRef, Slot, events};
 use tapeline_core::limits::STAGED_SLOTS_MAX;
 use tapeline_core::ring::{self, Consumer, Producer};
+use tapeline_core::stop::{Stop, StopWord};
 
 /// Slots of the ring from a shard to the sink: several times what one event may make.
 const EGRESS_SLOTS: usize = 4 * STAGED_SLOTS_MAX;
@@ -66,7 +66,7 @@ impl Out {
 /// The sink's thread, and the ends of the rings that feed it.
 pub struct Sink {
     path: PathBuf,
-    stop: Arc<AtomicBool>,
+    stop: Arc<StopWord>,
     thread: JoinHandle<Result<u64, String>>,
     /// By shard.
     pub shards: Vec<Producer>,
@@ -100,7 +100,7 @@ impl Sink {
             };
             Out::Tape(Box::new(TapeWriter::new(file, options).map_err(|error| fail(error.to_string()))?))
         };
-        let stop = Arc::new(AtomicBool::new(false));
+        let stop = Arc::new(StopWord::new());
         let (definitions, mut drain) = ring::channel(EGRESS_SLOTS);
         let (producers, mut consumers): (Vec<_>, Vec<_>) = (0..shards).map(|_| ring::channel(EGRESS_SLOTS)).unzip();
         let is_stopped = Arc::clone(&stop);
@@ -125,7 +125,7 @@ impl Sink {
 /// A sink that is running.
 pub struct SinkHandle {
     path: PathBuf,
-    stop: Arc<AtomicBool>,
+    stop: Arc<StopWord>,
     thread: JoinHandle<Result<u64, String>>,
 }
 
@@ -136,7 +136,7 @@ impl SinkHandle {
     /// # Errors
     /// When anything could not be written.
     pub fn finish(self) -> Result<u64, SinkError> {
-        self.stop.store(true, Ordering::Release);
+        self.stop.request(Stop::Drain);
         let written = self.thread.join().unwrap_or_else(|_| Err("the sink's thread died".to_owned()));
         written.map_err(|why| SinkError { path: self.path.display().to_string(), why })
     }
@@ -161,12 +161,12 @@ fn run(
     mut catalog: Catalog,
     definitions: &mut Consumer,
     shards: &mut [Consumer],
-    stop: &AtomicBool,
+    stop: &StopWord,
 ) -> Result<u64, String> {
     let (mut slots, mut written, mut error) = (vec![Slot::ZERO; TAKE_SLOTS], 0, None);
     loop {
-        // The flag before the rings: what was put in before it was set is seen.
-        let is_last = stop.load(Ordering::Acquire);
+        // The word before the rings: what was put in before the request is seen.
+        let is_last = stop.get() != Stop::Run;
         let mut taken = 0;
         for shard in shards.iter_mut() {
             let count = shard.pop_batch(&mut slots, None);

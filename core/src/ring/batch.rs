@@ -79,7 +79,11 @@ impl Producer {
         let mut done = 0;
         while done < slots.len() {
             let group = &slots[done..slots.len().min(done + BATCH_SLOTS)];
-            let singles = self.writer.claim_singles(group, dues_from(done));
+            let singles = if self.writer.claimed() == 0 {
+                self.writer.push_singles(group, dues_from(done))
+            } else {
+                self.writer.claim_singles(group, dues_from(done))
+            };
             debug_assert!(
                 group[..singles].iter().all(|slot| slot.kind() != crate::event::Kind::CONTINUATION),
                 "Invariant: an event begins with its head"

@@ -281,6 +281,12 @@ impl Producer {
     /// Spans, claims pending, due times, and slots that are not known to be free.
     #[inline(never)]
     fn push_long(&mut self, event: &[Slot], dues: Dues<'_>) -> Result<(), Full> {
+        if let ([slot], Dues::None) = (event, dues)
+            && self.writer.open_short()
+            && self.writer.push_single(slot)
+        {
+            return Ok(());
+        }
         self.claim_long(event, dues)?;
         self.writer.commit();
         Ok(())

@@ -49,9 +49,15 @@ const TAG_BITS: u64 = 0xffff_ffff;
 /// Bits of a word that say "slots - 1".
 const SPAN_BITS: u64 = 0x3f << 48;
 
-/// Slots that the batch loops handle between two tests of their end: by callgrind four instructions a slot fewer than
-/// one.
-const UNROLL: usize = 8;
+/// Slots that the read loop handles between two tests of its end: by callgrind four instructions a slot fewer than one.
+const READ_UNROLL: usize = 8;
+/// The same for the write loop. One slot of a full group is withheld, and seven divide the rest.
+const WRITE_UNROLL: usize = 7;
+
+/// The line whose word is the reader's head. A spare line stands on either side: processors fetch lines in aligned pairs.
+const HEAD_LINE: usize = 1;
+/// The line of cell 0.
+const CELLS_FROM: usize = 3;
 
 /// The tag of a position.
 #[inline(always)]
@@ -70,21 +76,27 @@ struct Cell {
 
 const _: () = assert!(IS_MODEL || (size_of::<Cell>() == SLOT_BYTES && align_of::<Cell>() == SLOT_BYTES));
 
-/// What only the reader writes.
-struct ReaderLine {
-    /// Positions below it are given back. Stored once per batch, loaded by the writer when it runs out of room.
-    head: AtomicU64,
-    /// The reader is gone.
-    gone: AtomicBool,
-}
-
 /// What both ends share. The ends hold it alive; on the hot paths they go by pointers into it.
 struct Ring {
-    cells: Box<[Cell]>,
+    /// The head's line with its spare ones, then the cells: one allocation, so that the reader needs one pointer.
+    ///
+    /// The head: positions below it are given back. Stored by the reader once per call, loaded by the writer when it
+    /// runs out of room.
+    lines: Box<[Cell]>,
     /// One per cell, or none at all. Same rules as the body of the cell of that index.
     dues: Box<[UnsafeCell<u64>]>,
-    reader: CachePadded<ReaderLine>,
+    reader_gone: CachePadded<AtomicBool>,
     writer_gone: CachePadded<AtomicBool>,
+}
+
+impl Ring {
+    fn head(&self) -> &AtomicU64 {
+        &self.lines[HEAD_LINE].word
+    }
+
+    fn cells(&self) -> &[Cell] {
+        &self.lines[CELLS_FROM..]
+    }
 }
 
 // SAFETY: what is not atomic in `Ring` is the bodies and dues. Only the one `Writer` writes and only the one `Reader`
@@ -107,18 +119,20 @@ pub(super) enum Single {
 
 /// The producer's end. Counts positions; knows of events only whether a slot is one by itself.
 pub(super) struct Writer {
+    /// The cell of the next slot, as long as it is not `short_end`: what [`Writer::push_single`] needs to know, and one
+    /// comparison with it. Where the two are equal, the short path is closed, and neither means anything.
+    next: *const Cell,
+    /// Behind the last cell that the short path may write: that before `limit`, or the ring's last.
+    short_end: *const Cell,
+    /// Position of the next slot + 1, whose low half is that slot's tag.
+    after_tail: u64,
     /// Cells of `ring`.
     cells: NonNull<Cell>,
     /// Capacity - 1.
     mask: u64,
-    /// Position of the next slot to write.
-    tail: u64,
-    /// Equal to `limit`, except that it equals `tail` while slots are claimed or if the ring has dues: one comparison
-    /// tells [`Writer::push_single`] that it may not take its short path.
-    short_limit: u64,
     /// First position that may not be written: as of the head that was last loaded. Stale = too low, never too high.
     limit: u64,
-    /// Slots before `tail` that are written but not yet published.
+    /// Slots before the tail that are written but not yet published.
     claimed: u64,
     /// The first claimed slot, withheld from its cell until [`Writer::commit`]: the consumer polls that cell's line,
     /// and each write to it would have to take it back.
@@ -127,19 +141,19 @@ pub(super) struct Writer {
     ring: Arc<Ring>,
 }
 
-/// The consumer's end.
+/// The consumer's end. Its head is the shared one, which nobody else writes.
 pub(super) struct Reader {
-    /// Cells of `ring`.
+    /// Cells of `ring`, and before them the head's line: a pointer into all lines.
     cells: NonNull<Cell>,
     /// Capacity - 1.
     mask: u64,
-    /// Position of the next slot to read. Ahead of the shared head between a read and [`Reader::give_back`].
-    head: u64,
+    /// Slots after the head that are taken and not yet given back: 0 between two calls.
+    taken: u64,
     orders: Orders,
     ring: Arc<Ring>,
 }
 
-// SAFETY: `cells` points into `ring`, which the end keeps alive and which is Send and Sync; the rest is plain integers.
+// SAFETY: the pointers point into `ring`, which the end keeps alive and which is Send and Sync; the rest is plain integers.
 unsafe impl Send for Writer {}
 // SAFETY: as for `Writer`.
 unsafe impl Send for Reader {}
@@ -152,31 +166,41 @@ pub(super) fn pair(capacity: usize, start: u64, with_dues: bool, orders: Orders)
     assert!(capacity.is_power_of_two(), "a ring of {capacity} slots: the number must be a power of two");
     assert!(capacity <= RING_SLOTS_MAX, "a ring of {capacity} slots: at most {RING_SLOTS_MAX}");
     let (slots, mask) = (capacity as u64, capacity as u64 - 1);
-    let cells = (0..slots)
-        .map(|index| {
-            // The first position that will use this cell, and from it the tag of the lap before.
-            let first = start.wrapping_add(index.wrapping_sub(start) & mask);
-            Cell { word: AtomicU64::new(tag(first.wrapping_sub(slots))), body: UnsafeCell::new([0; 7]) }
-        })
-        .collect::<Box<[Cell]>>();
+    let line = |word| Cell { word: AtomicU64::new(word), body: UnsafeCell::new([0; 7]) };
+    let lines = (0..CELLS_FROM).map(|_| line(start)).chain((0..slots).map(|index| {
+        // The first position that will use this cell, and from it the tag of the lap before.
+        let first = start.wrapping_add(index.wrapping_sub(start) & mask);
+        line(tag(first.wrapping_sub(slots)))
+    }));
     let ring = Arc::new(Ring {
+        lines: lines.collect(),
         dues: (0..if with_dues { capacity } else { 0 }).map(|_| UnsafeCell::new(NO_DUE)).collect(),
-        reader: CachePadded::new(ReaderLine { head: AtomicU64::new(start), gone: AtomicBool::new(false) }),
+        reader_gone: CachePadded::new(AtomicBool::new(false)),
         writer_gone: CachePadded::new(AtomicBool::new(false)),
-        cells,
     });
-    let cells = NonNull::from(&*ring.cells).cast::<Cell>();
-    let limit = start.wrapping_add(orders.lead(slots));
-    let reader = Reader { cells, mask, head: start, orders, ring: Arc::clone(&ring) };
-    let mut writer =
-        Writer { cells, mask, tail: start, short_limit: 0, limit, claimed: 0, withheld: Slot::ZERO, orders, ring };
-    writer.settle();
+    // SAFETY: there are `CELLS_FROM + capacity` lines.
+    let cells = unsafe { NonNull::from(&*ring.lines).cast::<Cell>().add(CELLS_FROM) };
+    let reader = Reader { cells, mask, taken: 0, orders, ring: Arc::clone(&ring) };
+    let writer = Writer {
+        next: cells.as_ptr(),
+        short_end: cells.as_ptr(),
+        after_tail: start.wrapping_add(1),
+        cells,
+        mask,
+        limit: start.wrapping_add(orders.lead(slots)),
+        claimed: 0,
+        withheld: Slot::ZERO,
+        orders,
+        ring,
+    };
     (writer, reader)
 }
 
 /// Bytes that a ring of `capacity` slots takes, its padding included.
 pub(super) const fn bytes(capacity: usize, with_dues: bool) -> usize {
-    capacity * (size_of::<Cell>() + if with_dues { size_of::<u64>() } else { 0 }) + size_of::<Ring>()
+    (CELLS_FROM + capacity) * size_of::<Cell>()
+        + if with_dues { capacity * size_of::<u64>() } else { 0 }
+        + size_of::<Ring>()
 }
 
 /// `count` cells from that of `position` on.
@@ -200,7 +224,13 @@ impl Writer {
     /// Position of the next slot.
     #[inline]
     pub(super) fn position(&self) -> u64 {
-        self.tail
+        self.tail()
+    }
+
+    /// Position of the next slot.
+    #[inline(always)]
+    fn tail(&self) -> u64 {
+        self.after_tail.wrapping_sub(1)
     }
 
     /// Whether the ring carries due times.
@@ -218,26 +248,38 @@ impl Writer {
     /// Slots that are free, as far as known; when fewer than `wanted` are, after a look at the reader's head.
     #[inline]
     pub(super) fn room(&mut self, wanted: usize) -> usize {
-        if self.limit.wrapping_sub(self.tail) < wanted as u64 {
+        if self.limit.wrapping_sub(self.tail()) < wanted as u64 {
             self.refresh();
         }
-        self.limit.wrapping_sub(self.tail) as usize
+        self.limit.wrapping_sub(self.tail()) as usize
     }
 
     /// Loads the reader's head. A miss on the reader's line.
     #[cold]
     #[inline(never)]
     fn refresh(&mut self) {
-        let head = self.ring.reader.head.load(self.orders.reclaim());
+        let head = self.ring.head().load(self.orders.reclaim());
         self.limit = head.wrapping_add(self.orders.lead(self.mask + 1));
-        self.settle();
     }
 
-    /// Restores what [`Writer::short_limit`] promises.
+    /// Opens the short path as far as there is room before the last cell. `false` when there is none, and while slots
+    /// are claimed and in a ring with dues, where the short path may not be taken.
+    pub(super) fn open_short(&mut self) -> bool {
+        if self.claimed != 0 || self.has_dues() {
+            return false;
+        }
+        let index = self.tail() & self.mask;
+        let slots = (self.room(1) as u64).min(self.mask + 1 - index) as usize;
+        // W: `slots` positions from the tail may be written, and their cells do not wrap.
+        self.next = self.cells.as_ptr().wrapping_add(index as usize);
+        self.short_end = self.next.wrapping_add(slots);
+        slots > 0
+    }
+
+    /// Closes the short path.
     #[inline]
-    fn settle(&mut self) {
-        let special = self.claimed != 0 || self.has_dues();
-        self.short_limit = if special { self.tail } else { self.limit };
+    fn close_short(&mut self) {
+        self.short_end = self.next;
     }
 
     #[inline(always)]
@@ -261,10 +303,10 @@ impl Writer {
     /// needed: no room as far as known, slots claimed, a ring with dues, a span, or a slot whose tag is not 0.
     #[inline(always)]
     pub(super) fn push_single(&mut self, slot: &Slot) -> bool {
-        let tail = self.tail;
         let word = word_of(slot);
+        let next = self.next;
         // Two branches that are marked rare: joined into one condition they take two instructions more.
-        if tail == self.short_limit {
+        if next == self.short_end {
             cold_path();
             return false;
         }
@@ -272,14 +314,18 @@ impl Writer {
             cold_path();
             return false;
         }
-        let cell = self.cell(tail);
+        // SAFETY: `open_short` made `next` the tail's cell and `short_end` a later one of the same cells, of `ring`, which
+        // `self` keeps alive; both have moved on by one cell a slot since; and they are not equal.
+        let cell = unsafe { &*next };
         if self.orders.publishes_early() {
-            cell.word.store(word | tag(tail), self.orders.publish());
+            cell.word.store(word | u64::from(self.after_tail as u32), self.orders.publish());
         }
-        // SAFETY: W: `short_limit` is `tail` or `limit`, it is not `tail`, and `tail` never passes `limit`.
+        // SAFETY: W: `open_short` found room for every cell before `short_end`.
         unsafe { Self::write_body(cell, slot) };
-        cell.word.store(word | tag(tail), self.orders.publish());
-        self.tail = tail.wrapping_add(1);
+        cell.word.store(word | u64::from(self.after_tail as u32), self.orders.publish());
+        // Behind the store: before it the compiler would keep both in registers, and need three instructions for each.
+        self.next = self.next.wrapping_add(1);
+        self.after_tail = self.after_tail.wrapping_add(1);
         true
     }
 
@@ -300,20 +346,52 @@ impl Writer {
             done = 1;
             self.publish_early();
         }
+        done = self.write_parts(&slots[..room], done);
+        self.write_dues(done, dues);
+        self.advance(done);
+        done
+    }
+
+    /// As [`Writer::claim_singles`] and [`Writer::commit`]. Nothing may be claimed before.
+    #[inline]
+    pub(super) fn push_singles(&mut self, slots: &[Slot], dues: Dues<'_>) -> usize {
+        debug_assert!(self.claimed == 0, "Invariant: what is claimed is published first");
+        let room = self.room(slots.len()).min(slots.len());
+        let Some((first, _)) = slots[..room].split_first() else { return 0 };
+        if word_of(first) & (TAG_BITS | SPAN_BITS) != 0 {
+            return 0;
+        }
+        if self.orders.publishes_early() {
+            self.withheld = *first;
+            self.publish_early();
+        }
+        let done = self.write_parts(&slots[..room], 1);
+        self.write_dues(done, dues);
+        let cell = self.cell(self.tail());
+        // SAFETY: W: there is room for one slot at least.
+        unsafe { Self::write_body(cell, first) };
+        cell.word.store(word_of(first) | tag(self.tail()), self.orders.publish());
+        self.after_tail = self.after_tail.wrapping_add(done as u64);
+        self.close_short();
+        done
+    }
+
+    /// Writes `slots[done..]` behind the tail and `done` slots more, up to the first that is not a single. Returns how
+    /// many are done then. There is room for all of `slots`.
+    #[inline(always)]
+    fn write_parts(&self, slots: &[Slot], mut done: usize) -> usize {
         // At most two passes: up to the last cell, and on from the first one.
-        while done < room {
-            let position = self.tail.wrapping_add(done as u64);
+        while done < slots.len() {
+            let position = self.tail().wrapping_add(done as u64);
             let cells_to_end = (self.mask + 1 - (position & self.mask)) as usize;
-            let part = &slots[done..room.min(done + cells_to_end)];
-            // SAFETY: W: `done < room`, and `part` reaches neither beyond `room` nor beyond the last cell.
+            let part = &slots[done..slots.len().min(done + cells_to_end)];
+            // SAFETY: W: there is room for `slots`, and `part` does not reach beyond the last cell.
             let written = unsafe { self.write_singles(position, part) };
             done += written;
             if written < part.len() {
                 break;
             }
         }
-        self.write_dues(done, dues);
-        self.advance(done);
         done
     }
 
@@ -325,38 +403,36 @@ impl Writer {
     unsafe fn write_singles(&self, position: u64, part: &[Slot]) -> usize {
         // SAFETY: the cells are those of `ring`, as in `cell`; the caller says that they do not wrap.
         let cells = unsafe { cells_at(self.cells, self.mask, position, part.len()) };
-        let (slots_by_unroll, slots_left) = part.as_chunks::<UNROLL>();
-        let (cells_by_unroll, cells_left) = cells.as_chunks::<UNROLL>();
-        let (mut done, mut next_tag) = (0, tag(position));
-        let write = |tag: u64, slot: &Slot, cell: &Cell| {
-            let word = word_of(slot);
-            if word & (TAG_BITS | SPAN_BITS) != 0 {
-                return false;
-            }
+        let is_single = |word: u64| word & (TAG_BITS | SPAN_BITS) == 0;
+        let write = |tag: u32, slot: &Slot, cell: &Cell| {
             // Relaxed: published by the slot that is withheld. Partner: none of its own. Before the body, so that the
             // line is written upwards: see `copy_body`.
-            cell.word.store(word | tag & TAG_BITS, Ordering::Relaxed);
+            cell.word.store(word_of(slot) | u64::from(tag), Ordering::Relaxed);
             // SAFETY: W, by the caller.
             unsafe { Self::write_body(cell, slot) };
-            true
         };
-        for (slots, cells) in slots_by_unroll.iter().zip(cells_by_unroll) {
-            for offset in 0..UNROLL {
-                if !write(next_tag + offset as u64, &slots[offset], &cells[offset]) {
-                    return done + offset;
-                }
+        // The tag is the only count: a second one costs an instruction a slot.
+        let first_tag = tag(position) as u32;
+        let mut next_tag = first_tag;
+        let chunks = part.as_chunks::<WRITE_UNROLL>().0.iter().zip(cells.as_chunks::<WRITE_UNROLL>().0);
+        for (slots, cells) in chunks {
+            if !is_single(slots.iter().fold(0, |bits, slot| bits | word_of(slot))) {
+                break;
             }
-            done += UNROLL;
-            next_tag += UNROLL as u64;
-        }
-        for (slot, cell) in slots_left.iter().zip(cells_left) {
-            if !write(next_tag, slot, cell) {
-                return done;
+            for offset in 0..WRITE_UNROLL {
+                write(next_tag.wrapping_add(offset as u32), &slots[offset], &cells[offset]);
             }
-            done += 1;
-            next_tag += 1;
+            next_tag = next_tag.wrapping_add(WRITE_UNROLL as u32);
         }
-        done
+        let done = next_tag.wrapping_sub(first_tag) as usize;
+        for (slot, cell) in part[done..].iter().zip(&cells[done..]) {
+            if !is_single(word_of(slot)) {
+                break;
+            }
+            write(next_tag, slot, cell);
+            next_tag = next_tag.wrapping_add(1);
+        }
+        next_tag.wrapping_sub(first_tag) as usize
     }
 
     /// Claims `slots.len()` slots and writes `slots` there, whatever they are, with their right tags. `false`, and
@@ -371,7 +447,7 @@ impl Writer {
                 self.publish_early();
                 continue;
             }
-            let position = self.tail.wrapping_add(offset as u64);
+            let position = self.tail().wrapping_add(offset as u64);
             let cell = self.cell(position);
             // Relaxed: published by the slot that is withheld.
             cell.word.store(word_of(slot) & !TAG_BITS | tag(position), Ordering::Relaxed);
@@ -395,7 +471,7 @@ impl Writer {
                 Dues::Same(due) => due,
                 Dues::Each(dues) => dues[offset],
             };
-            let index = self.tail.wrapping_add(offset as u64) & self.mask;
+            let index = self.tail().wrapping_add(offset as u64) & self.mask;
             // SAFETY: W: only called for slots that there is room for; dues follow the rules of their cell.
             self.ring.dues[index as usize].with_mut(|cell| unsafe { *cell = due });
         }
@@ -404,19 +480,19 @@ impl Writer {
     /// Makes the next `slots` slots claimed.
     #[inline]
     fn advance(&mut self, slots: usize) {
-        self.tail = self.tail.wrapping_add(slots as u64);
+        self.after_tail = self.after_tail.wrapping_add(slots as u64);
         self.claimed += slots as u64;
-        self.settle();
+        self.close_short();
     }
 
     /// A must-fail twin's mistake: publishes the slot that is to be withheld. Nothing in a normal build.
     #[inline(always)]
     fn publish_early(&self) {
         if self.orders.publishes_early() {
-            let cell = self.cell(self.tail);
+            let cell = self.cell(self.tail());
             // SAFETY: W: there is room for the slot that is being claimed.
             unsafe { Self::write_body(cell, &self.withheld) };
-            cell.word.store(word_of(&self.withheld) & !TAG_BITS | tag(self.tail), self.orders.publish());
+            cell.word.store(word_of(&self.withheld) & !TAG_BITS | tag(self.tail()), self.orders.publish());
         }
     }
 
@@ -424,20 +500,19 @@ impl Writer {
     #[inline]
     pub(super) fn commit(&mut self) {
         if self.claimed != 0 {
-            let first = self.tail.wrapping_sub(self.claimed);
+            let first = self.tail().wrapping_sub(self.claimed);
             let cell = self.cell(first);
             // SAFETY: W: there was room for the slot when it was claimed, and room is only ever added.
             unsafe { Self::write_body(cell, &self.withheld) };
             cell.word.store(word_of(&self.withheld) & !TAG_BITS | tag(first), self.orders.publish());
             self.claimed = 0;
-            self.settle();
         }
     }
 
     /// Whether the reader is gone.
     #[inline]
     pub(super) fn reader_gone(&self) -> bool {
-        self.ring.reader.gone.load(self.orders.notice())
+        self.ring.reader_gone.load(self.orders.notice())
     }
 }
 
@@ -459,7 +534,23 @@ impl Reader {
     /// Position of the next slot.
     #[inline]
     pub(super) fn position(&self) -> u64 {
-        self.head
+        self.head_word().load(Ordering::Relaxed).wrapping_add(self.taken)
+    }
+
+    /// The head of the ring with these cells. Relaxed loads suffice: only the reader writes it.
+    ///
+    /// # Safety
+    /// `cells` is that of a reader, and its ring outlives `'a`.
+    #[inline(always)]
+    unsafe fn head_before<'a>(cells: NonNull<Cell>) -> &'a AtomicU64 {
+        // SAFETY: `pair` made `cells` from a pointer to all lines, `CELLS_FROM` of which stand before them.
+        unsafe { &cells.sub(CELLS_FROM - HEAD_LINE).as_ref().word }
+    }
+
+    #[inline(always)]
+    fn head_word(&self) -> &AtomicU64 {
+        // SAFETY: `cells` is this reader's, which keeps the ring alive.
+        unsafe { Self::head_before(self.cells) }
     }
 
     /// Whether the ring carries due times.
@@ -475,10 +566,10 @@ impl Reader {
         unsafe { &cells_at(self.cells, self.mask, position, 1)[0] }
     }
 
-    /// The word at `head + offset`, its tag cleared, if that slot is published.
+    /// The word at `offset` after the position, its tag cleared, if that slot is published.
     #[inline(always)]
     fn word(&self, offset: u64) -> Option<u64> {
-        let position = self.head.wrapping_add(offset);
+        let position = self.position().wrapping_add(offset);
         let word = self.cell(position).word.load(self.orders.observe()) ^ tag(position);
         (word & TAG_BITS == 0).then_some(word)
     }
@@ -513,7 +604,7 @@ impl Reader {
         let word = self.word(0)?;
         let mut slot = Slot::ZERO;
         // SAFETY: R: the head's tag was just seen, and those before it when the head passed them.
-        unsafe { Self::read_into(self.cell(self.head), word, &mut slot) };
+        unsafe { Self::read_into(self.cell(self.position()), word, &mut slot) };
         Some(slot)
     }
 
@@ -525,23 +616,29 @@ impl Reader {
             return Some(NO_DUE);
         }
         // SAFETY: R: the head's tag was just seen; dues follow the rules of their cell.
-        Some(self.ring.dues[(self.head & self.mask) as usize].with(|due| unsafe { *due }))
+        Some(self.ring.dues[(self.position() & self.mask) as usize].with(|due| unsafe { *due }))
     }
 
     /// Takes the slot at the head and gives its cell back, if it is published and an event by itself.
     #[inline(always)]
     pub(super) fn pop_single(&mut self, out: &mut Slot) -> Single {
-        let head = self.head;
-        let cell = self.cell(head);
+        debug_assert!(self.taken == 0, "Invariant: nothing is taken and not given back between two calls");
+        // Copies: behind the Acquire load the compiler would load the fields again.
+        let (cells, mask) = (self.cells, self.mask);
+        // SAFETY: `cells` is this reader's, which keeps the ring alive.
+        let head_word = unsafe { Self::head_before(cells) };
+        let head = head_word.load(Ordering::Relaxed);
+        // SAFETY: as in `cell`.
+        let cell = unsafe { &cells_at(cells, mask, head, 1)[0] };
         let word = cell.word.load(self.orders.observe()) ^ tag(head);
-        if word & (TAG_BITS | SPAN_BITS) != 0 {
+        // A must-fail twin that gives back early does so on the long way.
+        if word & (TAG_BITS | SPAN_BITS) != 0 || self.orders.gives_back_early() {
             return if word & TAG_BITS == 0 { Single::Longer } else { Single::Nothing };
         }
-        self.give_back_early(1);
         // SAFETY: R: the tag was just seen, and those before it when the head passed them.
         unsafe { Self::read_into(cell, word, out) };
-        self.head = head.wrapping_add(1);
-        self.give_back();
+        // Loaded again, so that it is one instruction on memory.
+        head_word.store(head_word.load(Ordering::Relaxed).wrapping_add(1), self.orders.give_back());
         Single::Taken
     }
 
@@ -549,15 +646,15 @@ impl Reader {
     /// how many. Their cells go back with [`Reader::give_back`].
     #[inline]
     pub(super) fn take_singles(&mut self, out: &mut [Slot], dues: Option<&mut [u64]>) -> usize {
-        let from = self.head;
-        let mut done = 0;
+        let (from, mut done) = (self.position(), 0);
         // At most two passes: up to the last cell, and on from the first one.
         while done < out.len() {
-            let cells_to_end = (self.mask + 1 - (self.head & self.mask)) as usize;
+            let position = from.wrapping_add(done as u64);
+            let cells_to_end = (self.mask + 1 - (position & self.mask)) as usize;
             let wanted = cells_to_end.min(out.len() - done);
-            // SAFETY: `wanted` cells from the head do not reach beyond the last cell.
-            let taken = unsafe { self.read_singles(&mut out[done..done + wanted]) };
-            self.head = self.head.wrapping_add(taken as u64);
+            // SAFETY: all before `position` are taken, and `wanted` cells from it do not reach beyond the last cell.
+            let taken = unsafe { self.read_singles(position, &mut out[done..done + wanted]) };
+            self.taken = self.taken.wrapping_add(taken as u64);
             done += taken;
             if taken < wanted {
                 break;
@@ -567,46 +664,48 @@ impl Reader {
         done
     }
 
-    /// Copies published singles from the head on, without moving it. Returns how many.
+    /// Copies published singles from `position` on. Returns how many.
     ///
     /// # Safety
-    /// `part.len()` positions from the head do not wrap around the last cell.
+    /// `position` is that of the next slot, and `part.len()` positions from it do not wrap around the last cell.
     #[inline(always)]
-    unsafe fn read_singles(&self, part: &mut [Slot]) -> usize {
+    unsafe fn read_singles(&self, position: u64, part: &mut [Slot]) -> usize {
         let slots = part.len();
         // SAFETY: the cells are those of `ring`, as in `cell`; the caller says that they do not wrap.
-        let cells = unsafe { cells_at(self.cells, self.mask, self.head, slots) };
-        let (slots_by_unroll, slots_left) = part.as_chunks_mut::<UNROLL>();
-        let (cells_by_unroll, cells_left) = cells.as_chunks::<UNROLL>();
-        let (mut done, mut next_tag, orders) = (0, tag(self.head), self.orders);
-        let read = |tag: u64, slot: &mut Slot, cell: &Cell| {
-            let word = cell.word.load(orders.observe()) ^ tag & TAG_BITS;
+        let cells = unsafe { cells_at(self.cells, self.mask, position, slots) };
+        let (slots_by_unroll, slots_left) = part.as_chunks_mut::<READ_UNROLL>();
+        let (cells_by_unroll, cells_left) = cells.as_chunks::<READ_UNROLL>();
+        let orders = self.orders;
+        let read = |tag: u32, slot: &mut Slot, cell: &Cell| {
+            // The same as an exclusive or where the tags are equal; the compiler needs no copy of the tag for it.
+            let word = cell.word.load(orders.observe()).wrapping_sub(u64::from(tag));
             if word & (TAG_BITS | SPAN_BITS) != 0 {
                 return false;
             }
-            self.give_back_early(slots as u64);
             // SAFETY: R: the tag was just seen, and those before it in the rounds before.
             unsafe { Self::read_into(cell, word, slot) };
             true
         };
+        // The tag is the only count: a second one costs an instruction a slot.
+        let first_tag = tag(position) as u32;
+        let mut next_tag = first_tag;
+        let done = |tag: u32| tag.wrapping_sub(first_tag) as usize;
         // One slot after the other all the same: a look ahead would take lines away that the producer is writing.
         for (slots, cells) in slots_by_unroll.iter_mut().zip(cells_by_unroll) {
-            for offset in 0..UNROLL {
-                if !read(next_tag + offset as u64, &mut slots[offset], &cells[offset]) {
-                    return done + offset;
+            for offset in 0..READ_UNROLL {
+                if !read(next_tag.wrapping_add(offset as u32), &mut slots[offset], &cells[offset]) {
+                    return done(next_tag) + offset;
                 }
             }
-            done += UNROLL;
-            next_tag += UNROLL as u64;
+            next_tag = next_tag.wrapping_add(READ_UNROLL as u32);
         }
         for (slot, cell) in slots_left.iter_mut().zip(cells_left) {
             if !read(next_tag, slot, cell) {
-                return done;
+                break;
             }
-            done += 1;
-            next_tag += 1;
+            next_tag = next_tag.wrapping_add(1);
         }
-        done
+        done(next_tag)
     }
 
     /// Takes one event of any length. Returns its slots; 0, and nothing done, when none is published or `out` is too
@@ -623,10 +722,10 @@ impl Reader {
             // pushed with it cannot be made through `Producer`; it would wait here and never be read unpublished.
             let Some(word) = self.word(offset as u64) else { return 0 };
             // SAFETY: R: the tag was just seen, and those before it in the rounds before.
-            unsafe { Self::read_into(self.cell(self.head.wrapping_add(offset as u64)), word, slot) };
+            unsafe { Self::read_into(self.cell(self.position().wrapping_add(offset as u64)), word, slot) };
         }
-        self.read_dues(self.head, span, dues);
-        self.head = self.head.wrapping_add(span as u64);
+        self.read_dues(self.position(), span, dues);
+        self.taken = self.taken.wrapping_add(span as u64);
         span
     }
 
@@ -645,18 +744,22 @@ impl Reader {
         }
     }
 
-    /// A must-fail twin's mistake: gives slots back that are still to be read. Nothing in a normal build.
+    /// A must-fail twin's mistake: gives back slots that are still to be taken. Nothing in a normal build.
     #[inline(always)]
-    fn give_back_early(&self, slots: u64) {
+    fn give_back_early(&mut self, slots: u64) {
         if self.orders.gives_back_early() {
-            self.ring.reader.head.store(self.head.wrapping_add(slots), self.orders.give_back());
+            let position = self.position();
+            self.head_word().store(position.wrapping_add(slots), self.orders.give_back());
+            // The position stays what it was.
+            self.taken = slots.wrapping_neg();
         }
     }
 
     /// Gives back all that was taken: one Release store.
     #[inline(always)]
-    pub(super) fn give_back(&self) {
-        self.ring.reader.head.store(self.head, self.orders.give_back());
+    pub(super) fn give_back(&mut self) {
+        self.head_word().store(self.position(), self.orders.give_back());
+        self.taken = 0;
     }
 
     /// Whether the writer is gone. What it published before can still be read.
@@ -668,7 +771,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.ring.reader.gone.store(true, self.orders.leave());
+        self.ring.reader_gone.store(true, self.orders.leave());
     }
 }
 

@@ -5,12 +5,12 @@ use tapeline_core::event::{Kind, KindVersion, Lane, Slot};
 use tapeline_core::testing::Prng;
 
 /// Positions at which something wraps: the tag, the position itself, nothing.
-pub const STARTS: [u64; 6] =
+pub(crate) const STARTS: [u64; 6] =
     [0, u32::MAX as u64 - 70, u32::MAX as u64, u64::MAX - 70, u64::MAX, (7 << 32) + u32::MAX as u64 - 3];
 
 /// An event of `span` slots, every byte of which depends on `id`. Its tags are garbage now and then: a ring must not
 /// care.
-pub fn event(id: u64, span: usize, prng: &mut Prng) -> Vec<Slot> {
+pub(crate) fn event(id: u64, span: usize, prng: &mut Prng) -> Vec<Slot> {
     let mut words = Prng::new(id);
     let mut slots = Vec::with_capacity(span);
     for offset in 0..span {
@@ -29,6 +29,6 @@ pub fn event(id: u64, span: usize, prng: &mut Prng) -> Vec<Slot> {
     slots
 }
 
-pub fn untagged(slots: &[Slot]) -> Vec<Slot> {
+pub(crate) fn untagged(slots: &[Slot]) -> Vec<Slot> {
     slots.iter().map(|slot| Slot { tag: 0, ..*slot }).collect()
 }

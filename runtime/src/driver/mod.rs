@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
+use tapeline_core::stop::{Stop, StopWord};
 
 /// Which driver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,7 +94,7 @@ struct Shared {
     state: AtomicU8,
     sent: AtomicU64,
     received: AtomicU64,
-    stop: CachePadded<AtomicBool>,
+    stop: CachePadded<StopWord>,
 }
 
 /// One core's stations and the loop that polls them.
@@ -177,7 +178,7 @@ impl CoreLoop {
         for station in &mut self.stations {
             work += station.poll(now_ns);
         }
-        if self.shared.stop.load(Ordering::Acquire) {
+        if self.shared.stop.get() == Stop::Now {
             return Turn::Stop;
         }
         if work > 0 {
@@ -334,7 +335,7 @@ impl Supervisor<'_> {
     }
 
     fn stop(&self) {
-        self.shared.iter().for_each(|core| core.stop.store(true, Ordering::Release));
+        self.shared.iter().for_each(|core| core.stop.request(Stop::Now));
     }
 
     /// What all shards have sent and received, once all are done and the two are equal.

@@ -20,28 +20,31 @@ fn word_at(cells: &[Cell], position: u64) -> u64 {
 impl Writer {
     /// Checks positions, limits, tags and spans. O(capacity).
     pub(in crate::ring) fn check(&self) -> Result<(), Broken> {
-        let cells = &self.ring.cells[..];
-        let slots = self.mask + 1;
+        let cells = self.ring.cells();
+        let (slots, tail) = (self.mask + 1, self.tail());
         require(cells.len() as u64 == slots, "the mask is the capacity - 1", slots)?;
         require(self.ring.dues.is_empty() || self.ring.dues.len() == cells.len(), "one due for each slot", slots)?;
-        let room = self.limit.wrapping_sub(self.tail);
+        let room = self.limit.wrapping_sub(tail);
         require(room <= slots && self.claimed + room <= slots, "claimed and free slots are within the capacity", room)?;
         // Acquire, as in `refresh`: not needed for the words, which only this end writes.
-        let head = self.ring.reader.head.load(self.orders.reclaim());
-        let occupied = self.tail.wrapping_sub(head);
+        let head = self.ring.head().load(self.orders.reclaim());
+        let occupied = tail.wrapping_sub(head);
         require(occupied <= slots, "the writer is at most a lap ahead of the reader", occupied)?;
         require(self.claimed <= occupied, "nothing is taken before it is published", self.claimed)?;
         require(occupied + room <= slots, "the limit is at most a lap after the head", room)?;
-        let short_limit = if self.claimed != 0 || !self.ring.dues.is_empty() { self.tail } else { self.limit };
-        require(
-            self.short_limit == short_limit,
-            "the short path is open only where it may be taken",
-            self.short_limit,
-        )?;
+        if self.next != self.short_end {
+            let index = (tail & self.mask) as usize;
+            let slots_open = (self.short_end as usize).wrapping_sub(self.next as usize) / size_of::<Cell>();
+            let is_allowed = self.claimed == 0 && !self.has_dues();
+            require(is_allowed, "the short path is open only where it may be taken", tail)?;
+            require(core::ptr::eq(self.next, &cells[index]), "the short path writes the tail's cell", tail)?;
+            require(slots_open <= cells.len() - index, "the short path ends at the last cell", tail)?;
+            require(slots_open as u64 <= room, "the short path ends at the limit", tail)?;
+        }
 
-        let published_end = self.tail.wrapping_sub(self.claimed);
+        let published_end = tail.wrapping_sub(self.claimed);
         for back in 1..=slots {
-            let position = self.tail.wrapping_sub(back);
+            let position = tail.wrapping_sub(back);
             // The first claimed slot is withheld: its cell still has the tag of the lap before.
             let is_withheld = self.claimed != 0 && position == published_end;
             let lap = if is_withheld { position.wrapping_sub(slots) } else { position };
@@ -61,13 +64,13 @@ impl Writer {
 impl Reader {
     /// Checks positions, tags and spans; the writer may be at work meanwhile. O(capacity).
     pub(in crate::ring) fn check(&self) -> Result<(), Broken> {
-        let cells = &self.ring.cells[..];
+        let cells = self.ring.cells();
         let slots = self.mask + 1;
         require(cells.len() as u64 == slots, "the mask is the capacity - 1", slots)?;
         require(self.ring.dues.is_empty() || self.ring.dues.len() == cells.len(), "one due for each slot", slots)?;
         // Relaxed: only this end writes it.
-        let head = self.ring.reader.head.load(Ordering::Relaxed);
-        require(head == self.head, "what was taken is given back", head)?;
+        let head = self.ring.head().load(Ordering::Relaxed);
+        require(self.taken == 0, "what was taken is given back", self.taken)?;
         for offset in 0..slots {
             let position = head.wrapping_add(offset);
             let seen = word_at(cells, position) & TAG_BITS;

@@ -2,7 +2,7 @@
 
 use super::field::Check;
 use super::{Bounds, Field, Layout, Row, Schemas, Span, Tail, Type, Versions};
-use crate::event::Kind;
+use crate::event::{Flags, Kind};
 use crate::hash;
 use crate::limits::{
     CONTINUATION_BYTES, PAYLOAD_BYTES, SCHEMA_FIELDS_MAX, SCHEMA_VERSIONS_MAX, SCHEMAS_MAX, SPAN_SLOTS_MAX,
@@ -216,13 +216,18 @@ impl Builder {
             let mut compile = |fields: &[Field], first: usize| {
                 let start = checks.len() as u32;
                 for (index, field) in fields.iter().enumerate() {
-                    checks.extend(Check::of(field, (first + index) as u16));
+                    checks.extend(Check::of(field, (first + index) as u8));
                 }
                 (start, checks.len() as u32)
             };
             let head = compile(layout.head, 0);
             let tail = compile(layout.tail_fields(), layout.head.len());
-            rows.push(Row { span: span_of(layout), head, tail });
+            let (single, long_flags) = match layout.tail {
+                Tail::None => (true, Flags::DERIVED),
+                Tail::Wide(_) => (true, Flags::DERIVED.with(Flags::WIDE)),
+                Tail::One(_) | Tail::Repeated { .. } => (false, Flags::NONE),
+            };
+            rows.push(Row { span: span_of(layout), single, long_flags: long_flags.0, head, tail });
         }
         let layout_hash = hash::stable(describe(&layouts).as_bytes());
         Schemas { kinds: kinds.into(), rows: rows.into(), checks: checks.into(), layouts: layouts.into(), layout_hash }
@@ -237,7 +242,8 @@ fn span_of(layout: &Layout) -> Span {
         Tail::Repeated { count, element_bytes, .. } => {
             let field = layout.head.iter().find(|field| field.name == count);
             let field = field.expect("Invariant: registration has found the field that counts");
-            Span::Repeated { offset: field.offset as u8, width: field.ty.bytes() as u8, element_bytes }
+            let (word, shift) = ((field.offset / 8) as u8, (field.offset % 8 * 8) as u8);
+            Span::Repeated { word, shift, mask: u64::MAX >> (64 - 8 * field.ty.bytes()), element_bytes }
         }
     }
 }

@@ -131,7 +131,7 @@ impl Field {
         self.offset as usize + self.ty.bytes()
     }
 
-    /// Lowest and highest value as [`order_of`] gives them, or `None` when the bounds do not suit the type or are the wrong way round.
+    /// Lowest and highest value mapped so that their order is that of u64 (signed: 2^63 more), or `None` when the bounds do not suit the type or are the wrong way round.
     pub(super) fn range(&self) -> Option<(u64, u64)> {
         const SIGN: u64 = 1 << 63;
         let bits = self.ty.bytes() as u32 * 8;
@@ -179,30 +179,36 @@ const fn float_order(bits: u64) -> u64 {
 
 /// How a check reads its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Read {
+enum Read {
     Unsigned,
     Signed,
     Float,
 }
 
-/// One field's bounds as plain numbers: what is left of a schema on the hot path.
+/// One field's bounds as plain numbers: what is left of a schema on the hot path. Numbers are mapped so that the order of all
+/// values of their type is that of u64.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Check {
-    /// Range of the number as [`Check::load`] gives it.
-    pub(super) from: u64,
-    pub(super) to: u64,
+    /// The lowest number.
+    from: u64,
+    /// The highest number less the lowest.
+    span: u64,
+    /// The number's bits, shifted down.
+    mask: u64,
+    /// Sign bit of a signed number, else 0: flipped, negative numbers come first.
+    flip: u64,
+    /// Words of 8 bytes before the one that the number lies in.
+    pub(super) word: u8,
+    /// Bits below the number in that word.
+    shift: u8,
+    read: Read,
     /// Index of the field among those of its layout.
-    pub(super) field: u16,
-    /// Bytes before the number in its part.
-    pub(super) offset: u8,
-    /// Bytes of the number: 1, 2, 4 or 8.
-    pub(super) width: u8,
-    pub(super) read: Read,
+    pub(super) field: u8,
 }
 
 impl Check {
     /// The checks of a field: none when nothing can be out of bounds, several when it is longer than a number.
-    pub(super) fn of(field: &Field, index: u16) -> impl Iterator<Item = Self> {
+    pub(super) fn of(field: &Field, index: u8) -> impl Iterator<Item = Self> {
         let (from, to) = field.range().expect("Invariant: bounds are checked when a layout is registered");
         let read = match field.ty {
             Type::I8 | Type::I16 | Type::I32 | Type::I64 => Read::Signed,
@@ -218,43 +224,36 @@ impl Check {
             }
             // The largest of 8, 4, 2, 1 that is left and aligned: a number never lies across two words.
             let width = (1usize << left.min(8).ilog2()).min(1 << (at | 8).trailing_zeros());
-            let check = Self { from, to, field: index, offset: at as u8, width: width as u8, read };
+            let mask = u64::MAX >> (64 - 8 * width as u32);
+            let flip = if read == Read::Signed { mask ^ mask >> 1 } else { 0 };
+            // A range is given for 64 bits; a narrow signed number has its own sign bit.
+            let lift = if read == Read::Signed { (1 << 63) - flip } else { 0 };
+            let (word, shift) = ((at / 8) as u8, (at % 8 * 8) as u8);
             at += width;
-            Some(check)
+            Some(Self { from: from - lift, span: to - from, mask, flip, word, shift, read, field: index })
         })
     }
 
-    /// The number at byte `at` of `part`, mapped so that the order of all its type's values is that of u64.
+    /// The number in its word.
     #[inline]
-    pub(super) fn load(&self, part: &[u8], at: usize) -> u64 {
-        let mut bytes = [0; 8];
-        let width = self.width as usize;
-        bytes[..width].copy_from_slice(&part[at..at + width]);
-        let raw = u64::from_le_bytes(bytes);
-        match self.read {
-            Read::Unsigned => raw,
-            Read::Signed => {
-                let unused = 64 - 8 * u32::from(self.width);
-                ((raw << unused) as i64 >> unused) as u64 ^ 1 << 63
-            }
-            Read::Float => float_order(raw),
-        }
+    fn load(&self, word: u64) -> u64 {
+        let raw = (word >> self.shift & self.mask) ^ self.flip;
+        if self.read == Read::Float { float_order(raw) } else { raw }
     }
 
-    /// Whether the number at byte `at` of `part` is in bounds.
+    /// Whether the number in its word is in bounds.
     #[inline]
-    pub(super) fn holds(&self, part: &[u8], at: usize) -> bool {
-        let value = self.load(part, at);
-        self.from <= value && value <= self.to
+    pub(super) fn holds(&self, word: u64) -> bool {
+        self.load(word).wrapping_sub(self.from) <= self.span
     }
 
-    /// A number as [`Check::load`] gives it, as it was.
-    pub(super) fn bits(&self, number: u64) -> Bits {
-        match self.read {
+    /// The number in its word, the lowest and the highest that it may be, as they are shown.
+    pub(super) fn shown(&self, word: u64) -> [Bits; 3] {
+        [self.load(word), self.from, self.from + self.span].map(|number| match self.read {
             Read::Unsigned => Bits::Unsigned(number),
-            Read::Signed => Bits::Signed((number ^ 1 << 63) as i64),
+            Read::Signed => Bits::Signed(number.wrapping_sub(self.flip) as i64),
             Read::Float => Bits::Float(if number >> 63 == 1 { number & !(1 << 63) } else { !number }),
-        }
+        })
     }
 }
 

@@ -204,10 +204,11 @@ enum Span {
     None,
     One,
     Wide,
-    /// Elements counted by an unsigned field of the head.
+    /// Elements counted by an unsigned field of the head: its word of 8 bytes, the bits below it there, its bits.
     Repeated {
-        offset: u8,
-        width: u8,
+        word: u8,
+        shift: u8,
+        mask: u64,
         element_bytes: u16,
     },
 }
@@ -216,10 +217,17 @@ enum Span {
 #[derive(Clone, Copy, Debug)]
 struct Row {
     span: Span,
+    /// One slot may be a whole event of this version...
+    single: bool,
+    /// ...if it carries none of these flags.
+    long_flags: u8,
     /// Range of the head's checks, then of the continuations', in `checks`.
     head: (u32, u32),
     tail: (u32, u32),
 }
+
+/// Words of 8 bytes in a continuation.
+const CONTINUATION_WORDS: usize = CONTINUATION_BYTES / 8;
 
 /// Versions of one kind: its rows in the table.
 #[derive(Clone, Copy, Debug, Default)]
@@ -262,19 +270,19 @@ impl Schemas {
     #[inline]
     pub fn validate(&self, event: EventRef<'_>) -> Result<(), SchemaError> {
         let head = event.head();
-        let index = self.index(head.kind)?;
+        let Some(index) = self.index(head.kind) else { return Err(self.unknown(head.kind)) };
         let row = &self.rows[index];
         if head.scale > SCALE_MAX || head.ts_recv.0 > TIME_NS_MAX {
             return Err(self.header_out_of_bounds(index, head));
         }
-        let payload: &[u8] = bytemuck::bytes_of(&head.payload);
         for check in &self.checks[row.head.0 as usize..row.head.1 as usize] {
-            if !check.holds(payload, check.offset.into()) {
-                return Err(self.out_of_bounds(index, check, payload, check.offset.into()));
+            let word = head.payload[usize::from(check.word)];
+            if !check.holds(word) {
+                return Err(self.out_of_bounds(index, check, word));
             }
         }
-        let tail = event.tail();
-        if tail.is_empty() && matches!(row.span, Span::None) && !head.flags.contains(Flags::DERIVED) {
+        // A single slot is the whole event for most kinds.
+        if event.tail().is_empty() && row.single && head.flags.0 & row.long_flags == 0 {
             return Ok(());
         }
         self.validate_tail(index, event)
@@ -298,12 +306,11 @@ impl Schemas {
         }
         for element in 0..elements {
             for check in checks {
-                // Every number lies within one word of 8 bytes: registration has seen to that.
-                let byte = element * row.span.element_bytes() + usize::from(check.offset);
-                let slot = &tail[byte / CONTINUATION_BYTES];
-                let word = slot.continuation_words()[byte % CONTINUATION_BYTES / 8].to_le_bytes();
-                if !check.holds(&word, byte % 8) {
-                    return Err(self.out_of_bounds(index, check, &word, byte % 8));
+                // Elements begin at words, and every number lies within one: registration has seen to that.
+                let at = element * row.span.element_bytes() / 8 + usize::from(check.word);
+                let word = tail[at / CONTINUATION_WORDS].continuation_words()[at % CONTINUATION_WORDS];
+                if !check.holds(word) {
+                    return Err(self.out_of_bounds(index, check, word));
                 }
             }
         }
@@ -312,18 +319,20 @@ impl Schemas {
 
     /// Index of the layout of that kind and version.
     #[inline]
-    fn index(&self, kind: KindVersion) -> Result<usize, SchemaError> {
-        let number = kind.kind().0;
-        match self.kinds.get(usize::from(number)) {
-            Some(versions) if u16::from(kind.version()) < versions.count => {
-                Ok(usize::from(versions.first) + usize::from(kind.version()))
+    fn index(&self, kind: KindVersion) -> Option<usize> {
+        let versions = self.kinds.get(usize::from(kind.kind().0))?;
+        let version = u16::from(kind.version());
+        (version < versions.count).then(|| usize::from(versions.first + version))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn unknown(&self, kind: KindVersion) -> SchemaError {
+        match (self.newest(kind.kind()), self.layout(kind.kind(), 0)) {
+            (Some(newest), Some(layout)) => {
+                SchemaError::UnknownVersion { name: layout.name, version: kind.version(), newest }
             }
-            Some(versions) if versions.count > 0 => Err(SchemaError::UnknownVersion {
-                name: self.layouts[usize::from(versions.first)].name,
-                version: kind.version(),
-                newest: (versions.count - 1) as u8,
-            }),
-            _ => Err(SchemaError::UnknownKind(number)),
+            _ => SchemaError::UnknownKind(kind.kind().0),
         }
     }
 
@@ -342,11 +351,11 @@ impl Schemas {
 
     #[cold]
     #[inline(never)]
-    fn out_of_bounds(&self, index: usize, check: &Check, part: &[u8], at: usize) -> SchemaError {
+    fn out_of_bounds(&self, index: usize, check: &Check, word: u64) -> SchemaError {
         let layout = &self.layouts[index];
         let Layout { name, version, .. } = *layout;
         let field = layout.fields().nth(usize::from(check.field)).map_or("", |field| field.name);
-        let [value, from, to] = [check.load(part, at), check.from, check.to].map(|number| check.bits(number));
+        let [value, from, to] = check.shown(word);
         SchemaError::OutOfBounds { name, version, field, value, from, to }
     }
 
@@ -393,11 +402,8 @@ impl Span {
             Self::None => 0,
             Self::One => 1,
             Self::Wide => usize::from(head.flags.contains(Flags::WIDE)),
-            Self::Repeated { offset, width, .. } => {
-                let payload: &[u8] = bytemuck::bytes_of(&head.payload);
-                let mut bytes = [0; 8];
-                bytes[..usize::from(width)].copy_from_slice(&payload[usize::from(offset)..][..usize::from(width)]);
-                u64::from_le_bytes(bytes) as usize
+            Self::Repeated { word, shift, mask, .. } => {
+                (head.payload[usize::from(word)] >> shift) as usize & mask as usize
             }
         }
     }

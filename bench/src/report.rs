@@ -412,7 +412,7 @@ mod tests {
         assert_eq!(outcome(1), (Some("slow"), Some(0.25), Verdict::Fail));
         assert_eq!(outcome(2), (Some("control"), Some(1.25), Verdict::Fail), "with the control's own slice");
         assert_eq!(outcome(3), (None, None, Verdict::NoData));
-        assert_eq!(outcome(4), (None, Some(47.5), Verdict::Pass), "our own value");
+        assert_eq!(outcome(4), (None, Some(50.0), Verdict::Pass), "our own value");
         assert_eq!(table.void_share(), 0.25);
         assert!(table.to_string().contains("fast") && table.json()["claims"][0]["verdict"] == "pass");
         assert_eq!(table.json()["claims"][1]["verdict"], "FAIL");

@@ -232,18 +232,24 @@ mod tests {
             .collect()
     }
 
+    fn compare<T: Timers>(name: &str, seed: u64, expected: &[(u64, Vec<u64>)]) {
+        for (poll, (fired, expected)) in trace::<T>(seed).iter().zip(expected).enumerate() {
+            assert_eq!(fired, expected, "{name}, seed {seed}, poll {poll}");
+        }
+    }
+
     #[test]
     fn every_contender_fires_what_the_tree_fires() {
         for seed in 1..4 {
             let expected = trace::<Tree>(seed);
             let fired: usize = expected.iter().map(|(_, fired)| fired.len()).sum();
             assert!((3_000..12_000).contains(&fired), "a tenth of 64,000 fire: {fired}");
-            assert_eq!(trace::<Ours>(seed), expected, "ours, seed {seed}");
+            compare::<Ours>("ours", seed, &expected);
             #[cfg(feature = "peers")]
             {
-                assert_eq!(trace::<Nexus>(seed), expected, "nexus-timer, seed {seed}");
-                assert_eq!(trace::<QuadWheel>(seed), expected, "hhwt, seed {seed}");
-                assert_eq!(trace::<Delay>(seed), expected, "DelayQueue, seed {seed}");
+                compare::<Nexus>("nexus-timer", seed, &expected);
+                compare::<QuadWheel>("hhwt", seed, &expected);
+                compare::<Delay>("DelayQueue", seed, &expected);
             }
         }
     }

@@ -184,6 +184,8 @@ impl<T: Timers> Population<T> {
                 None => work(),
             }
         });
+        // Contenders fire in different orders; what comes after must be the same for all.
+        self.fired.sort_unstable();
         self.batch.clear();
         for index in 0..self.fired.len() {
             let (handle, deadline) = self.forget(self.fired[index] as u32);
@@ -211,9 +213,7 @@ impl<T: Timers> Population<T> {
     /// The time, and what fired at the last poll, sorted.
     #[must_use]
     pub fn last_fired(&self) -> (u64, Vec<u64>) {
-        let mut fired = self.fired.clone();
-        fired.sort_unstable();
-        (self.now_ns, fired)
+        (self.now_ns, self.fired.clone())
     }
 }
 

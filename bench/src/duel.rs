@@ -4,53 +4,100 @@ use crate::clock::{Clock, Disturbance, allowed_cores};
 use crate::stats::Rng;
 use std::time::Duration;
 
+/// What a run is good for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// The protocol: claims are claims.
+    Full,
+    /// Few rounds and short slices, under a minute a subject: not a claim.
+    Quick,
+    /// The contenders are checked and nothing is measured: nothing is pinned and no slice is void.
+    Check,
+}
+
+impl Mode {
+    /// Name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Quick => "quick",
+            Self::Check => "check",
+        }
+    }
+}
+
 /// How a duel is run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Core of the first thread and of the second; fewer than two: not pinned.
+    /// Cores of the threads, in order; a subject that needs more is not pinned.
     pub cores: Vec<usize>,
     /// Rounds.
     pub rounds: usize,
-    /// Milliseconds that a throughput slice should take.
+    /// Milliseconds of a slice of two threads that saturate a queue.
     pub slice_ms: u64,
+    /// Milliseconds of a slice of one thread. Shorter: it needs no second core, and on a shared machine a longer one
+    /// would seldom be left alone.
+    pub single_slice_ms: u64,
     /// Round trips of a hop slice.
     pub round_trips: usize,
     /// Slots of every queue.
     pub capacity: usize,
     /// Seed of the order of the rounds and of the bootstrap.
     pub seed: u64,
-    /// A few milliseconds in all, to test the contenders: nothing is void, and no number means anything.
-    pub quick: bool,
+    /// What the run is good for.
+    pub mode: Mode,
     /// The clock.
     pub clock: Clock,
 }
 
 impl Options {
-    /// The protocol's: 40 rounds, 100 ms a slice, 100,000 round trips, 1,024 slots, the first two cores allowed.
+    /// The protocol's: 40 rounds, 100 ms a slice (20 ms on one thread), 100,000 round trips, 1,024 slots, the first two
+    /// cores allowed.
     #[must_use]
-    pub fn standard() -> Self {
+    pub fn full() -> Self {
         Self {
             cores: allowed_cores().into_iter().take(2).collect(),
             rounds: 40,
             slice_ms: 100,
+            single_slice_ms: 20,
             round_trips: 100_000,
             capacity: 1024,
             seed: 1,
-            quick: false,
+            mode: Mode::Full,
             clock: Clock::calibrate(Duration::from_millis(100)),
         }
     }
 
-    /// Small, for tests.
+    /// Less than a minute a subject.
     #[must_use]
     pub fn quick() -> Self {
-        Self { rounds: 2, slice_ms: 1, round_trips: 200, quick: true, ..Self::standard() }
+        Self { rounds: 8, slice_ms: 5, single_slice_ms: 4, round_trips: 2_000, mode: Mode::Quick, ..Self::full() }
     }
 
-    /// Core of thread `index`, if the threads are pinned.
+    /// For tests.
+    #[must_use]
+    pub fn check() -> Self {
+        let clock = Clock::calibrate(Duration::from_millis(1));
+        Self { rounds: 2, slice_ms: 1, single_slice_ms: 1, round_trips: 200, mode: Mode::Check, clock, ..Self::quick() }
+    }
+
+    /// Whether the contenders are only checked.
+    #[must_use]
+    pub fn is_check(&self) -> bool {
+        self.mode == Mode::Check
+    }
+
+    /// Core of thread `index` of two, if they are pinned.
     #[must_use]
     pub fn core(&self, index: usize) -> Option<usize> {
         if self.cores.len() < 2 { None } else { Some(self.cores[index]) }
+    }
+
+    /// Core of the only thread, if it is pinned.
+    #[must_use]
+    pub fn single_core(&self) -> Option<usize> {
+        if self.is_check() { None } else { self.cores.first().copied() }
     }
 }
 
@@ -59,7 +106,9 @@ impl Options {
 pub enum Role {
     /// tapeline's.
     Ours,
-    /// A queue of somebody else's.
+    /// tapeline's too, beside the one that the claims are about.
+    Variant,
+    /// Somebody else's.
     Peer,
     /// A physical control.
     Control,
@@ -71,6 +120,7 @@ impl Role {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
+            Self::Variant => "variant",
             Self::Peer => "peer",
             Self::Control => "control",
         }
@@ -80,9 +130,9 @@ impl Role {
 /// One slice: a value per metric of the duel, and what disturbed it.
 #[derive(Clone, Debug)]
 pub struct Slice {
-    /// One value per metric.
+    /// One value per metric. NaN: the contender cannot do that, or did not in this slice.
     pub values: Vec<f64>,
-    /// Of both threads.
+    /// Of every measured thread.
     pub disturbance: Disturbance,
 }
 
@@ -101,8 +151,9 @@ pub struct Entry<'a> {
 pub struct Record {
     /// By round: its values, or `None` when every attempt was void.
     pub rounds: Vec<Option<Vec<f64>>>,
-    /// By round: the control's values that belong to it, measured in the same round or right after a repeated slice.
-    pub controls: Vec<Option<Vec<f64>>>,
+    /// By round, and by control in the order of the entries: the control's values that belong to it, measured in the
+    /// same round or right after a repeated slice.
+    pub controls: Vec<Vec<Option<Vec<f64>>>>,
     /// Slices run.
     pub slices: usize,
     /// Of which void.
@@ -114,15 +165,16 @@ pub struct Record {
 /// Attempts at one slice of one round.
 const ATTEMPTS_MAX: usize = 16;
 
-/// Runs the rounds. `control` is the entry whose values go with each contender's.
+/// Runs the rounds. The values of the entries that are controls go with each contender's.
 #[must_use]
-pub fn run(entries: &[Entry<'_>], control: usize, options: &Options) -> Vec<Record> {
+pub fn run(entries: &[Entry<'_>], options: &Options) -> Vec<Record> {
     let mut rng = Rng::new(options.seed);
     let mut records = vec![Record::default(); entries.len()];
+    let controls: Vec<usize> = (0..entries.len()).filter(|index| entries[*index].role == Role::Control).collect();
     let slice = |index: usize, record: &mut Record| -> Option<Vec<f64>> {
         let slice = (entries[index].run)();
         record.slices += 1;
-        let void = slice.disturbance.is_void() && !options.quick;
+        let void = slice.disturbance.is_void() && !options.is_check();
         record.void += usize::from(void);
         for (count, reason) in record.void_by.iter_mut().zip(slice.disturbance.reasons()) {
             *count += usize::from(void && reason);
@@ -134,29 +186,33 @@ pub fn run(entries: &[Entry<'_>], control: usize, options: &Options) -> Vec<Reco
         for index in rng.order(entries.len()) {
             values[index] = slice(index, &mut records[index]);
         }
-        for _ in 1..ATTEMPTS_MAX {
-            if values[control].is_some() {
-                break;
+        for control in &controls {
+            for _ in 1..ATTEMPTS_MAX {
+                if values[*control].is_some() {
+                    break;
+                }
+                values[*control] = slice(*control, &mut records[*control]);
             }
-            values[control] = slice(control, &mut records[control]);
         }
         for index in 0..entries.len() {
-            let mut own_control = values[control].clone();
+            let mut own_controls: Vec<_> = controls.iter().map(|control| values[*control].clone()).collect();
             for _ in 1..ATTEMPTS_MAX {
-                if values[index].is_some() && own_control.is_some() || index == control {
+                if values[index].is_some() && own_controls.iter().all(Option::is_some) || controls.contains(&index) {
                     break;
                 }
                 values[index] = slice(index, &mut records[index]);
-                own_control = slice(control, &mut records[control]);
+                for (own, control) in own_controls.iter_mut().zip(&controls) {
+                    *own = slice(*control, &mut records[*control]);
+                }
             }
             records[index].rounds.push(values[index].clone());
-            records[index].controls.push(own_control);
+            records[index].controls.push(own_controls);
         }
-        if !options.quick {
+        if !options.is_check() {
             eprint!("\rround {} of {}", round + 1, options.rounds);
         }
     }
-    if !options.quick {
+    if !options.is_check() {
         eprintln!();
     }
     records
@@ -172,7 +228,7 @@ mod tests {
     }
 
     fn options() -> Options {
-        Options { rounds: 5, quick: false, ..Options::quick() }
+        Options { rounds: 5, mode: Mode::Full, ..Options::check() }
     }
 
     #[test]
@@ -196,12 +252,12 @@ mod tests {
                 }),
             },
         ];
-        let records = run(&entries, 0, &options());
+        let records = run(&entries, &options());
         assert_eq!((records[1].slices, records[1].void), (6, 1));
         assert_eq!((records[0].slices, records[0].void), (6, 0));
         // Round 2's first slice was void: the third call and the control after it count.
         assert_eq!(records[1].rounds[1], Some(vec![3.0]));
-        assert_eq!(records[1].controls[1], Some(vec![103.0]));
+        assert_eq!(records[1].controls[1], [Some(vec![103.0])]);
         assert_eq!(records[0].rounds[1], Some(vec![102.0]));
         assert_eq!(records[1].rounds.len(), 5);
     }
@@ -212,7 +268,7 @@ mod tests {
             Entry { name: "control", role: Role::Control, run: Box::new(|| slice(1.0, 0)) },
             Entry { name: "ours", role: Role::Ours, run: Box::new(|| slice(1.0, 60_000)) },
         ];
-        let records = run(&entries, 0, &options());
+        let records = run(&entries, &options());
         assert!(records[1].rounds.iter().all(Option::is_none));
         assert_eq!(records[1].void, records[1].slices);
         assert_eq!(records[1].slices, 5 * ATTEMPTS_MAX);

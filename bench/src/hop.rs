@@ -4,7 +4,7 @@ use crate::clock::{Disturbance, Farewell, GapDetector, Waiter, Watch, pin};
 use crate::contender::{Contender, Event, Item, Ours, Receiver, Sender};
 use crate::controls::{OneLine, TwoLines};
 use crate::duel::{self, Entry, Options, Role, Slice};
-use crate::report::{Claim, Limit, Rival, Table};
+use crate::report::{Claim, Rival, Table};
 use crate::stats::percentile;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
@@ -91,9 +91,6 @@ fn check(event: &Event, seq: u64) {
     assert!(event.sum() == u64::MAX, "event {seq} was changed on the way");
 }
 
-/// Index of the one-line control among the entries.
-const CONTROL: usize = 1;
-
 /// All contenders.
 #[must_use]
 pub fn entries(options: &Options) -> Vec<Entry<'_>> {
@@ -122,17 +119,11 @@ pub fn entries(options: &Options) -> Vec<Entry<'_>> {
 #[must_use]
 pub fn run(options: &Options) -> Table {
     let entries = entries(options);
-    let records = duel::run(&entries, CONTROL, options);
+    let records = duel::run(&entries, options);
     let claims = [
-        Claim { name: "P1 p50 against C1", metric: 1, rival: Rival::Control, limit: Limit::AtMost(1.1), stretch: 1.0 },
-        Claim { name: "P1 p99 against C1", metric: 3, rival: Rival::Control, limit: Limit::AtMost(1.5), stretch: 1.5 },
-        Claim {
-            name: "P1 p50 against the best peer",
-            metric: 1,
-            rival: Rival::Best,
-            limit: Limit::AtMost(0.8),
-            stretch: 0.8,
-        },
+        Claim::at_most("P1 p50 against C1", 1, Rival::Control, 1.1, 1.0),
+        Claim::at_most("P1 p99 against C1", 3, Rival::Control, 1.5, 1.5),
+        Claim::at_most("P1 p50 against the best peer", 1, Rival::Best, 0.8, 0.8),
     ];
     Table::new(
         "hop",

@@ -5,6 +5,54 @@ use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;
 
+/// The compiler that built this program.
+pub const RUSTC: &str = env!("TAPELINE_BENCH_RUSTC");
+
+/// Whether the program was built with the release profile: without debug assertions.
+pub const IS_OPTIMISED: bool = !cfg!(debug_assertions);
+
+/// Packages that ours is compared with.
+const PEERS: &[&str] = &[
+    "crossbeam-channel",
+    "dary_heap",
+    "disruptor",
+    "foldhash",
+    "hashbrown",
+    "hierarchical_hash_wheel_timer",
+    "keyed_priority_queue",
+    "lru",
+    "nexus-collections",
+    "nexus-queue",
+    "nexus-rt",
+    "nexus-timer",
+    "orx-priority-queue",
+    "priority-queue",
+    "quickheap",
+    "rtrb",
+    "tokio",
+    "tokio-util",
+    "yring",
+];
+
+/// The profile, and what the compiler was allowed to use of the processor, of what changes our code.
+#[must_use]
+pub fn target_features() -> String {
+    let features = [
+        (cfg!(target_feature = "sse4.2"), "sse4.2"),
+        (cfg!(target_feature = "popcnt"), "popcnt"),
+        (cfg!(target_feature = "avx"), "avx"),
+        (cfg!(target_feature = "avx2"), "avx2"),
+        (cfg!(target_feature = "bmi1"), "bmi1"),
+        (cfg!(target_feature = "bmi2"), "bmi2"),
+        (cfg!(target_feature = "fma"), "fma"),
+        (cfg!(target_feature = "lzcnt"), "lzcnt"),
+        (cfg!(target_feature = "avx512f"), "avx512f"),
+    ];
+    let on: Vec<&str> = features.iter().filter(|(is_on, _)| *is_on).map(|(_, name)| *name).collect();
+    let profile = if IS_OPTIMISED { "release" } else { "debug" };
+    format!("{profile} {} {}", std::env::consts::ARCH, on.join(" ")).trim_end().into()
+}
+
 fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_string())
 }
@@ -18,8 +66,9 @@ fn output(program: &str, arguments: &[&str]) -> Option<String> {
 /// Versions of these packages in the lock file that this binary was built with.
 fn versions(names: &[&str]) -> Value {
     let lock = include_str!("../../Cargo.lock");
+    // The workspace may have a package in several versions: the newest of those that the lock file names is ours.
     let version_of = |name: &str| {
-        let at = lock.find(&format!("name = \"{name}\"\n"))?;
+        let at = lock.rfind(&format!("name = \"{name}\"\n"))?;
         lock[at..].lines().nth(1)?.strip_prefix("version = \"")?.strip_suffix('"')
     };
     names.iter().map(|name| (name.to_string(), json!(version_of(name)))).collect::<serde_json::Map<_, _>>().into()
@@ -55,10 +104,10 @@ pub fn describe(clock: &Clock, cores: &[usize]) -> Value {
         "load": read("/proc/loadavg"),
         "commit": output("git", &["rev-parse", "HEAD"]),
         "uncommitted_changes": output("git", &["status", "--porcelain"]).map(|text| text.lines().count()),
-        "rustc": output("rustc", &["--version"]),
-        "optimised": !cfg!(debug_assertions),
-        "avx2": cfg!(target_feature = "avx2"),
-        "peers": versions(&["rtrb", "nexus-queue", "disruptor", "crossbeam-channel", "yring"]),
+        "rustc": RUSTC,
+        "optimised": IS_OPTIMISED,
+        "target_features": target_features(),
+        "peers": if cfg!(feature = "peers") { versions(PEERS) } else { Value::Null },
         "command": std::env::args().collect::<Vec<_>>().join(" "),
     })
 }

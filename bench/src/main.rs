@@ -2,29 +2,40 @@
 
 use serde_json::{Value, json};
 use std::process::ExitCode;
-use tapeline_bench::duel::Options;
+use tapeline_bench::count::{self, Comparison, Record};
+use tapeline_bench::duel::{Mode, Options};
 use tapeline_bench::report::{Table, VOID_SHARE_MAX};
-use tapeline_bench::{clock, count, hop, machine, ring};
+use tapeline_bench::subject::{Ring, Subject};
+use tapeline_bench::{clock, machine};
 
 const USAGE: &str = "\
-usage: tapeline-bench hop   [options]
-       tapeline-bench ring  [options] [--payload 64|8] [--batch 1,8,64,256]
-       tapeline-bench count [--batch 1,64]            needs valgrind; build for x86-64-v3
-options: --rounds N       rounds (40)
-         --cores A,B      cores of the two threads (the first two allowed)
-         --round-trips N  round trips of a slice of hop (100000)
-         --slice-ms N     length of a throughput slice (100)
-         --seed N         seed of the order and of the bootstrap (1)
+usage: tapeline-bench duel [hop|ring|wheel|queue|dedup|route|dispatch ...] [options]     all subjects when none is named
+       tapeline-bench count [--batch 1,64] [--check | --write] [--record FILE]           build for x86-64-v3
+options: --quick          8 rounds of short slices, under a minute a subject: not a claim
+         --check          2 rounds of a millisecond: checks the contenders, measures nothing
+         --rounds N       rounds (40)
+         --slice-ms N     length of a slice (100; 20 for a subject of one thread)
+         --cores A,B      cores of the threads (the first two allowed)
+         --seed N         seed of the work, of the order and of the bootstrap (1)
          --json FILE      writes everything as JSON, `-` for the end of stdout
-         --quick          a few milliseconds: checks the contenders, measures nothing
-exit: 0 done; 1 more than half of the slices were void; 2 wrong usage or a file that cannot be written";
+         --round-trips N  hop: round trips of a slice (100000)
+         --payload 64|8   ring: bytes of an item (64)
+         --batch 1,8,...  ring: sizes of batches (1,8,64,256); count: (1,64)
+count:   --check          compares our rows with the record; 1 when one moved by more than 2 %
+         --write          makes the record anew
+         --record FILE    the record (bench/counts.json)
+exit: 0 done; 1 more than half of the slices of a table were void, or a count moved; 2 wrong usage, or a file or valgrind
+that does not work";
 
 /// What the command line says.
 struct Arguments {
     options: Options,
+    subjects: Vec<Subject>,
     json: Option<String>,
-    small: bool,
+    ring: Ring,
     batches: Option<Vec<usize>>,
+    write: bool,
+    record: String,
 }
 
 fn main() -> ExitCode {
@@ -41,19 +52,13 @@ fn main() -> ExitCode {
 fn run(arguments: &[String]) -> Result<ExitCode, String> {
     let Some((command, rest)) = arguments.split_first() else { return Err(USAGE.into()) };
     match command.as_str() {
-        "hop" => {
-            let parsed = parse(rest)?;
-            finish(&parsed, &[hop::run(&parsed.options)])
-        }
-        "ring" => {
-            let parsed = parse(rest)?;
-            let batches = parsed.batches.clone().unwrap_or_else(|| ring::BATCHES.to_vec());
-            finish(&parsed, &ring::run_all(&parsed.options, parsed.small, &batches))
-        }
+        "duel" => duel(&parse(rest)?),
+        "hop" | "ring" => duel(&parse(arguments)?),
         "count" => instructions(&parse(rest)?),
         "count-loop" => {
-            let [contender, batch, rounds] = rest else { return Err(USAGE.into()) };
-            count::run_loop(contender, number(batch)?, number(rounds)?)?;
+            let [rounds, rest @ ..] = rest else { return Err(USAGE.into()) };
+            let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+            println!("{}", count::run_loop(&rest, number(rounds)?)?);
             Ok(ExitCode::SUCCESS)
         }
         "--help" | "-h" | "help" => {
@@ -73,24 +78,46 @@ fn numbers(text: &str) -> Result<Vec<usize>, String> {
 }
 
 fn parse(arguments: &[String]) -> Result<Arguments, String> {
-    let quick = arguments.iter().any(|argument| argument == "--quick");
-    let options = if quick { Options::quick() } else { Options::standard() };
-    let mut parsed = Arguments { options, json: None, small: false, batches: None };
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let options = match (has("--quick"), has("--check")) {
+        (false, false) => Options::full(),
+        (true, false) => Options::quick(),
+        (false, true) => Options::check(),
+        (true, true) => return Err("--quick and --check exclude each other".into()),
+    };
+    let mut parsed = Arguments {
+        options,
+        subjects: Vec::new(),
+        json: None,
+        ring: Ring::default(),
+        batches: None,
+        write: has("--write"),
+        record: concat!(env!("CARGO_MANIFEST_DIR"), "/counts.json").into(),
+    };
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
-        if name == "--quick" {
+        if ["--quick", "--check", "--write"].contains(&name.as_str()) {
+            continue;
+        }
+        if !name.starts_with("--") {
+            let subject = Subject::from_name(name).ok_or_else(|| format!("no subject `{name}`\n{USAGE}"))?;
+            parsed.subjects.push(subject);
             continue;
         }
         let value = rest.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
         match name.as_str() {
             "--rounds" => parsed.options.rounds = number(value)?,
             "--round-trips" => parsed.options.round_trips = number(value)?,
-            "--slice-ms" => parsed.options.slice_ms = number(value)?,
+            "--slice-ms" => {
+                parsed.options.slice_ms = number(value)?;
+                parsed.options.single_slice_ms = parsed.options.slice_ms;
+            }
+            "--record" => parsed.record.clone_from(value),
             "--seed" => parsed.options.seed = number(value)?,
             "--json" => parsed.json = Some(value.clone()),
             "--cores" => parsed.options.cores = cores(value)?,
             "--payload" => {
-                parsed.small = match value.as_str() {
+                parsed.ring.small = match value.as_str() {
                     "64" => false,
                     "8" => true,
                     _ => return Err(format!("--payload is 64 or 8, not {value}")),
@@ -101,6 +128,7 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
                 if batches.iter().any(|batch| !(1..=256).contains(batch)) {
                     return Err(format!("--batch is 1 to 256, not {value}"));
                 }
+                parsed.ring.batches.clone_from(&batches);
                 parsed.batches = Some(batches);
             }
             _ => return Err(format!("no option `{name}`\n{USAGE}")),
@@ -121,23 +149,38 @@ fn cores(text: &str) -> Result<Vec<usize>, String> {
     }
 }
 
-fn finish(arguments: &Arguments, tables: &[Table]) -> Result<ExitCode, String> {
+fn duel(arguments: &Arguments) -> Result<ExitCode, String> {
     let options = &arguments.options;
     let machine = machine::describe(&options.clock, &options.cores);
     println!("{}", serde_json::to_string_pretty(&machine).map_err(|error| error.to_string())?);
     if options.core(0).is_none() {
         println!("NOT PINNED: fewer than two cores are allowed");
     }
-    for table in tables {
-        println!("\n{table}");
+    if !machine::IS_OPTIMISED {
+        println!("NOT OPTIMISED: built without --release");
+    }
+    let subjects = if arguments.subjects.is_empty() { &Subject::ALL[..] } else { &arguments.subjects };
+    let mut tables: Vec<Table> = Vec::new();
+    for subject in subjects {
+        for table in subject.run(options, &arguments.ring) {
+            println!("\n{table}");
+            tables.push(table);
+        }
     }
     let duels: Vec<Value> = tables.iter().map(Table::json).collect();
-    write_json(arguments, json!({"machine": machine, "duels": duels}))?;
-    let too_void = tables.iter().any(|table| table.void_share() > VOID_SHARE_MAX);
-    if too_void {
-        println!("INVALID: more than half of the slices were void");
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    if options.mode != Mode::Full {
+        println!("{} run: not a claim", options.mode.name());
     }
-    Ok(if too_void { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    println!("again: {command}");
+    write_json(arguments, json!({"machine": machine, "mode": options.mode.name(), "duels": duels}))?;
+    let void: Vec<&str> =
+        tables.iter().filter(|table| table.void_share() > VOID_SHARE_MAX).map(|table| table.name.as_str()).collect();
+    if void.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("INVALID: more than half of the slices were void: {}", void.join("; "));
+    Ok(ExitCode::FAILURE)
 }
 
 fn write_json(arguments: &Arguments, value: Value) -> Result<(), String> {
@@ -151,18 +194,58 @@ fn write_json(arguments: &Arguments, value: Value) -> Result<(), String> {
 
 fn instructions(arguments: &Arguments) -> Result<ExitCode, String> {
     let options = &arguments.options;
+    let is_check = options.is_check();
+    if is_check && arguments.write {
+        return Err("--check and --write exclude each other".into());
+    }
+    if !count::has_valgrind() {
+        println!("skipped: valgrind is not installed");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let kept = if is_check {
+        let text =
+            std::fs::read_to_string(&arguments.record).map_err(|error| format!("{}: {error}", arguments.record))?;
+        let kept = Record::from_json(&text).map_err(|error| format!("{}: {error}", arguments.record))?;
+        // Before the counting: it takes a while.
+        if let Comparison::NotComparable(why) = kept.compare(&Record::of_this_build(Vec::new())) {
+            println!("not compared: {why}; `count --write` makes the record anew");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(kept)
+    } else {
+        None
+    };
     let machine = machine::describe(&options.clock, &options.cores);
     println!("{}", serde_json::to_string_pretty(&machine).map_err(|error| error.to_string())?);
-    println!("instructions per event\n{:<18} {:>5} {:>8} {:>8}", "", "batch", "push", "pop");
+    println!("{:<44} instructions per operation", "");
+    let ours_only = is_check || arguments.write;
     let mut rows = Vec::new();
-    for batch in arguments.batches.clone().unwrap_or_else(|| vec![1, 64]) {
-        for contender in count::CONTENDERS {
-            let push = count::callgrind(contender, batch, "count_push")?;
-            let pop = count::callgrind(contender, batch, "count_pop")?;
-            println!("{contender:<18} {batch:>5} {push:>8.2} {pop:>8.2}");
-            rows.push(json!({"contender": contender, "batch": batch, "push": push, "pop": pop}));
+    for row in count::rows(arguments.batches.as_deref().unwrap_or(&[1, 64])) {
+        if ours_only && !row.is_ours {
+            continue;
+        }
+        let instructions = count::callgrind(&row)?;
+        println!("{:<44} {instructions:>10.2}", row.name);
+        rows.push((row.name, instructions));
+    }
+    let by_name: serde_json::Map<_, _> = rows.iter().map(|(name, count)| (name.clone(), json!(count))).collect();
+    let now = Record::of_this_build(rows);
+    write_json(arguments, json!({"machine": machine, "instructions_per_operation": by_name}))?;
+    if arguments.write {
+        std::fs::write(&arguments.record, now.to_json()).map_err(|error| format!("{}: {error}", arguments.record))?;
+        println!("written: {}", arguments.record);
+    }
+    match kept.map(|kept| kept.compare(&now)) {
+        None => Ok(ExitCode::SUCCESS),
+        Some(Comparison::NotComparable(why)) => Err(why),
+        Some(Comparison::Moved(moved)) if moved.is_empty() => {
+            println!("every count is within 2 % of the record");
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Comparison::Moved(moved)) => {
+            println!("moved by more than 2 %; if that is meant, `count --write` makes the record anew:");
+            moved.iter().for_each(|line| println!("  {line}"));
+            Ok(ExitCode::FAILURE)
         }
     }
-    write_json(arguments, json!({"machine": machine, "instructions_per_event": rows}))?;
-    Ok(ExitCode::SUCCESS)
 }

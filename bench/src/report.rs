@@ -1,6 +1,6 @@
 //! Tables, verdicts and JSON of a duel.
 
-use crate::duel::{Entry, Options, Record, Role};
+use crate::duel::{Entry, Mode, Options, Record, Role};
 use crate::stats::{Interval, Rng, bootstrap, median};
 use serde_json::{Value, json};
 use std::fmt;
@@ -11,12 +11,14 @@ pub const VOID_SHARE_MAX: f64 = 0.5;
 /// Whom ours is compared with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rival {
-    /// The control.
+    /// The first control.
     Control,
     /// The peer with the best median.
     Best,
     /// The contender of this name.
     Named(&'static str),
+    /// Nobody: our own value must keep the limit.
+    Nobody,
 }
 
 /// What the ratio must keep.
@@ -43,6 +45,20 @@ pub struct Claim {
     pub stretch: f64,
 }
 
+impl Claim {
+    /// At most `limit` times the rival.
+    #[must_use]
+    pub const fn at_most(name: &'static str, metric: usize, rival: Rival, limit: f64, stretch: f64) -> Self {
+        Self { name, metric, rival, limit: Limit::AtMost(limit), stretch }
+    }
+
+    /// At least `limit` times the rival.
+    #[must_use]
+    pub const fn at_least(name: &'static str, metric: usize, rival: Rival, limit: f64, stretch: f64) -> Self {
+        Self { name, metric, rival, limit: Limit::AtLeast(limit), stretch }
+    }
+}
+
 /// Whether an interval keeps a limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
@@ -51,7 +67,7 @@ pub enum Verdict {
     /// None of it does.
     Fail,
     /// The interval holds the limit: more rounds or a quieter machine are needed.
-    Open,
+    Noisy,
     /// There is no rival or no valid round.
     NoData,
 }
@@ -62,8 +78,8 @@ impl Verdict {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::Open => "open",
+            Self::Fail => "FAIL",
+            Self::Noisy => "noisy",
             Self::NoData => "no data",
         }
     }
@@ -80,7 +96,7 @@ impl Verdict {
         } else if outside {
             Self::Fail
         } else {
-            Self::Open
+            Self::Noisy
         }
     }
 }
@@ -128,8 +144,8 @@ pub struct Table {
     pub outcomes: Vec<Outcome>,
     /// Metric of the column of ratios.
     pub ratio_metric: usize,
-    /// Quick runs prove that the contenders work, and nothing else.
-    pub quick: bool,
+    /// What the numbers are good for.
+    pub mode: Mode,
 }
 
 impl Table {
@@ -146,27 +162,37 @@ impl Table {
     ) -> Self {
         let mut rng = Rng::new(options.seed);
         let value = |record: &Record, metric: usize| {
-            let values: Vec<f64> = record.rounds.iter().flatten().map(|values| values[metric]).collect();
+            let values = record.rounds.iter().flatten().map(|values| values[metric]).filter(|value| value.is_finite());
             match metrics[metric] {
-                "min" => values.into_iter().min_by(f64::total_cmp),
-                "max" => values.into_iter().max_by(f64::total_cmp),
-                _ => median(&values),
+                "min" => values.min_by(f64::total_cmp),
+                "max" => values.max_by(f64::total_cmp),
+                _ => median(&values.collect::<Vec<_>>()),
             }
         };
-        let ours = entries.iter().position(|entry| entry.role == Role::Ours).expect("every duel has ours");
+        let ours = entries.iter().position(|entry| entry.role == Role::Ours);
         let ratio_metric = claims.first().map_or(0, |claim| claim.metric);
+        let controls: Vec<usize> = (0..entries.len()).filter(|index| entries[*index].role == Role::Control).collect();
         // Against a control: with the control's slice that belongs to ours. Against others: in the same round.
-        let ratios = |rival: usize, metric: usize, paired: bool| -> Vec<f64> {
-            let others = if paired { &records[ours].controls } else { &records[rival].rounds };
-            let rounds = records[ours].rounds.iter().zip(others);
-            rounds.filter_map(|(ours, other)| Some(ours.as_ref()?[metric] / other.as_ref()?[metric])).collect()
+        let ratios = |ours: usize, rival: usize, metric: usize| -> Vec<f64> {
+            let record: &Record = &records[ours];
+            let paired = controls.iter().position(|control| *control == rival);
+            (0..record.rounds.len())
+                .filter_map(|round| {
+                    let other = match paired {
+                        Some(control) => record.controls[round][control].as_ref(),
+                        None => records[rival].rounds[round].as_ref(),
+                    };
+                    Some(record.rounds[round].as_ref()?[metric] / other?[metric])
+                })
+                .filter(|ratio| ratio.is_finite())
+                .collect()
         };
-        let control = entries.iter().position(|entry| entry.role == Role::Control);
         let outcomes = claims
             .iter()
             .map(|claim| {
                 let rival = match claim.rival {
-                    Rival::Control => control,
+                    Rival::Nobody => None,
+                    Rival::Control => controls.first().copied(),
                     Rival::Named(name) => entries.iter().position(|entry| entry.name == name),
                     Rival::Best => {
                         let peers = (0..entries.len()).filter(|index| entries[*index].role == Role::Peer);
@@ -179,8 +205,15 @@ impl Table {
                         .map(|(index, _)| index)
                     }
                 };
-                let ratio = rival
-                    .and_then(|rival| bootstrap(&ratios(rival, claim.metric, claim.rival == Rival::Control), &mut rng));
+                let values = match (ours, rival) {
+                    (Some(ours), Some(rival)) => ratios(ours, rival, claim.metric),
+                    (Some(ours), None) if claim.rival == Rival::Nobody => {
+                        let own = records[ours].rounds.iter().flatten().map(|values| values[claim.metric]);
+                        own.filter(|value| value.is_finite()).collect()
+                    }
+                    _ => Vec::new(),
+                };
+                let ratio = bootstrap(&values, &mut rng);
                 Outcome {
                     claim: claim.clone(),
                     rival: rival.map(|index| entries[index].name),
@@ -195,9 +228,9 @@ impl Table {
                 role: entries[index].role,
                 values: (0..metrics.len()).map(|metric| value(&records[index], metric)).collect(),
                 record: records[index].clone(),
-                ours_to_it: (index != ours)
-                    .then(|| bootstrap(&ratios(index, ratio_metric, Some(index) == control), &mut rng))
-                    .flatten(),
+                ours_to_it: ours
+                    .filter(|ours| *ours != index)
+                    .and_then(|ours| bootstrap(&ratios(ours, index, ratio_metric), &mut rng)),
             })
             .collect();
         Self {
@@ -207,7 +240,7 @@ impl Table {
             rows,
             outcomes,
             ratio_metric,
-            quick: options.quick,
+            mode: options.mode,
         }
     }
 
@@ -228,7 +261,8 @@ impl Table {
         json!({
             "duel": self.name,
             "what": self.what,
-            "quick": self.quick,
+            "mode": self.mode.name(),
+            "is_a_claim": self.mode == Mode::Full && self.void_share() <= VOID_SHARE_MAX,
             "void_share": self.void_share(),
             "contenders": self.rows.iter().map(|row| json!({
                 "name": row.name,
@@ -267,7 +301,8 @@ fn short(value: Option<f64>) -> String {
     match value {
         None => "-".into(),
         Some(value) if value >= 1e6 => format!("{:.1}M", value / 1e6),
-        Some(value) => format!("{value:.1}"),
+        Some(value) if value >= 100.0 => format!("{value:.1}"),
+        Some(value) => format!("{value:.2}"),
     }
 }
 
@@ -278,18 +313,20 @@ fn interval_text(interval: &Option<Interval>) -> String {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "== {}\n{}", self.name, self.what)?;
-        if self.quick {
-            writeln!(f, "QUICK RUN: contenders checked, numbers without meaning")?;
+        match self.mode {
+            Mode::Full => {}
+            Mode::Quick => writeln!(f, "QUICK RUN: not a claim")?,
+            Mode::Check => writeln!(f, "CHECK: the contenders did what they must; the numbers mean nothing")?,
         }
-        write!(f, "{:<18} {:<8}", "", "")?;
+        write!(f, "{:<24} {:<8}", "", "")?;
         for metric in &self.metrics {
-            write!(f, " {metric:>9.9}")?;
+            write!(f, " {metric:>10}")?;
         }
         writeln!(f, "  {:<24} void", format!("ours / it ({})", self.metrics[self.ratio_metric]))?;
         for row in &self.rows {
-            write!(f, "{:<18} {:<8}", row.name, row.role.name())?;
-            for value in &row.values {
-                write!(f, " {:>9}", short(*value))?;
+            write!(f, "{:<24} {:<8}", row.name, row.role.name())?;
+            for (value, metric) in row.values.iter().zip(&self.metrics) {
+                write!(f, " {:>width$}", short(*value), width = metric.len().max(10))?;
             }
             let ratio = interval_text(&row.ours_to_it);
             writeln!(f, "  {ratio:<24} {}/{}", row.record.void, row.record.slices)?;
@@ -304,7 +341,7 @@ impl fmt::Display for Table {
                 "{:<8} {} ({}): {} {limit}, stretch {}",
                 outcome.verdict.name(),
                 outcome.claim.name,
-                outcome.rival.unwrap_or("no rival"),
+                outcome.rival.unwrap_or(if outcome.claim.rival == Rival::Nobody { "itself" } else { "no rival" }),
                 interval_text(&outcome.ratio),
                 outcome.claim.stretch,
             )?;
@@ -330,7 +367,7 @@ mod tests {
     fn a_verdict_needs_the_whole_interval() {
         let interval = |low, high| Interval { median: (low + high) / 2.0, low, high, count: 40 };
         assert_eq!(Verdict::of(&interval(1.0, 1.1), Limit::AtMost(1.1)), Verdict::Pass);
-        assert_eq!(Verdict::of(&interval(1.0, 1.2), Limit::AtMost(1.1)), Verdict::Open);
+        assert_eq!(Verdict::of(&interval(1.0, 1.2), Limit::AtMost(1.1)), Verdict::Noisy);
         assert_eq!(Verdict::of(&interval(1.2, 1.3), Limit::AtMost(1.1)), Verdict::Fail);
         assert_eq!(Verdict::of(&interval(0.9, 1.3), Limit::AtLeast(0.9)), Verdict::Pass);
         assert_eq!(Verdict::of(&interval(0.8, 0.89), Limit::AtLeast(0.9)), Verdict::Fail);
@@ -351,7 +388,7 @@ mod tests {
         ];
         let record = |value: f64, control: f64| Record {
             rounds: vec![Some(vec![value]), Some(vec![value]), None],
-            controls: vec![Some(vec![control]); 3],
+            controls: vec![vec![Some(vec![control])]; 3],
             slices: 4,
             void: 1,
             ..Record::default()
@@ -363,8 +400,9 @@ mod tests {
             claim(Rival::Best, Limit::AtLeast(0.8)),
             claim(Rival::Control, Limit::AtMost(1.2)),
             claim(Rival::Named("absent"), Limit::AtMost(1.2)),
+            claim(Rival::Nobody, Limit::AtMost(50.0)),
         ];
-        let options = Options::quick();
+        let options = Options::check();
         let table = Table::new("test", "", &["p50"], &entries, records, &claims, &options);
         let outcome = |index: usize| {
             let outcome: &Outcome = &table.outcomes[index];
@@ -374,7 +412,29 @@ mod tests {
         assert_eq!(outcome(1), (Some("slow"), Some(0.25), Verdict::Fail));
         assert_eq!(outcome(2), (Some("control"), Some(1.25), Verdict::Fail), "with the control's own slice");
         assert_eq!(outcome(3), (None, None, Verdict::NoData));
+        assert_eq!(outcome(4), (None, Some(50.0), Verdict::Pass), "our own value");
         assert_eq!(table.void_share(), 0.25);
         assert!(table.to_string().contains("fast") && table.json()["claims"][0]["verdict"] == "pass");
+        assert_eq!(table.json()["claims"][1]["verdict"], "FAIL");
+    }
+
+    #[test]
+    fn a_contender_that_cannot_do_something_has_no_value_there() {
+        let run = || Slice { values: Vec::new(), disturbance: Default::default() };
+        let entries = [
+            Entry { name: "ours", role: Role::Ours, run: Box::new(run) },
+            Entry { name: "cannot", role: Role::Peer, run: Box::new(run) },
+        ];
+        let record = |value: f64| Record {
+            rounds: vec![Some(vec![value])],
+            controls: vec![Vec::new()],
+            slices: 1,
+            ..Record::default()
+        };
+        let claims = [Claim::at_most("claim", 0, Rival::Best, 1.0, 1.0)];
+        let options = Options::check();
+        let table = Table::new("test", "", &["ns"], &entries, vec![record(5.0), record(f64::NAN)], &claims, &options);
+        assert_eq!((table.rows[1].values[0], table.rows[1].ours_to_it), (None, None));
+        assert_eq!(table.outcomes[0].verdict, Verdict::NoData);
     }
 }

@@ -1,10 +1,10 @@
 //! `ring`: events per second through a queue whose two ends never rest (P2).
 
 use crate::clock::{Disturbance, Farewell, GapDetector, Waiter, Watch, pin};
-use crate::contender::{Contender, Event, Item, Ours, Receiver, Sender};
+use crate::contender::{Contender, Item, Ours, Receiver, Sender};
 use crate::controls::line_stream;
 use crate::duel::{self, Entry, Options, Role, Slice};
-use crate::report::{Claim, Limit, Rival, Table};
+use crate::report::{Claim, Rival, Table};
 use std::cell::Cell;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
@@ -200,17 +200,17 @@ fn sized<'a>(name: &'static str, role: Role, options: &'a Options, slice: impl F
     let count = Cell::new(0u64);
     let run = move || {
         if count.get() == 0 {
-            let trial = if options.quick { 2_000 } else { 100_000 };
+            let trial = if options.is_check() { 2_000 } else { 100_000 };
             let rate = slice(trial).values[0];
             let wanted = (rate * options.slice_ms as f64 / 1e3) as u64;
-            count.set(if options.quick { 5_000 } else { wanted.max(8 * WARM_UP) });
+            count.set(if options.is_check() { 5_000 } else { wanted.max(8 * WARM_UP) });
         }
         slice(count.get())
     };
     Entry { name, role, run: Box::new(run) }
 }
 
-/// All contenders for one payload and batch. The control, C2, is the second.
+/// All contenders for one payload and batch.
 #[must_use]
 pub fn entries<'a, T: Item>(options: &'a Options, batch: usize) -> Vec<Entry<'a>>
 where
@@ -248,8 +248,8 @@ where
     Ours: Contender<T>,
 {
     let entries = entries::<T>(options, batch);
-    let records = duel::run(&entries, 1, options);
-    let claim = |name, rival, floor, stretch| Claim { name, metric: 0, rival, limit: Limit::AtLeast(floor), stretch };
+    let records = duel::run(&entries, options);
+    let claim = |name, rival, floor, stretch| Claim::at_least(name, 0, rival, floor, stretch);
     let claims = match (T::BYTES, batch) {
         (64, 1) => vec![claim("P2 batch 1 against the best peer", Rival::Best, 1.0, 1.3)],
         (64, 64) => vec![claim("P2 batch 64 against C2", Rival::Control, 0.9, 0.97)],
@@ -266,13 +266,4 @@ where
         &claims,
         options,
     )
-}
-
-/// Runs the duel for the 64-byte event (or, when `small`, for u64) and these batches.
-#[must_use]
-pub fn run_all(options: &Options, small: bool, batches: &[usize]) -> Vec<Table> {
-    batches
-        .iter()
-        .map(|batch| if small { run::<u64>(options, *batch) } else { run::<Event>(options, *batch) })
-        .collect()
 }

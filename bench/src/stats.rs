@@ -29,6 +29,36 @@ impl Rng {
     }
 }
 
+/// Draws `0..len` so that number k comes up in proportion to 1 / (k + 1)^s.
+#[derive(Clone, Debug)]
+pub struct Zipf {
+    /// By number, the share of all draws up to it, of 2^30.
+    cumulated: Box<[u32]>,
+}
+
+impl Zipf {
+    /// # Panics
+    /// When `len` is 0.
+    #[must_use]
+    pub fn new(len: usize, s: f64) -> Self {
+        assert!(len > 0, "there is something to draw");
+        let weight = |index: usize| 1.0 / ((index + 1) as f64).powf(s);
+        let total: f64 = (0..len).map(weight).sum();
+        let mut sum = 0.0;
+        let mut cumulate = |index: usize| {
+            sum += weight(index);
+            (sum / total * f64::from(1 << 30)) as u32
+        };
+        Self { cumulated: (0..len).map(&mut cumulate).collect() }
+    }
+
+    /// The next number.
+    pub fn draw(&self, rng: &mut Rng) -> usize {
+        let share = rng.index(1 << 30) as u32;
+        self.cumulated.partition_point(|up_to| *up_to <= share).min(self.cumulated.len() - 1)
+    }
+}
+
 /// The value below or at which a share `p` of the sorted values lies (nearest rank); `None` without values.
 #[must_use]
 pub fn percentile(sorted: &[f64], p: f64) -> Option<f64> {
@@ -110,6 +140,15 @@ mod tests {
         let equal = bootstrap(&[2.0; 40], &mut rng).unwrap();
         assert_eq!((equal.low, equal.median, equal.high), (2.0, 2.0, 2.0));
         assert_eq!(bootstrap(&[], &mut rng), None);
+    }
+
+    #[test]
+    fn zipf_draws_the_first_most_often_and_the_last_too() {
+        let (zipf, mut rng) = (Zipf::new(10, 1.0), Rng::new(5));
+        let mut count = [0; 10];
+        (0..30_000).for_each(|_| count[zipf.draw(&mut rng)] += 1);
+        // The tenth harmonic number is 2.929: shares of 0.3414 and 0.0341.
+        assert!((9_900..10_600).contains(&count[0]) && (900..1_150).contains(&count[9]), "{count:?}");
     }
 
     #[test]

@@ -1,12 +1,24 @@
 //! The duels in small: every contender moves what it is given, in order and whole, and the program reports it.
 
-use std::process::Command;
+use std::process::{Command, Output};
 use tapeline_bench::duel::{Options, Role};
-use tapeline_bench::{count, hop, ring};
+use tapeline_bench::report::Table;
+use tapeline_bench::subject::{Ring, Subject};
+use tapeline_bench::{count, hop};
+
+/// Every contender has a value in every round, unless it cannot do what the metric is about.
+fn all_ran(tables: &[Table]) {
+    for table in tables {
+        for row in &table.rows {
+            assert!(row.record.rounds.iter().all(Option::is_some), "{}: {}", table.name, row.name);
+            assert!(row.values.iter().any(Option::is_some), "{}: {}", table.name, row.name);
+        }
+    }
+}
 
 #[test]
 fn every_contender_of_the_hop_passes_its_checks() {
-    let table = hop::run(&Options::quick());
+    let table = hop::run(&Options::check());
     assert!(table.rows.iter().all(|row| row.record.rounds.iter().all(Option::is_some)));
     assert_eq!(table.rows.iter().filter(|row| row.role == Role::Control).count(), 2);
     for row in &table.rows {
@@ -18,37 +30,92 @@ fn every_contender_of_the_hop_passes_its_checks() {
 
 #[test]
 fn every_contender_of_the_ring_passes_its_checks() {
-    let options = Options::quick();
+    let options = Options::check();
     for small in [false, true] {
         // 3 leaves a rest at the end; 256 is a quarter of the queue.
-        for table in ring::run_all(&options, small, &[1, 3, 8, 64, 256]) {
-            assert!(table.rows.iter().all(|row| row.values[0].unwrap() > 0.0), "{}", table.name);
-        }
+        let tables = Subject::Ring.run(&options, &Ring { small, batches: vec![1, 3, 8, 64, 256] });
+        assert_eq!(tables.len(), 5);
+        all_ran(&tables);
     }
 }
 
 #[test]
-fn the_counted_loops_move_every_event() {
-    for contender in count::CONTENDERS {
-        for batch in [1, 7, 64] {
-            count::run_loop(contender, batch, 5).unwrap();
-        }
+fn every_contender_on_one_thread_passes_its_checks() {
+    let options = Options::check();
+    for subject in [Subject::Wheel, Subject::Queue, Subject::Dedup, Subject::Route, Subject::Dispatch] {
+        let tables = subject.run(&options, &Ring::default());
+        assert!(!tables.is_empty(), "{}", subject.name());
+        all_ran(&tables);
     }
-    assert!(count::run_loop("nobody", 1, 1).unwrap_err().contains("tapeline"));
+}
+
+#[test]
+fn the_counted_loops_do_what_they_count() {
+    let rows = count::rows(&[1, 7, 64]);
+    assert!(rows.len() > 3 * 2 * count::CONTENDERS.len());
+    for row in &rows {
+        let arguments: Vec<&str> = row.arguments.iter().map(String::as_str).collect();
+        let operations = count::run_loop(&arguments, 3).unwrap();
+        assert!(operations >= 3, "{}: {operations}", row.name);
+    }
+    let mut names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), rows.len(), "names are distinct");
+    assert!(count::run_loop(&["ring", "nobody", "1"], 1).unwrap_err().contains("tapeline"));
+    for wrong in [&["wheel", "nothing"][..], &["dispatch", "static", "2"], &[]] {
+        assert!(count::run_loop(wrong, 1).is_err(), "{wrong:?}");
+    }
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tapeline-bench")).args(arguments).output().unwrap()
 }
 
 #[test]
 fn the_program_prints_a_table_and_json_with_the_machine() {
-    let program = env!("CARGO_BIN_EXE_tapeline-bench");
-    let output = Command::new(program).args(["ring", "--quick", "--batch", "8", "--json", "-"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for command in [&["duel", "ring", "--check"][..], &["ring", "--check"]] {
+        let output = run(&[command, &["--batch", "8", "--json", "-"]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("CHECK") && text.contains("tapeline") && text.contains("C2 line stream"));
+        assert!(text.contains("not a claim") && text.contains("void slices: 0.0 %"));
+        let json: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert!(json["machine"]["command"].as_str().unwrap().contains("ring --check"));
+        assert_eq!(json["machine"]["peers"].is_object(), cfg!(feature = "peers"));
+        assert_eq!(json["duels"][0]["is_a_claim"], false);
+        assert_eq!(json["duels"][0]["contenders"][0]["name"], "tapeline");
+        assert_eq!(json["duels"][0]["contenders"][0]["rounds"].as_array().unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_from_failure() {
+    for wrong in [
+        &["ring", "--batch", "0"][..],
+        &["duel", "hop", "--cores", "0,0"],
+        &["duel", "nothing"],
+        &["duel", "--quick", "--check"],
+        &["duel", "hop", "--rounds"],
+        &["duel", "hop", "--rounds", "0"],
+        &["count-loop", "1", "nothing"],
+        &["nothing"],
+        &[],
+    ] {
+        assert_eq!(run(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_record_of_another_compiler_is_not_compared() {
+    let path = std::env::temp_dir().join(format!("tapeline-bench-counts-{}.json", std::process::id()));
+    std::fs::write(&path, r#"{"rustc":"rustc 0","target":"t","instructions_per_operation":{}}"#).unwrap();
+    let output = run(&["count", "--check", "--record", path.to_str().unwrap()]);
+    std::fs::remove_file(&path).unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("QUICK RUN") && text.contains("tapeline") && text.contains("C2 line stream"));
-    let json: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    assert!(json["machine"]["command"].as_str().unwrap().contains("ring --quick"));
-    assert_eq!(json["duels"][0]["contenders"][0]["name"], "tapeline");
-    assert_eq!(json["duels"][0]["contenders"][0]["rounds"].as_array().unwrap().len(), 2);
-    for wrong in [&["ring", "--batch", "0"][..], &["hop", "--cores", "0,0"], &["nothing"], &["hop", "--rounds"], &[]] {
-        assert_eq!(Command::new(program).args(wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("not compared: rustc") || text.contains("skipped: valgrind is not installed"), "{text}");
+    if !text.contains("skipped") {
+        assert_eq!(run(&["count", "--check", "--record", "no such file"]).status.code(), Some(2));
     }
 }

@@ -1,15 +1,11 @@
-//! `count`: instructions per event, counted by callgrind on one thread (P19).
-//!
-//! callgrind runs threads one after the other, so that waiting would be counted: one thread pushes 512 events and then
-//! pops them. The count includes the loop, the refresh of the cached head once per lap, and the call, spread over 512
-//! events.
+//! Rings: 512 events are pushed and then popped. The refresh of the cached head once per lap is spread over them.
 
+use super::Row;
 use crate::contender::{Contender, Event, Item, Ours, Receiver, Sender};
 use std::hint::black_box;
-use std::process::Command;
 
 /// Events per call of a counted function.
-pub const EVENTS: usize = 512;
+pub(super) const EVENTS: usize = 512;
 /// Slots of the queues.
 const CAPACITY: usize = 1024;
 
@@ -74,7 +70,7 @@ fn run<C: Contender<Event>>(batch: usize, rounds: usize) {
 ///
 /// # Errors
 /// When there is no such contender.
-pub fn run_loop(contender: &str, batch: usize, rounds: usize) -> Result<(), String> {
+pub(super) fn run_loop(contender: &str, batch: usize, rounds: usize) -> Result<(), String> {
     match contender {
         "tapeline" => run::<Ours>(batch, rounds),
         #[cfg(feature = "peers")]
@@ -92,27 +88,17 @@ pub fn run_loop(contender: &str, batch: usize, rounds: usize) -> Result<(), Stri
     Ok(())
 }
 
-/// Instructions per event of `function` (`count_push` or `count_pop`), by running this program under callgrind.
-///
-/// # Errors
-/// When valgrind cannot be started, fails (it knows no AVX-512: build for x86-64-v3), or collected nothing.
-pub fn callgrind(contender: &str, batch: usize, function: &str) -> Result<f64, String> {
-    const ROUNDS: usize = 40;
-    let program = std::env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(format!("--toggle-collect=*{function}*"))
-        .arg(program)
-        .args(["count-loop", contender, &batch.to_string(), &ROUNDS.to_string()])
-        .output()
-        .map_err(|error| format!("valgrind: {error}"))?;
-    let log = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() {
-        return Err(format!("valgrind failed: {}", log.lines().last().unwrap_or_default()));
+/// A push and a pop for every contender and size of a batch.
+pub(super) fn rows(batches: &[usize]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        for contender in CONTENDERS {
+            for (operation, function) in [("push", "count_push"), ("pop", "count_pop")] {
+                let name = format!("ring {operation}, batch {batch}, {contender}");
+                let arguments = ["ring", contender, &batch.to_string()];
+                rows.push(Row::new(&name, &arguments, function, *contender == "tapeline"));
+            }
+        }
     }
-    let collected = log.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse::<u64>().ok());
-    match collected {
-        Some(instructions) if instructions > 0 => Ok(instructions as f64 / (ROUNDS * EVENTS) as f64),
-        _ => Err(format!("callgrind collected nothing for {function}: is the program built with symbols?")),
-    }
+    rows
 }

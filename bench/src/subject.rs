@@ -1,0 +1,81 @@
+//! What can be duelled over.
+
+use crate::contender::Event;
+use crate::duel::Options;
+use crate::report::Table;
+use crate::{dedup, dispatch, hop, requests, ring, route, timers};
+
+/// A subject of duels, by its name on the command line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// P4 to P6: timers.
+    Wheel,
+    /// P7 and P8: priority queues.
+    Queue,
+    /// P9: duplicate filters.
+    Dedup,
+    /// P2: throughput between two threads.
+    Ring,
+    /// P1: latency between two threads.
+    Hop,
+    /// P11: one event to its handlers.
+    Dispatch,
+    /// P10: from a symbol to its shard.
+    Route,
+}
+
+impl Subject {
+    /// All of them, in the order in which they are run.
+    pub const ALL: [Self; 7] =
+        [Self::Hop, Self::Ring, Self::Wheel, Self::Queue, Self::Dedup, Self::Route, Self::Dispatch];
+
+    /// Name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Wheel => "wheel",
+            Self::Queue => "queue",
+            Self::Dedup => "dedup",
+            Self::Ring => "ring",
+            Self::Hop => "hop",
+            Self::Dispatch => "dispatch",
+            Self::Route => "route",
+        }
+    }
+
+    /// The subject of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|subject| subject.name() == name)
+    }
+
+    /// Runs its duels. `ring` is about its payload and batches.
+    #[must_use]
+    pub fn run(self, options: &Options, ring: &Ring) -> Vec<Table> {
+        match self {
+            Self::Wheel => timers::run(options),
+            Self::Queue => requests::run(options),
+            Self::Dedup => dedup::run(options),
+            Self::Ring if ring.small => ring.batches.iter().map(|batch| ring::run::<u64>(options, *batch)).collect(),
+            Self::Ring => ring.batches.iter().map(|batch| ring::run::<Event>(options, *batch)).collect(),
+            Self::Hop => vec![hop::run(options)],
+            Self::Dispatch => dispatch::run(options),
+            Self::Route => route::run(options),
+        }
+    }
+}
+
+/// What the subject `ring` can be asked.
+#[derive(Clone, Debug)]
+pub struct Ring {
+    /// u64 instead of the 64-byte event.
+    pub small: bool,
+    /// Items of a batch.
+    pub batches: Vec<usize>,
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self { small: false, batches: ring::BATCHES.to_vec() }
+    }
+}

@@ -9,7 +9,6 @@
 use super::{CoreLoop, CoreReport, DriverError, Supervisor};
 use glommio::{LocalExecutorBuilder, Placement};
 use std::time::Duration;
-use tapeline_core::stop::Stop;
 
 /// Below 10 ms glommio 0.9 can park with runnable tasks.
 const PREEMPT_TIMER: Duration = Duration::from_millis(100);
@@ -32,30 +31,6 @@ pub(super) fn run(loops: Vec<CoreLoop>, supervisor: &Supervisor) -> Result<Vec<C
         spawned.map_err(|refused| DriverError::Executor(name, refused.to_string()))
     };
     supervisor.run(loops, start, |executor| executor.join().map_err(|refused| refused.to_string()))
-        match spawned {
-            Ok(handle) => handles.push((name, handle, shared)),
-            Err(refused) => {
-                error = Some(DriverError::Executor(name, refused.to_string()));
-                break;
-            }
-        }
-    }
-    if error.is_some() {
-        supervisor.stop();
-    } else {
-        supervisor.wait();
-    }
-    let mut reports = Vec::new();
-    for (name, handle, shared) in handles {
-        match handle.join() {
-            Ok(report) => reports.push(report),
-            Err(refused) => {
-                shared.stop.request(Stop::Now);
-                error = error.or(Some(DriverError::Died(name, refused.to_string())));
-            }
-        }
-    }
-    error.map_or(Ok(reports), Err)
 }
 
 async fn spin(mut core: CoreLoop) -> CoreReport {

@@ -150,6 +150,20 @@ fn atomics_of_core_stand_behind_one_seam() {
 }
 
 #[test]
+fn req_q8_3466_no_lock_exists_in_core() {
+    let locks = ["Mutex", "RwLock", "Condvar", "Barrier", "parking_lot", "spin_loop"];
+    let is_lock = |line: &str| locks.iter().any(|lock| code(line).contains(lock));
+    none("a lock in core", core_sources().iter().flat_map(|text| text.lines(is_lock)).collect());
+    // Nor a read-modify-write on the way of an event: only the word that stops a loop has one (the cells that check the
+    // tests of the seam apart).
+    let others = ["core/src/sync.rs", "core/src/stop.rs"];
+    let is_exchange = |line: &str| ["fetch_", "compare_exchange"].iter().any(|name| code(line).contains(name));
+    let sources = core_sources();
+    let found = sources.iter().filter(|text| !others.contains(&text.path.as_str()));
+    none("a read-modify-write in core", found.flat_map(|text| text.lines(is_exchange)).collect());
+}
+
+#[test]
 fn unsafe_of_core_is_in_two_files() {
     let allowed = ["core/src/ring/storage.rs", "core/src/swap.rs"];
     // As a word: `unsafe_code` is the name of the lint that forbids it.

@@ -8,9 +8,13 @@ use tapeline_core::units::UnixNanos;
 use tapeline_runtime::machine::parse_cores_in_order;
 use tapeline_runtime::pacer::Pace;
 
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 a check failed; 2 wrong usage, or a file that could not be opened, \
+    recognised or written; 3 a capture that is damaged, cut short or has bad lines: what could be read was processed; \
+    130 stopped by SIGINT, after the report.";
+
 /// Replays captured market data through a pinned, deterministic event engine, and tells its latency honestly.
 #[derive(Parser, Debug)]
-#[command(name = "tapeline", version, max_term_width = 100)]
+#[command(name = "tapeline", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) verb: Verb,

@@ -39,7 +39,8 @@ fn outputs_of_one_and_two_shards_are_equal_and_those_of_another_seed_are_not() {
         assert!(difference.contains("GEN:SYM"), "the first difference of a symbol is named: {difference}");
     }
     // The two forms say the same.
-    place.run("diff 1-1.ndjson 1-2.tape").exits(0);
+    let equal = place.run("diff 1-1.ndjson 1-2.tape").exits(0).stdout;
+    assert!(equal.starts_with("equal: ") && equal.ends_with("symbols\n"), "{equal:?}");
 }
 
 #[test]

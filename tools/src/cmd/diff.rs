@@ -19,7 +19,10 @@ pub(crate) fn run(args: &DiffArgs) -> u8 {
         }
     }
     match diff(|| opened(&args.a), || opened(&args.b), args.symbols_max) {
-        Ok(report) => out::code(out::data(&report.to_string()), report.exit_code()),
+        Ok(report) => {
+            let written = out::data(&format!("{}\n", report.to_string().trim_end()));
+            out::code(written, report.exit_code())
+        }
         Err(error) => out::fail(&error, error.exit_code()),
     }
 }

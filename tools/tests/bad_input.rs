@@ -451,10 +451,16 @@ fn a_capture_named_twice_comes_twice_and_stdin_named_twice_is_refused() {
             let report = ran.json();
             assert_balanced(&report);
             assert_eq!(report["events"]["offered"], offered * 2, "{line}: a merge keeps every event");
+            let duplicates = &report["events"]["refused_by"]["duplicate"];
+            assert_eq!(
+                (&report["events"]["accepted"], duplicates),
+                (&once["events"]["accepted"], &once["events"]["offered"]),
+                "{line}: a shard recognises the second one"
+            );
             digests.push(report["digest"].clone());
         }
     }
-    assert!(digests.iter().all(|digest| *digest == digests[0]) && digests[0] != once["digest"], "{digests:?}");
+    assert!(digests.iter().all(|digest| *digest == once["digest"]), "{digests:?}");
 
     for verb in ["replay --speed max --driver threads", "import -o out.tape"] {
         for files in ["- -", "a - -", "- /dev/stdin", "/dev/stdin a /dev/stdin"] {

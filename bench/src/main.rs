@@ -162,10 +162,10 @@ fn duel(arguments: &Arguments) -> Result<ExitCode, String> {
     let subjects = if arguments.subjects.is_empty() { &Subject::ALL[..] } else { &arguments.subjects };
     let mut tables: Vec<Table> = Vec::new();
     for subject in subjects {
-        for table in subject.run(options, &arguments.ring) {
+        subject.run(options, &arguments.ring, &mut |table| {
             println!("\n{table}");
             tables.push(table);
-        }
+        });
     }
     let duels: Vec<Value> = tables.iter().map(Table::json).collect();
     let command = std::env::args().collect::<Vec<_>>().join(" ");

@@ -52,7 +52,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The protocol's: 40 rounds, 100 ms a slice (20 ms on one thread), 100,000 round trips, 1,024 slots, the first two
+    /// The protocol's: 40 rounds, 100 ms a slice (5 ms on one thread), 100,000 round trips, 1,024 slots, the first two
     /// cores allowed.
     #[must_use]
     pub fn full() -> Self {
@@ -60,7 +60,7 @@ impl Options {
             cores: allowed_cores().into_iter().take(2).collect(),
             rounds: 40,
             slice_ms: 100,
-            single_slice_ms: 20,
+            single_slice_ms: 5,
             round_trips: 100_000,
             capacity: 1024,
             seed: 1,
@@ -72,7 +72,7 @@ impl Options {
     /// Less than a minute a subject.
     #[must_use]
     pub fn quick() -> Self {
-        Self { rounds: 8, slice_ms: 5, single_slice_ms: 4, round_trips: 2_000, mode: Mode::Quick, ..Self::full() }
+        Self { rounds: 8, slice_ms: 5, single_slice_ms: 2, round_trips: 2_000, mode: Mode::Quick, ..Self::full() }
     }
 
     /// For tests.

@@ -83,6 +83,9 @@ fn hold_entry<'a, Q: PriorityQueueContender + 'a>(
     keys: Keys,
     options: &'a Options,
 ) -> Entry<'a> {
+    if options.is_check() {
+        check::<Q>(name);
+    }
     let build = move || Hold::<Q>::new(size, keys, options.seed);
     single::entry(name, role, options, HOLD_METRICS.len(), build, |work, meter| work.step(meter))
 }
@@ -128,6 +131,9 @@ pub fn hold(options: &Options, size: usize, keys: Keys) -> Table {
 // Every queue that can be changed is a peer's so far.
 #[cfg_attr(not(feature = "peers"), allow(dead_code))]
 fn mutate_entry<'a, Q: Mutable + 'a>(name: &'static str, role: Role, size: usize, options: &'a Options) -> Entry<'a> {
+    if options.is_check() {
+        check_mutable::<Q>(name);
+    }
     let build = move || Mutate::<Q>::new(size, options.seed);
     single::entry(name, role, options, MUTATE_METRICS.len(), build, |work, meter| work.step(meter))
 }

@@ -52,7 +52,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The protocol's: 40 rounds, 100 ms a slice (20 ms on one thread), 100,000 round trips, 1,024 slots, the first two
+    /// The protocol's: 40 rounds, 100 ms a slice (5 ms on one thread), 100,000 round trips, 1,024 slots, the first two
     /// cores allowed.
     #[must_use]
     pub fn full() -> Self {
@@ -60,7 +60,7 @@ impl Options {
             cores: allowed_cores().into_iter().take(2).collect(),
             rounds: 40,
             slice_ms: 100,
-            single_slice_ms: 20,
+            single_slice_ms: 5,
             round_trips: 100_000,
             capacity: 1024,
             seed: 1,
@@ -72,7 +72,7 @@ impl Options {
     /// Less than a minute a subject.
     #[must_use]
     pub fn quick() -> Self {
-        Self { rounds: 8, slice_ms: 5, single_slice_ms: 4, round_trips: 2_000, mode: Mode::Quick, ..Self::full() }
+        Self { rounds: 8, slice_ms: 5, single_slice_ms: 2, round_trips: 2_000, mode: Mode::Quick, ..Self::full() }
     }
 
     /// For tests.
@@ -164,12 +164,15 @@ pub struct Record {
 
 /// Attempts at one slice of one round.
 const ATTEMPTS_MAX: usize = 16;
+/// The same in a quick run, which must end soon on a busy machine too.
+const ATTEMPTS_MAX_QUICK: usize = 4;
 
 /// Runs the rounds. The values of the entries that are controls go with each contender's.
 #[must_use]
 pub fn run(entries: &[Entry<'_>], options: &Options) -> Vec<Record> {
     let mut rng = Rng::new(options.seed);
     let mut records = vec![Record::default(); entries.len()];
+    let attempts_max = if options.mode == Mode::Quick { ATTEMPTS_MAX_QUICK } else { ATTEMPTS_MAX };
     let controls: Vec<usize> = (0..entries.len()).filter(|index| entries[*index].role == Role::Control).collect();
     let slice = |index: usize, record: &mut Record| -> Option<Vec<f64>> {
         let slice = (entries[index].run)();
@@ -187,7 +190,7 @@ pub fn run(entries: &[Entry<'_>], options: &Options) -> Vec<Record> {
             values[index] = slice(index, &mut records[index]);
         }
         for control in &controls {
-            for _ in 1..ATTEMPTS_MAX {
+            for _ in 1..attempts_max {
                 if values[*control].is_some() {
                     break;
                 }
@@ -196,7 +199,7 @@ pub fn run(entries: &[Entry<'_>], options: &Options) -> Vec<Record> {
         }
         for index in 0..entries.len() {
             let mut own_controls: Vec<_> = controls.iter().map(|control| values[*control].clone()).collect();
-            for _ in 1..ATTEMPTS_MAX {
+            for _ in 1..attempts_max {
                 if values[index].is_some() && own_controls.iter().all(Option::is_some) || controls.contains(&index) {
                     break;
                 }

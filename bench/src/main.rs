@@ -14,7 +14,7 @@ usage: tapeline-bench duel [hop|ring|wheel|queue|dedup|route|dispatch ...] [opti
 options: --quick          8 rounds of short slices, under a minute a subject: not a claim
          --check          2 rounds of a millisecond: checks the contenders, measures nothing
          --rounds N       rounds (40)
-         --slice-ms N     length of a slice (100; 20 for a subject of one thread)
+         --slice-ms N     length of a slice (100; 5 for a subject of one thread)
          --cores A,B      cores of the threads (the first two allowed)
          --seed N         seed of the work, of the order and of the bootstrap (1)
          --json FILE      writes everything as JSON, `-` for the end of stdout
@@ -162,10 +162,10 @@ fn duel(arguments: &Arguments) -> Result<ExitCode, String> {
     let subjects = if arguments.subjects.is_empty() { &Subject::ALL[..] } else { &arguments.subjects };
     let mut tables: Vec<Table> = Vec::new();
     for subject in subjects {
-        for table in subject.run(options, &arguments.ring) {
+        subject.run(options, &arguments.ring, &mut |table| {
             println!("\n{table}");
             tables.push(table);
-        }
+        });
     }
     let duels: Vec<Value> = tables.iter().map(Table::json).collect();
     let command = std::env::args().collect::<Vec<_>>().join(" ");

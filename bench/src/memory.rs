@@ -12,7 +12,7 @@ const fn lcg(x: u64) -> u64 {
 /// `x` scaled to `0..len`.
 #[inline(always)]
 const fn scale(x: u64, len: usize) -> usize {
-    ((x >> 32) * len as u64 >> 32) as usize
+    (((x >> 32) * len as u64) >> 32) as usize
 }
 
 /// C3: an LCG and a store to a random word.

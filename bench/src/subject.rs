@@ -49,18 +49,19 @@ impl Subject {
         Self::ALL.into_iter().find(|subject| subject.name() == name)
     }
 
-    /// Runs its duels. `ring` is about its payload and batches.
-    #[must_use]
-    pub fn run(self, options: &Options, ring: &Ring) -> Vec<Table> {
+    /// Runs its duels and gives each table to `done` as it is ready. `ring` is about the subject of that name.
+    pub fn run(self, options: &Options, ring: &Ring, done: &mut dyn FnMut(Table)) {
         match self {
-            Self::Wheel => timers::run(options),
-            Self::Queue => requests::run(options),
-            Self::Dedup => dedup::run(options),
-            Self::Ring if ring.small => ring.batches.iter().map(|batch| ring::run::<u64>(options, *batch)).collect(),
-            Self::Ring => ring.batches.iter().map(|batch| ring::run::<Event>(options, *batch)).collect(),
-            Self::Hop => vec![hop::run(options)],
-            Self::Dispatch => dispatch::run(options),
-            Self::Route => route::run(options),
+            Self::Wheel => timers::run(options, done),
+            Self::Queue => requests::run(options, done),
+            Self::Dedup => dedup::run(options, done),
+            Self::Ring if ring.small => {
+                ring.batches.iter().for_each(|batch| done(ring::run::<u64>(options, *batch)));
+            }
+            Self::Ring => ring.batches.iter().for_each(|batch| done(ring::run::<Event>(options, *batch))),
+            Self::Hop => done(hop::run(options)),
+            Self::Dispatch => dispatch::run(options, done),
+            Self::Route => done(route::run(options)),
         }
     }
 }

@@ -3,8 +3,8 @@
 //! callgrind runs threads one after the other, so that waiting would be counted: each row has one thread. Counted is one function
 //! of the program's, in which a loop does the operation on a few hundred items; the loop and the call are part of the count.
 //!
-//! To add a row, write a function with a name of its own that is never inlined, call it in a [`Loop`]'s `run`, and put the row into
-//! [`rows`].
+//! To add a row, write a function with a name of its own that is never inlined, call it in the `run_loop` of its file, and
+//! put the row into [`rows`].
 
 mod bus;
 mod record;

@@ -227,11 +227,10 @@ pub fn window(options: &Options, population: usize) -> Table {
     )
 }
 
-/// Every table of the subject.
-#[must_use]
-pub fn run(options: &Options) -> Vec<Table> {
+/// Gives every table of the subject to `done` as it is ready.
+pub fn run(options: &Options, done: &mut dyn FnMut(Table)) {
     let sizes: &[usize] = if options.is_check() { &[1_000] } else { &[1_000, 1_000_000] };
-    sizes.iter().map(|population| window(options, *population)).collect()
+    sizes.iter().for_each(|population| done(window(options, *population)));
 }
 
 /// Streams keys and hits, and asks for a key that has fallen out of the window.

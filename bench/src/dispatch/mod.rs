@@ -170,12 +170,10 @@ pub fn dynamic(options: &Options, handlers: usize) -> Table {
     )
 }
 
-/// Every table of the subject.
-#[must_use]
-pub fn run(options: &Options) -> Vec<Table> {
-    let chains = [1, 3, 10].map(|handlers| chain(options, handlers));
-    let dynamics = [1, 3, 10, HANDLERS_MAX].map(|handlers| dynamic(options, handlers));
-    chains.into_iter().chain(dynamics).collect()
+/// Gives every table of the subject to `done` as it is ready.
+pub fn run(options: &Options, done: &mut dyn FnMut(Table)) {
+    [1, 3, 10].into_iter().for_each(|handlers| done(chain(options, handlers)));
+    [1, 3, 10, HANDLERS_MAX].into_iter().for_each(|handlers| done(dynamic(options, handlers)));
 }
 
 #[cfg(test)]

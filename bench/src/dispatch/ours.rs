@@ -2,8 +2,7 @@ use super::Dispatcher;
 use tapeline_core::bus::{Bus, BusBuilder, Call, Chain, End, Link, Progress};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::Trade;
-use tapeline_core::event::{EventBuf, payload::Payload};
-use tapeline_core::event::{EventRef, Identity, Kind, KindSet, Slot};
+use tapeline_core::event::{EventBuf, EventRef, Identity, Kind, KindSet, Slot};
 use tapeline_core::handler::{Ctx, Handler, Staging, Verdict};
 use tapeline_core::units::{SymbolId, UnixNanos};
 
@@ -84,7 +83,7 @@ impl<C: Chain> Rig<C> {
         self.staging.clear();
         self.dispatch(&[0]);
         let answers = tapeline_core::event::events(self.staging.slots());
-        let sums = answers.map(|answer| answer.get::<Trade>().expect(Trade::KIND.name()).size).collect();
+        let sums = answers.map(|answer| answer.get::<Trade>().expect("handlers answer with trades").size).collect();
         self.staging.clear();
         sums
     }

@@ -83,6 +83,9 @@ fn hold_entry<'a, Q: PriorityQueueContender + 'a>(
     keys: Keys,
     options: &'a Options,
 ) -> Entry<'a> {
+    if options.is_check() {
+        check::<Q>(name);
+    }
     let build = move || Hold::<Q>::new(size, keys, options.seed);
     single::entry(name, role, options, HOLD_METRICS.len(), build, |work, meter| work.step(meter))
 }
@@ -125,7 +128,12 @@ pub fn hold(options: &Options, size: usize, keys: Keys) -> Table {
     )
 }
 
+// Every queue that can be changed is a peer's so far.
+#[cfg_attr(not(feature = "peers"), allow(dead_code))]
 fn mutate_entry<'a, Q: Mutable + 'a>(name: &'static str, role: Role, size: usize, options: &'a Options) -> Entry<'a> {
+    if options.is_check() {
+        check_mutable::<Q>(name);
+    }
     let build = move || Mutate::<Q>::new(size, options.seed);
     single::entry(name, role, options, MUTATE_METRICS.len(), build, |work, meter| work.step(meter))
 }
@@ -192,17 +200,14 @@ pub fn clear(options: &Options) -> Table {
     )
 }
 
-/// Every table of the subject.
-#[must_use]
-pub fn run(options: &Options) -> Vec<Table> {
+/// Gives every table of the subject to `done` as it is ready.
+pub fn run(options: &Options, done: &mut dyn FnMut(Table)) {
     let sizes: &[usize] = if options.is_check() { &[100] } else { &[1_000, 10_000, 100_000] };
-    let mut tables = Vec::new();
     for keys in [Keys::Aged, Keys::Classes] {
-        tables.extend(sizes.iter().map(|size| hold(options, *size, keys)));
+        sizes.iter().for_each(|size| done(hold(options, *size, keys)));
     }
-    tables.extend(sizes.iter().map(|size| mutate(options, *size)));
-    tables.push(clear(options));
-    tables
+    sizes.iter().for_each(|size| done(mutate(options, *size)));
+    done(clear(options));
 }
 
 #[cfg(test)]

@@ -134,11 +134,14 @@ impl PriorityQueueContender for Dary {
     }
 }
 
+/// A node of [`Nexus`]: the key's word and the id.
+type Node = HeapNode<(u64, u32)>;
+
 /// `nexus-collections`' pairing heap over its slab. The owner keeps a handle a request, by id; keys cannot change in place.
 pub struct Nexus {
     heap: Heap<(u64, u32)>,
-    slab: Slab<HeapNode<(u64, u32)>>,
-    handles: Box<[Option<RcSlot<HeapNode<(u64, u32)>>>]>,
+    slab: Slab<Node>,
+    handles: Box<[Option<RcSlot<Node>>]>,
 }
 
 impl PriorityQueueContender for Nexus {

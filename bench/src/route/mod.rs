@@ -218,7 +218,7 @@ fn entry<'a, R: Router + 'a>(name: &'static str, role: Role, options: &'a Option
 
 /// Runs the duel.
 #[must_use]
-pub fn run(options: &Options) -> Vec<Table> {
+pub fn run(options: &Options) -> Table {
     #[allow(unused_mut)]
     let mut entries = vec![
         entry::<Ours>("tapeline", Role::Ours, options),
@@ -244,7 +244,7 @@ pub fn run(options: &Options) -> Vec<Table> {
         Claim::at_most("P10 against C3", 0, Rival::Control, 2.0, 2.0),
         Claim::at_most("P10 against hashbrown by string", 0, Rival::Named("hashbrown+foldhash"), 0.4, 0.4),
     ];
-    vec![Table::new(
+    Table::new(
         "route",
         "ns a message, one thread; 10,000 symbols of 8 bytes, texts in random order from a buffer of 512 KiB; shard and slot \
          are summed and the sum is checked",
@@ -253,7 +253,7 @@ pub fn run(options: &Options) -> Vec<Table> {
         records,
         &claims,
         options,
-    )]
+    )
 }
 
 #[cfg(test)]

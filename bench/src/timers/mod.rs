@@ -6,7 +6,7 @@ mod peers;
 mod population;
 mod storm;
 
-use crate::duel::{self, Entry, Options, Role};
+use crate::duel::{self, Entry, Mode, Options, Role};
 use crate::memory::{NodeLink, RandomStore};
 use crate::report::{Claim, Rival, Table};
 use crate::single;
@@ -202,17 +202,16 @@ pub fn storm(options: &Options, timers: usize) -> Table {
     )
 }
 
-/// Every table of the subject.
-#[must_use]
-pub fn run(options: &Options) -> Vec<Table> {
-    let sizes: &[usize] = if options.is_check() { &[1_000] } else { &[1_000, 100_000, 1_000_000] };
-    let mut tables: Vec<Table> = sizes.iter().map(|pending| insert(options, *pending)).collect();
-    tables.push(churn(options, if options.is_check() { 1_000 } else { 100_000 }));
-    tables.push(storm(options, if options.is_check() { 2_000 } else { 100_000 }));
-    if options.mode == duel::Mode::Full {
-        tables.push(storm(options, 1_000_000));
-    }
-    tables
+/// Gives every table of the subject to `done` as it is ready.
+pub fn run(options: &Options, done: &mut dyn FnMut(Table)) {
+    let (inserts, churns, storms): (&[usize], usize, &[usize]) = match options.mode {
+        Mode::Full => (&[1_000, 100_000, 1_000_000], 100_000, &[100_000, 1_000_000]),
+        Mode::Quick => (&[1_000, 100_000, 1_000_000], 100_000, &[10_000]),
+        Mode::Check => (&[1_000], 1_000, &[2_000]),
+    };
+    inserts.iter().for_each(|pending| done(insert(options, *pending)));
+    done(churn(options, churns));
+    storms.iter().for_each(|timers| done(storm(options, *timers)));
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@ use crate::placement::Seat;
 use crate::report::latency::new_histogram;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
-    Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit, Manifest, Named,
-    Pacer, Report, Speed, Summary, judge,
+    Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, HandlerFailures, Latency, LimitHit,
+    Manifest, Named, Pacer, Report, Retries, Speed, Summary, judge,
 };
 use crate::station::{Overload, ShardReport, SourceReport, StationReport};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
+use tapeline_core::dead;
 use tapeline_core::event::Kind;
 use tapeline_core::ledger::{Ledger, Refusal};
 use tapeline_core::limits::BATCH_SLOTS;
@@ -145,10 +146,48 @@ pub fn tell(run: Run, request: &Request) -> Told {
         input_errors: run.ingest.errors.iter().map(ToString::to_string).collect(),
         measured_cores: evidence.cores.clone(),
         allocations: None,
+        retries: retries(&shards),
+        handlers: handler_failures(&shards),
         events,
     };
     let input_exit = run.ingest.errors.iter().map(crate::input::InputError::exit_code).min();
     Told { report, response: is_paced.then_some(sums.response), service: sums.service, input_exit, bytes: sums.bytes }
+}
+
+/// What became of failed events, over all shards.
+fn retries(shards: &[Box<ShardReport>]) -> Retries {
+    let mut sum = Retries::default();
+    let (mut parked_by, mut refused_by) = ([0; dead::Cause::ALL.len()], [0; dead::Refused::ALL.len()]);
+    for (stats, parked) in shards.iter().map(|shard| &shard.letters) {
+        sum.failures += stats.failures;
+        sum.retries += stats.retries;
+        sum.held += stats.held;
+        sum.succeeded += stats.succeeded;
+        sum.parked += *parked as u64;
+        parked_by.iter_mut().zip(stats.parked_by).for_each(|(sum, count)| *sum += count);
+        refused_by.iter_mut().zip(stats.refused_by).for_each(|(sum, count)| *sum += count);
+    }
+    let named = |names: &mut dyn Iterator<Item = (&'static str, u64)>| names.filter(|(_, count)| *count > 0).collect();
+    sum.parked_by = named(&mut dead::Cause::ALL.iter().map(|cause| cause.name()).zip(parked_by));
+    sum.refused_by = named(&mut dead::Refused::ALL.iter().map(|reason| reason.name()).zip(refused_by));
+    sum
+}
+
+/// Handlers that failed or panicked on any shard.
+fn handler_failures(shards: &[Box<ShardReport>]) -> Vec<HandlerFailures> {
+    let mut sums: Vec<HandlerFailures> = Vec::new();
+    for shard in shards {
+        sums.resize_with(sums.len().max(shard.handlers.len()), HandlerFailures::default);
+        for (sum, (name, stats)) in sums.iter_mut().zip(&shard.handlers) {
+            sum.name = (*name).into();
+            sum.failed += stats.failed;
+            sum.panicked += stats.panicked;
+            sum.quarantined += stats.quarantined;
+            sum.skipped += stats.skipped;
+        }
+    }
+    sums.retain(|sum| sum.failed + sum.panicked + sum.skipped > 0);
+    sums
 }
 
 /// All shards together.

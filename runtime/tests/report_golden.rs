@@ -11,8 +11,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
 use tapeline_runtime::report::{
-    BadLine, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Latency, LimitHit, Manifest, Named,
-    Pacer, Report, Speed, Summary, Verdict, hgrm, json, text,
+    BadLine, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, HandlerFailures, Latency, LimitHit,
+    Manifest, Named, Pacer, Report, Retries, Speed, Summary, Verdict, hgrm, json, text,
 };
 
 /// 20,000 values with a long tail, from a generator of our own: they are the same everywhere.
@@ -145,6 +145,21 @@ fn eventful() -> Report {
             involuntary_switches: Some(5),
         }],
         allocations: Some(0),
+        retries: Retries {
+            failures: 70,
+            retries: 24,
+            held: 1_005,
+            succeeded: 22,
+            parked: 46,
+            parked_by: [("attempts", 2), ("failed", 42), ("panicked", 2)].into_iter().collect(),
+            refused_by: [("slots_full", 3)].into_iter().collect(),
+        },
+        handlers: vec![HandlerFailures {
+            name: "breakout".into(),
+            failed: 68,
+            panicked: 2,
+            ..HandlerFailures::default()
+        }],
     }
 }
 
@@ -179,6 +194,8 @@ fn plain() -> Report {
         input_errors: vec![],
         measured_cores: vec![],
         allocations: None,
+        retries: Retries::default(),
+        handlers: vec![],
         ..eventful()
     }
 }

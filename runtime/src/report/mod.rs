@@ -81,6 +81,10 @@ pub struct Report {
     pub measured_cores: Vec<CoreEvidence>,
     /// Allocations on shard and source cores after the warm-up; `null` where nobody counted.
     pub allocations: Option<u64>,
+    /// What became of the events that handlers failed on.
+    pub retries: Retries,
+    /// Handlers that failed or panicked, in dispatch order.
+    pub handlers: Vec<HandlerFailures>,
 }
 
 impl Report {
@@ -270,6 +274,40 @@ impl Events {
             && u128::from(self.accepted) == sum(&states)
             && u128::from(self.refused) == by_reason
     }
+}
+
+/// Failed events of all shards. Entries are counted: an event that two handlers failed on has two.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Retries {
+    /// Calls that failed, panics included.
+    pub failures: u64,
+    /// Calls that were given a time to try again.
+    pub retries: u64,
+    /// Events that waited behind one of their symbol.
+    pub held: u64,
+    /// Entries whose handler was done in the end.
+    pub succeeded: u64,
+    /// Entries that are parked at the end, after the last attempt.
+    pub parked: u64,
+    /// Entries parked in the course of the run, by cause.
+    pub parked_by: Named<u64>,
+    /// Entries that were not kept, by reason.
+    pub refused_by: Named<u64>,
+}
+
+/// One handler that failed or panicked. Sums over the shards.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct HandlerFailures {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// Calls that asked for a retry or gave up.
+    pub failed: u64,
+    /// Calls that panicked.
+    pub panicked: u64,
+    /// Symbols for which it is quarantined.
+    pub quarantined: u64,
+    /// Events that it was not given because of that.
+    pub skipped: u64,
 }
 
 /// A shared limit that acted.

@@ -33,6 +33,7 @@ pub fn table(report: &Report) -> String {
     page.list("kinds", &counts(&report.kinds));
     page.list("outputs", &counts(&report.outputs));
     page.list("limits hit", &report.limits_hit.iter().map(|hit| named(&hit.name, hit.count)).collect::<Vec<_>>());
+    failures(&mut page, report);
     let mut speed = format!(
         "{} in {}: {}",
         plural(report.events.offered, "event"),
@@ -51,6 +52,29 @@ pub fn table(report: &Report) -> String {
         page.words("note", &plain(note));
     }
     page.text
+}
+
+/// What handlers failed on, and what became of it. Nothing where nothing failed.
+fn failures(page: &mut Page, report: &Report) {
+    for handler in &report.handlers {
+        let counts = [
+            (handler.failed, "failed"),
+            (handler.panicked, "panicked"),
+            (handler.quarantined, "symbols quarantined"),
+            (handler.skipped, "events not given"),
+        ];
+        let counts = counts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| named(what, *number));
+        page.words("handler", &format!("{}: {}", plain(&handler.name), counts.collect::<Vec<_>>().join(", ")));
+    }
+    let retries = &report.retries;
+    if retries.failures == 0 {
+        return;
+    }
+    let counts = [("retries", retries.retries), ("held", retries.held), ("succeeded", retries.succeeded)];
+    let mut line: Vec<String> = counts.iter().map(|(what, number)| named(what, *number)).collect();
+    line.extend(retries.parked_by.iter().map(|(cause, number)| format!("parked ({cause}) {}", count(*number))));
+    line.extend(retries.refused_by.iter().map(|(reason, number)| format!("not kept ({reason}) {}", count(*number))));
+    page.list("failures", &line);
 }
 
 /// Verdict, and what heads the report beside it.

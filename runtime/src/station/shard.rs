@@ -6,6 +6,7 @@ use crate::jitter::{GAP_NS, GapDetector};
 use crate::report::latency::new_histogram;
 use hdrhistogram::Histogram;
 use tapeline_core::bus::{Chain, HandlerStats};
+use tapeline_core::dead;
 use tapeline_core::event::EventRef;
 use tapeline_core::ledger::Ledger;
 use tapeline_core::limits::STAGED_SLOTS_MAX;
@@ -103,6 +104,8 @@ pub struct ShardReport {
     pub limits_hit: Vec<(Limit, u64)>,
     /// Counts of each handler, in dispatch order.
     pub handlers: Vec<(&'static str, HandlerStats)>,
+    /// Counts of the dead letters, and how many are parked.
+    pub letters: (dead::Stats, usize),
     /// Events whose `ts_recv` was earlier than shard time.
     pub clamped: u64,
     /// Timers that fired.
@@ -163,6 +166,7 @@ impl<C: Chain> Station for ShardStation<C> {
             outputs: self.shard.digest().outputs(),
             limits_hit,
             handlers,
+            letters: (*self.shard.letters().stats(), self.shard.letters().parked()),
             clamped: self.shard.clamped(),
             timers_fired: self.shard.timers_fired(),
             bytes,

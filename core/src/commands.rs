@@ -1,6 +1,6 @@
 //! The command queue of a shard: from the control thread to the shard, bounded, one of each.
 //!
-//! A command is a plain value of at most [`COMMAND_BYTES_MAX`] bytes. It travels in a slot of a [ring](crate::ring), whose
+//! A command is a plain value of at most [`COMMAND_BYTES_MAX`] bytes. It travels in a slot of a [`ring`], whose
 //! promises hold here: order, completeness, wait-free calls, no allocation after construction, and no `unsafe` of its
 //! own. Full is a value ([`SendError::Full`]), as is a shard that is gone.
 //!

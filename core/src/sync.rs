@@ -8,6 +8,7 @@
 
 pub use orders::*;
 pub use types::*;
+pub use word::Word;
 
 /// Whether this build is a model's: its stand-ins are larger than what they stand for.
 pub const IS_MODEL: bool = cfg!(any(loom, shuttle));
@@ -93,6 +94,79 @@ mod types {
             let result = write(self.value.get());
             self.users.fetch_sub(WRITE, Ordering::SeqCst);
             result
+        }
+    }
+}
+
+#[cfg(not(any(loom, shuttle)))]
+mod word {
+    use super::{AtomicU64, Ordering};
+
+    /// A word that one thread stores and another loads.
+    #[derive(Debug)]
+    #[repr(transparent)]
+    pub struct Word(AtomicU64);
+
+    impl Word {
+        /// A word that holds `value`.
+        #[inline]
+        pub const fn new(value: u64) -> Self {
+            Self(AtomicU64::new(value))
+        }
+
+        /// Loads it.
+        #[inline(always)]
+        pub fn load(&self, order: Ordering) -> u64 {
+            self.0.load(order)
+        }
+
+        /// Stores it.
+        #[inline(always)]
+        pub fn store(&self, value: u64, order: Ordering) {
+            self.0.store(value, order);
+        }
+
+        /// What the calling thread stored last, if no other stores: a relaxed load.
+        #[inline(always)]
+        pub fn own(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+}
+
+#[cfg(any(loom, shuttle))]
+mod word {
+    use super::{AtomicU64, Ordering};
+
+    /// See the normal build's.
+    #[derive(Debug)]
+    pub struct Word {
+        word: AtomicU64,
+        /// What was stored last. A thread's look at its own store is no event of the model: loom goes back to the last
+        /// access of an atomic only, and such looks would hide those of the other thread from it.
+        own: std::sync::atomic::AtomicU64,
+    }
+
+    impl Word {
+        /// See the normal build's.
+        pub fn new(value: u64) -> Self {
+            Self { word: AtomicU64::new(value), own: std::sync::atomic::AtomicU64::new(value) }
+        }
+
+        /// See the normal build's.
+        pub fn load(&self, order: Ordering) -> u64 {
+            self.word.load(order)
+        }
+
+        /// See the normal build's.
+        pub fn store(&self, value: u64, order: Ordering) {
+            self.own.store(value, std::sync::atomic::Ordering::Relaxed);
+            self.word.store(value, order);
+        }
+
+        /// See the normal build's.
+        pub fn own(&self) -> u64 {
+            self.own.load(std::sync::atomic::Ordering::Relaxed)
         }
     }
 }

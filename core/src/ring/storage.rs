@@ -25,7 +25,7 @@ mod check;
 
 use crate::event::Slot;
 use crate::limits::{RING_SLOTS_MAX, SLOT_BYTES};
-use crate::sync::{Arc, AtomicBool, AtomicU64, IS_MODEL, Ordering, Orders, UnsafeCell};
+use crate::sync::{Arc, AtomicBool, IS_MODEL, Ordering, Orders, UnsafeCell, Word};
 use core::hint::cold_path;
 use core::ptr::{self, NonNull};
 use crossbeam_utils::CachePadded;
@@ -69,7 +69,7 @@ const fn tag(position: u64) -> u64 {
 #[repr(C, align(64))]
 struct Cell {
     /// Tag, kind, span, lane, flags: bytes 0..8 of [`Slot`]. Written by the writer, read by both.
-    word: AtomicU64,
+    word: Word,
     /// Bytes 8..64 of [`Slot`]. Written by the writer under W, read by the reader under R.
     body: UnsafeCell<[u64; 7]>,
 }
@@ -90,7 +90,7 @@ struct Ring {
 }
 
 impl Ring {
-    fn head(&self) -> &AtomicU64 {
+    fn head(&self) -> &Word {
         &self.lines[HEAD_LINE].word
     }
 
@@ -166,7 +166,7 @@ pub(super) fn pair(capacity: usize, start: u64, with_dues: bool, orders: Orders)
     assert!(capacity.is_power_of_two(), "a ring of {capacity} slots: the number must be a power of two");
     assert!(capacity <= RING_SLOTS_MAX, "a ring of {capacity} slots: at most {RING_SLOTS_MAX}");
     let (slots, mask) = (capacity as u64, capacity as u64 - 1);
-    let line = |word| Cell { word: AtomicU64::new(word), body: UnsafeCell::new([0; 7]) };
+    let line = |word| Cell { word: Word::new(word), body: UnsafeCell::new([0; 7]) };
     let lines = (0..CELLS_FROM).map(|_| line(start)).chain((0..slots).map(|index| {
         // The first position that will use this cell, and from it the tag of the lap before.
         let first = start.wrapping_add(index.wrapping_sub(start) & mask);
@@ -262,10 +262,16 @@ impl Writer {
         self.limit = head.wrapping_add(self.orders.lead(self.mask + 1));
     }
 
-    /// Opens the short path as far as there is room before the last cell. `false` when there is none, and while slots
-    /// are claimed and in a ring with dues, where the short path may not be taken.
+    /// Whether the short path may be taken: not while slots are claimed, and not in a ring with dues.
+    #[inline]
+    pub(super) fn may_open_short(&self) -> bool {
+        self.claimed == 0 && !self.has_dues()
+    }
+
+    /// Opens the short path as far as there is room before the last cell. `false` when there is none, after a look at the
+    /// reader's head, or when it may not be taken.
     pub(super) fn open_short(&mut self) -> bool {
-        if self.claimed != 0 || self.has_dues() {
+        if !self.may_open_short() {
             return false;
         }
         let index = self.tail() & self.mask;
@@ -534,21 +540,21 @@ impl Reader {
     /// Position of the next slot.
     #[inline]
     pub(super) fn position(&self) -> u64 {
-        self.head_word().load(Ordering::Relaxed).wrapping_add(self.taken)
+        self.head_word().own().wrapping_add(self.taken)
     }
 
-    /// The head of the ring with these cells. Relaxed loads suffice: only the reader writes it.
+    /// The head of the ring with these cells. Only the reader writes it.
     ///
     /// # Safety
     /// `cells` is that of a reader, and its ring outlives `'a`.
     #[inline(always)]
-    unsafe fn head_before<'a>(cells: NonNull<Cell>) -> &'a AtomicU64 {
+    unsafe fn head_before<'a>(cells: NonNull<Cell>) -> &'a Word {
         // SAFETY: `pair` made `cells` from a pointer to all lines, `CELLS_FROM` of which stand before them.
         unsafe { &cells.sub(CELLS_FROM - HEAD_LINE).as_ref().word }
     }
 
     #[inline(always)]
-    fn head_word(&self) -> &AtomicU64 {
+    fn head_word(&self) -> &Word {
         // SAFETY: `cells` is this reader's, which keeps the ring alive.
         unsafe { Self::head_before(self.cells) }
     }
@@ -627,7 +633,7 @@ impl Reader {
         let (cells, mask) = (self.cells, self.mask);
         // SAFETY: `cells` is this reader's, which keeps the ring alive.
         let head_word = unsafe { Self::head_before(cells) };
-        let head = head_word.load(Ordering::Relaxed);
+        let head = head_word.own();
         // SAFETY: as in `cell`.
         let cell = unsafe { &cells_at(cells, mask, head, 1)[0] };
         let word = cell.word.load(self.orders.observe()) ^ tag(head);
@@ -638,7 +644,7 @@ impl Reader {
         // SAFETY: R: the tag was just seen, and those before it when the head passed them.
         unsafe { Self::read_into(cell, word, out) };
         // Loaded again, so that it is one instruction on memory.
-        head_word.store(head_word.load(Ordering::Relaxed).wrapping_add(1), self.orders.give_back());
+        head_word.store(head_word.own().wrapping_add(1), self.orders.give_back());
         Single::Taken
     }
 
@@ -693,8 +699,9 @@ impl Reader {
         // One slot after the other all the same: a look ahead would take lines away that the producer is writing.
         for (slots, cells) in slots_by_unroll.iter_mut().zip(cells_by_unroll) {
             for offset in 0..READ_UNROLL {
-                if !read(next_tag.wrapping_add(offset as u32), &mut slots[offset], &cells[offset]) {
-                    return done(next_tag) + offset;
+                let tag = next_tag.wrapping_add(offset as u32);
+                if !read(tag, &mut slots[offset], &cells[offset]) {
+                    return done(tag);
                 }
             }
             next_tag = next_tag.wrapping_add(READ_UNROLL as u32);

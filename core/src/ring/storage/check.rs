@@ -35,8 +35,7 @@ impl Writer {
         if self.next != self.short_end {
             let index = (tail & self.mask) as usize;
             let slots_open = (self.short_end as usize).wrapping_sub(self.next as usize) / size_of::<Cell>();
-            let is_allowed = self.claimed == 0 && !self.has_dues();
-            require(is_allowed, "the short path is open only where it may be taken", tail)?;
+            require(self.may_open_short(), "the short path is open only where it may be taken", tail)?;
             require(core::ptr::eq(self.next, &cells[index]), "the short path writes the tail's cell", tail)?;
             require(slots_open <= cells.len() - index, "the short path ends at the last cell", tail)?;
             require(slots_open as u64 <= room, "the short path ends at the limit", tail)?;
@@ -68,8 +67,7 @@ impl Reader {
         let slots = self.mask + 1;
         require(cells.len() as u64 == slots, "the mask is the capacity - 1", slots)?;
         require(self.ring.dues.is_empty() || self.ring.dues.len() == cells.len(), "one due for each slot", slots)?;
-        // Relaxed: only this end writes it.
-        let head = self.ring.head().load(Ordering::Relaxed);
+        let head = self.ring.head().own();
         require(self.taken == 0, "what was taken is given back", self.taken)?;
         for offset in 0..slots {
             let position = head.wrapping_add(offset);

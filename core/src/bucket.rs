@@ -96,8 +96,9 @@ impl Limit {
     /// `tokens` every `per_ns` nanoseconds, evenly, and up to `burst` at once. Rates go from one token a day to one a nanosecond.
     ///
     /// # Errors
-    /// [`LimitError`] for a rate outside that range, a burst of 0, or one that is too large for its rate: it may always be
-    /// 100,000 tokens, and 9 * 10^9 for a rate of whole tokens a second.
+    /// [`LimitError`] for a rate outside that range, a burst of 0, or one that is too large for its rate: `burst * d`
+    /// must fit 63 bits, where d is `per_ns` over its greatest common divisor with `tokens`: 9 * 10^9 tokens for a rate of whole tokens a
+    /// second, 100,000 for any rate per day, none for a `per_ns` near 2^64.
     pub const fn new(tokens: u64, per_ns: u64, burst: u64) -> Result<Self, LimitError> {
         if tokens == 0 || per_ns == 0 || burst == 0 {
             return Err(LimitError::Zero { tokens, per_ns, burst });

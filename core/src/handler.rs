@@ -390,7 +390,7 @@ impl<'a> Ctx<'a> {
         Ok(())
     }
 
-    /// A word that looks random and is a function of the seed, the root event, the handler and `salt` alone.
+    /// A word that looks random and is a function of the seed, the root event, the attempt or timer, the handler and `salt` alone.
     #[must_use]
     pub fn rand(&self, salt: u64) -> u64 {
         let words = [
@@ -398,6 +398,8 @@ impl<'a> Ctx<'a> {
             self.site.root.seq,
             u64::from(self.site.root.part) << 32 | u64::from(self.site.root.source.0),
             u64::from(self.site.handler),
+            // Another one for each timer, and for each attempt.
+            self.site.timer,
             salt,
         ];
         hash::stable(bytemuck::bytes_of(&words))

@@ -10,6 +10,18 @@ pub struct Broken {
     pub at: u64,
 }
 
+/// Most that a count of a snapshot may say: far above what a structure counts in its life, and far enough below 2^64 that it goes on.
+pub const COUNT_MAX: u64 = 1 << 62;
+
+/// `Ok` when no count is above [`COUNT_MAX`].
+///
+/// # Errors
+/// [`Broken`] with the index of the first one that is.
+pub fn require_counts(counts: &[u64]) -> Result<(), Broken> {
+    let wild = counts.iter().position(|count| *count > COUNT_MAX);
+    require(wild.is_none(), "a count has room to grow", wild.unwrap_or(0))
+}
+
 /// `Ok` when the rule holds.
 ///
 /// # Errors

@@ -162,7 +162,8 @@ impl Ledger {
     pub fn settle(&mut self, kind: Kind, outcome: Outcome) {
         let row = &mut self.rows[kind.row()];
         debug_assert!(row.in_flight > 0, "Invariant: only an accepted event is settled");
-        row.in_flight -= 1;
+        // Should that ever be broken, the equations show it: nothing wraps around to where they hold.
+        row.in_flight = row.in_flight.saturating_sub(1);
         match outcome {
             Outcome::Delivered => row.delivered += 1,
             Outcome::DeadLettered => row.dead_lettered += 1,
@@ -174,7 +175,7 @@ impl Ledger {
     pub fn reopen(&mut self, kind: Kind) {
         let row = &mut self.rows[kind.row()];
         debug_assert!(row.dead_lettered > 0, "Invariant: only a dead letter is opened again");
-        row.dead_lettered -= 1;
+        row.dead_lettered = row.dead_lettered.saturating_sub(1);
         row.in_flight += 1;
     }
 

@@ -309,6 +309,8 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     dedup: Option<DedupWindow>,
     history: Option<History>,
     letters: DeadLetters,
+    /// Of each event among the dead letters, by its handle's index.
+    origins: Box<[letters::Origin]>,
     staging: Staging,
     scratch: Box<[Slot; SPAN_SLOTS_MAX]>,
     scratch_span: usize,
@@ -366,7 +368,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// at this one's place; both may be empty when no handler crosses symbols.
     ///
     /// # Panics
-    /// When the bus crosses symbols and the rings do not match the number of shards.
+    /// When the bus crosses symbols and the rings do not match the number of shards, or a kind has a retry policy that is not there.
     #[must_use]
     pub fn new(
         config: Config,
@@ -385,6 +387,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         let symbols_max = catalog.symbols_max();
         let has_peers = bus.crosses_symbols() && !peers.is_empty();
+        let policies = config.retry.len();
+        assert!(
+            config.retry_of.iter().all(|policy| usize::from(*policy) < policies),
+            "every kind has one of the {policies} retry policies"
+        );
         let letters = crate::dead::Config { symbols: symbols_max, seed: config.seed, ..config.letters };
         let dedup = (config.dedup_capacity > 0)
             .then(|| DedupWindow::new(config.dedup_capacity, config.dedup_window_ns, config.seed));
@@ -394,6 +401,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             wheel: Wheel::new(config.timers_max, TICK_NS),
             dedup,
             history,
+            origins: vec![letters::Origin::default(); letters.entries].into_boxed_slice(),
             letters: DeadLetters::new(&letters, &config.retry),
             unfinished: Unfinished::new(),
             pending: Pending::new(if bus.crosses_symbols() { config.mesh_pending_slots } else { SPAN_SLOTS_MAX }),
@@ -750,6 +758,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.derived.accept(head.kind());
         let event = EventRef::first(&self.scratch[..self.scratch_span]).expect("Invariant: staged events are whole");
         self.digest.absorb(&self.catalog, event);
+        if let Some(history) = &mut self.history {
+            let _ = history.record(event, self.clock);
+        }
         out.put(event);
         self.has_put = true;
         self.begin(Active::Mesh, head.identity(), head.kind(), head.symbol, head.ts_event);
@@ -1019,6 +1030,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         };
         let timer = self.wheel.next_due_hint().unwrap_or(UnixNanos::UNKNOWN);
         let next = source.min(timer).min(self.pending.next_due());
+        // Events that were held and are ready run at this very instant, whatever kept them from it in this step.
+        let next = if self.letters.ready().is_some() { next.min(self.clock) } else { next };
         let is_raised = is_idle && self.agree(next);
         if is_raised {
             self.update_quiet();
@@ -1144,7 +1157,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     pub fn limit_hits(&self, limit: Limit) -> u64 {
         match limit {
             Limit::Staging => self.staging.refused(),
-            Limit::Dedup => self.dedup.as_ref().map_or(0, |dedup| dedup.counts().evicted + dedup.counts().unremembered),
+            Limit::Dedup => {
+                self.dedup.as_ref().map_or(0, |dedup| dedup.counts().turns_by_count + dedup.counts().unremembered)
+            }
             limit => self.limits_hit[limit as usize],
         }
     }
@@ -1179,7 +1194,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             ("staging", self.staging.bytes()),
             ("dedup", self.dedup.as_ref().map_or(0, DedupWindow::bytes)),
             ("history", self.history.as_ref().map_or(0, History::bytes)),
-            ("dead letters", self.letters.bytes()),
+            ("dead letters", self.letters.bytes() + size_of_val(&*self.origins)),
         ]
     }
 }

@@ -7,7 +7,8 @@
 //! ```
 //! A [`Handle`] is the index and the mark at insertion. Once the value is removed, the mark differs and the handle is refused,
 //! whatever lives at the index by then. A mark wraps after 2^31 lives of one index: a handle that was kept that long
-//! could be taken for a newer one.
+//! could be taken for a newer one. A handle says nothing of which slab gave it: one of another slab is refused only where its index or mark
+//! fit nothing here. Owners keep handles of several slabs apart by type.
 
 use crate::invariant::{Broken, require};
 use crate::section::{Reader, RestoreError, Writer};
@@ -137,7 +138,7 @@ impl<T: Pod> Slab<T> {
         Ok(Handle { index, mark: place.mark })
     }
 
-    /// Takes the value out. `None` when the handle is stale or of another slab.
+    /// Takes the value out. `None` when the handle is stale.
     #[inline]
     pub fn remove(&mut self, handle: Handle) -> Option<T> {
         if !self.contains(handle) {
@@ -159,14 +160,14 @@ impl<T: Pod> Slab<T> {
         handle.mark & 1 == 1 && self.places.get(handle.index as usize).is_some_and(|place| place.mark == handle.mark)
     }
 
-    /// The value, unless the handle is stale or of another slab.
+    /// The value, unless the handle is stale.
     #[inline]
     #[must_use]
     pub fn get(&self, handle: Handle) -> Option<&T> {
         if self.contains(handle) { self.values.get(handle.index as usize) } else { None }
     }
 
-    /// The value, unless the handle is stale or of another slab.
+    /// The value, unless the handle is stale.
     #[inline]
     pub fn get_mut(&mut self, handle: Handle) -> Option<&mut T> {
         if self.contains(handle) { self.values.get_mut(handle.index as usize) } else { None }

@@ -21,7 +21,8 @@ impl UnixNanos {
         Self(self.0.saturating_add(ns))
     }
 
-    /// The first multiple of `tick_ns` at or after `self`; the last multiple that u64 holds when there is none.
+    /// The first multiple of `tick_ns` at or after `self`; the last multiple that u64 holds when there is none, which is then *before*
+    /// `self`, by less than a tick. Shard time never comes there: see [`crate::limits::TIME_NS_MAX`].
     ///
     /// # Panics
     /// When `tick_ns` is 0.

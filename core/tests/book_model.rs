@@ -494,3 +494,36 @@ fn restored_books_go_on_and_damage_is_refused_or_harmless() {
 fn too_many_pages_panic() {
     let _ = Books::new(1, usize::MAX, 1, 0);
 }
+
+#[test]
+fn a_gap_in_the_middle_of_a_snapshot_is_not_mended_by_its_end() {
+    let mut books = Books::new(2, 8, 0, 0);
+    let _ = apply(&mut books, &level(20, Side::None, 0, 0, LevelAction::Clear, Flags::SNAPSHOT));
+    let _ = apply(&mut books, &level(20, Side::Bid, 2, 7, LevelAction::Set, Flags::SNAPSHOT));
+    // 21 to 29 are missing.
+    let _ = apply(&mut books, &gap(21, 30));
+    let last = level(20, Side::Ask, 5, 7, LevelAction::Set, Flags::SNAPSHOT.with(Flags::LAST));
+    let _ = apply(&mut books, &last);
+    assert_eq!(books.top(SYMBOL), Err(Unusable::Gapped));
+    send(&mut books, 29, &[(Side::Bid, 1, 1), (Side::Ask, 9, 1)], true);
+    assert!(books.top(SYMBOL).is_ok());
+    books.assert_invariants();
+}
+
+#[test]
+fn a_gap_in_the_middle_of_a_clear_is_not_mended_by_the_next_message() {
+    let mut books = Books::new(2, 8, 0, 0);
+    let _ = apply(&mut books, &level(20, Side::None, 0, 0, LevelAction::Clear, Flags::NONE));
+    let _ = apply(&mut books, &level(20, Side::Bid, 2, 7, LevelAction::Set, Flags::NONE));
+    let _ = apply(&mut books, &gap(21, 30));
+    let _ = apply(&mut books, &level(30, Side::Ask, 5, 7, LevelAction::Set, Flags::LAST));
+    assert_eq!(books.top(SYMBOL), Err(Unusable::Gapped));
+}
+
+#[test]
+fn a_number_that_is_none_makes_no_later_one_old() {
+    let mut books = Books::new(2, 8, 0, 0);
+    let flags = Flags::LAST.with(Flags::UNSEQUENCED);
+    let _ = apply(&mut books, &level(1_000_000, Side::Bid, 1, 1, LevelAction::Set, flags));
+    assert_eq!(apply(&mut books, &level(10, Side::Bid, 2, 1, LevelAction::Set, Flags::LAST)), Applied::Whole);
+}

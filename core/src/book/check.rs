@@ -7,7 +7,7 @@ use super::orders::Orders;
 use super::{
     Book, BookCounts, Books, CLEARED, CROSSED, FEED_DEPTH, FEED_ORDERS, FULL, GAPPED, OPEN, SNAPSHOT_IGNORED, SYNCED,
 };
-use crate::invariant::{Broken, require};
+use crate::invariant::{Broken, require, require_counts};
 use crate::section::{self, RestoreError, Section, Shape};
 use crate::units::{SCALE_MAX, Side};
 use std::collections::BTreeMap;
@@ -101,6 +101,7 @@ impl Books {
     }
 
     fn check(&self) -> Result<(), Broken> {
+        require_counts(bytemuck::cast_slice(&[self.counts]))?;
         self.pages.check(self.books.iter().flat_map(|book| [&book.bids, &book.asks]))?;
         self.orders.check()?;
         // What the orders of each level add up to.

@@ -294,7 +294,8 @@ impl Books {
     /// Marks a book as not to be used until the next snapshot: something of it was lost on the way here.
     pub fn mark_stale(&mut self, symbol: SymbolId) {
         if let Some(book) = self.books.get_mut(symbol.index()).filter(|book| book.epoch == self.epoch) {
-            book.state = (book.state | GAPPED) & !SYNCED;
+            // Also what a clear in the middle of a message has promised.
+            book.state = (book.state | GAPPED) & !(SYNCED | CLEARED);
             book.need_seq = book.need_seq.max(book.last_seq);
         }
     }
@@ -460,7 +461,9 @@ impl Books {
         let is_snapshot = head.flags.contains(Flags::SNAPSHOT);
         let book = &mut self.books[head.symbol.index()];
         if book.snapshot != SNAPSHOT_IGNORED {
-            book.last_seq = book.last_seq.max(head.seq);
+            if !head.flags.contains(Flags::UNSEQUENCED) {
+                book.last_seq = book.last_seq.max(head.seq);
+            }
             book.ts_recv = head.ts_recv.0;
             if !is_snapshot {
                 book.source = head.source.0;
@@ -475,6 +478,12 @@ impl Books {
                 book.state &= !OPEN;
                 self.counts.snapshots_ignored += 1;
                 return Applied::Nothing;
+            }
+            // Messages that came to be missing while it was taken may be newer than it.
+            SNAPSHOT_TAKEN if book.snapshot_seq != 0 && book.snapshot_seq < book.need_seq => {
+                book.need_seq = book.need_seq.max(book.snapshot_seq);
+                book.state |= GAPPED;
+                self.counts.snapshots_broken += 1;
             }
             SNAPSHOT_TAKEN => {
                 self.pages.retain(&mut book.bids, |level| level.gone == 0);
@@ -510,7 +519,9 @@ impl Books {
         self.empty(head.symbol);
         let book = &mut self.books[head.symbol.index()];
         book.state = SYNCED;
-        book.last_seq = book.last_seq.max(head.seq);
+        if !head.flags.contains(Flags::UNSEQUENCED) {
+            book.last_seq = book.last_seq.max(head.seq);
+        }
         (book.ts_recv, book.source) = (head.ts_recv.0, head.source.0);
         let mut is_full = false;
         for level in BookDepth::levels_of(event) {

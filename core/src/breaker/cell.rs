@@ -58,7 +58,8 @@ impl Cell {
     /// Lets time act: the open state ends, and so does the slot of a probe without a verdict.
     #[inline]
     pub(super) fn advance(&mut self, config: &Config, now_ns: u64) {
-        if self.until_ns == 0 || now_ns < self.until_ns {
+        // At the end of time nothing is over: what would end beyond it has been cut to it.
+        if self.until_ns == 0 || now_ns < self.until_ns || self.until_ns == u64::MAX {
             return;
         }
         match self.state() {

@@ -276,7 +276,7 @@ pub enum Refused {
     /// As many events are held for the pair as may be, and the first of them is ready to run.
     #[error("as many events of the symbol are held as may be, and the first is ready: run it first")]
     HoldBusy = 3,
-    /// The handle is stale, foreign, or was used before.
+    /// The handle is stale, or was used before.
     #[error("the handle names nothing")]
     Stale = 4,
     /// The pair is held: its events wait their turn ([`DeadLetters::hold`]), and none may fail before.

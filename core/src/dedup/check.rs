@@ -2,7 +2,7 @@
 
 use super::DedupWindow;
 use super::bucket::{CELLS, is_before};
-use crate::invariant::{Broken, require};
+use crate::invariant::{Broken, require, require_counts};
 
 impl DedupWindow {
     /// Checks every rule of the structure: stamps, generations, that every entry is found where it is, and the counts.
@@ -85,6 +85,7 @@ impl DedupWindow {
 
     fn check_counts(&self) -> Result<(), Broken> {
         let counts = &self.counts;
+        require_counts(bytemuck::cast_slice(core::slice::from_ref(counts)))?;
         let gone = u128::from(counts.expired) + u128::from(counts.evicted) + u128::from(counts.replaced);
         require(
             u128::from(counts.new) == gone + self.len() as u128,

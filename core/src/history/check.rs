@@ -6,7 +6,7 @@
 use super::{History, HistoryCounts};
 use crate::chain::Chains;
 use crate::event::{Kind, Slot};
-use crate::invariant::{Broken, require};
+use crate::invariant::{Broken, require, require_counts};
 use crate::limits::{KIND_ROWS, SLOT_BYTES};
 use crate::section::{self, RestoreError, Section, Shape};
 
@@ -97,6 +97,7 @@ impl History {
 
     /// As [`History::assert_invariants`], as a value. Never panics or loops, whatever the arrays hold.
     fn check(&self) -> Result<(), Broken> {
+        require_counts(bytemuck::cast_slice(&[self.counts]))?;
         require(self.oldest <= self.next, "the oldest comes before the next", self.oldest)?;
         let kept = self.next - self.oldest;
         require(kept <= self.slots.len() as u64, "no more is kept than there are slots", kept)?;

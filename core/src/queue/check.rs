@@ -1,8 +1,9 @@
 //! What must hold of a queue between calls, in full.
 
 use super::entry::Entry;
+use super::order::SEQUENCE_BITS;
 use super::{Counters, PRIORITIES, RequestQueue};
-use crate::invariant::{Broken, require};
+use crate::invariant::{Broken, require, require_counts};
 use crate::units::UnixNanos;
 use crate::wheel::TimerHandle;
 use bytemuck::Pod;
@@ -30,6 +31,11 @@ impl<T: Pod> RequestQueue<T> {
             require((entry.class as usize) < PRIORITIES, "a request is of a known class", index)?;
             require(entry.asked > 0, "a request stands for at least one push", index)?;
             require(entry.stamp() < next, "a request was queued before the next one", index)?;
+            require(
+                entry.sequence < 1 << SEQUENCE_BITS,
+                "a request's number among those of its instant fits its bits",
+                index,
+            )?;
             timers += usize::from(entry.expires_ns != 0);
             self.check_timer(index, entry)?;
         }
@@ -39,6 +45,7 @@ impl<T: Pod> RequestQueue<T> {
             require(state.in_flight <= limit, "a symbol has no more in flight than its limit", symbol)?;
             require(state.turns <= u32::from(u8::MAX), "turns fit 8 bits", symbol)?;
         }
+        require_counts(bytemuck::cast_slice(core::slice::from_ref(&self.counters)))?;
         let Counters { queued, popped, expired, removed, cleared, finished, .. } = self.counters;
         let left = [popped, expired, removed, cleared, self.len() as u64].into_iter().try_fold(0, u64::checked_add);
         require(left == Some(queued), "what was queued has left or is pending", queued)?;

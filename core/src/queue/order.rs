@@ -90,7 +90,8 @@ impl Clock {
     /// Sets what [`Clock::next`] and [`Clock::seen_ns`] gave. `false` when no clock can stand there.
     pub(super) fn set(&mut self, next: Stamp, seen_ns: u64) -> bool {
         let possible = next.sequence <= 1 << SEQUENCE_BITS
-            && next.ns <= self.max_ns + REQUEST_CLOCK_SPARE_NS
+            // One more nanosecond fits, should the numbers of this one be used up.
+            && next.ns < self.max_ns + REQUEST_CLOCK_SPARE_NS
             && next.ns >= seen_ns.min(self.max_ns);
         if possible {
             (self.next, self.seen_ns) = (next, seen_ns);

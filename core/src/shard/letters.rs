@@ -2,11 +2,12 @@
 
 use super::{Active, Limit, Shard};
 use crate::bus::{Chain, Missed};
-use crate::dead::{Cause, Change, DeadLetters, Fate, Handle, Outcome, Refused, Site, Subject};
-use crate::event::{EventRef, Flags, Kind};
+use crate::dead::{Cause, Change, DeadLetters, Failure, Fate, Handle, Outcome, Refused, Site, Subject};
+use crate::event::{EventRef, Kind};
 use crate::handler::TimerRequest;
 use crate::hash;
 use crate::ledger::{self, Ledger};
+use crate::limits::CASCADE_DEPTH_MAX;
 use crate::retry::Names;
 use crate::shard::Probe;
 use crate::units::UnixNanos;
@@ -14,6 +15,17 @@ use crate::wheel::Wheel;
 
 /// Handler of the timers that are the shard's own: a dead letter is to be retried, and the token is its handle.
 pub(super) const RETRY: u16 = u16::MAX;
+
+/// What a shard has to know of an event among the dead letters, beside the event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Origin {
+    /// It came from a source: its ledger is that of source events, whatever its flags say (a tape of outputs may be a source).
+    is_source: bool,
+    /// A handler that is not done with it found no room here: it ends as dead-lettered.
+    is_lost: bool,
+    /// Depth in the cascade that made it: a retry goes on from there.
+    depth: u8,
+}
 
 impl<C: Chain, P: Probe> Shard<C, P> {
     /// Keeps the active event for each handler that is not done with it. Returns where the event stands then.
@@ -35,19 +47,28 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             let subject = stored.map_or(Subject::New(event), Subject::Stored);
             let site = Site { handler, policy };
             let kept = match missed {
-                Missed::Failed(failure) => self.letters.fail(subject, site, failure, names, self.clock).map(|failed| {
-                    if let Outcome::RetryAt(due) = failed.outcome
-                        && !set_retry(&mut self.wheel, &mut self.letters, failed.handle, due)
-                    {
-                        self.limits_hit[Limit::Timers as usize] += 1;
-                        let _ = self.letters.park(failed.handle, Cause::TimersFull);
+                Missed::Failed(failure) => {
+                    let mut failed = self.letters.fail(subject, site, failure, names, self.clock);
+                    if let (Err(Refused::HoldsFull), Failure::Retry(code)) = (failed, failure) {
+                        // No further symbol can be held: better parked than gone.
+                        self.limits_hit[Limit::DeadLetters as usize] += 1;
+                        failed = self.letters.fail(subject, site, Failure::Fail(code), names, self.clock);
                     }
-                    failed.event
-                }),
+                    failed.map(|failed| {
+                        if let Outcome::RetryAt(due) = failed.outcome
+                            && !set_retry(&mut self.wheel, &mut self.letters, failed.handle, due)
+                        {
+                            self.limits_hit[Limit::Timers as usize] += 1;
+                            let _ = self.letters.park(failed.handle, Cause::TimersFull);
+                        }
+                        failed.event
+                    })
+                }
                 Missed::Held => self.letters.hold(subject, site, self.clock).map(|held| {
                     if let Some(parked) = held.parked {
                         self.wheel.cancel(parked.timer);
-                        apply(&mut self.ledger, &mut self.derived, parked.change);
+                        let origin = origin(&self.origins, &self.letters, parked.handle);
+                        apply(&mut self.ledger, &mut self.derived, parked.change, origin);
                     }
                     held.event
                 }),
@@ -60,7 +81,13 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.unfinished.clear();
         self.limits_hit[Limit::DeadLetters as usize] += u64::from(is_lost);
         self.update_quiet();
-        stored.map_or(Fate::DeadLettered, |event| self.letters.fate(event))
+        let Some(event) = stored else { return Fate::DeadLettered };
+        self.origins[event.index() as usize] = Origin {
+            is_source: self.active == Active::Source,
+            is_lost,
+            depth: if self.active == Active::Derived { self.cascade_depth.min(CASCADE_DEPTH_MAX) as u8 } else { 0 },
+        };
+        self.letters.fate(event)
     }
 
     /// Takes a dead letter out to its handler. Nothing happens when it is gone, which a timer cannot know.
@@ -70,6 +97,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.scratch_span = event.slots().len();
         let head = self.scratch[0];
         self.begin(Active::Retry, head.identity(), head.kind(), head.symbol, head.ts_event);
+        self.cascade_depth = usize::from(origin(&self.origins, &self.letters, letter).depth);
         self.retry = (letter, entry.handler());
         self.timer_due = self.clock;
         // What this attempt makes is no other attempt's: the number of failures tells them apart.
@@ -84,6 +112,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             symbol_hash: self.catalog.symbol_hash(self.root.symbol),
             source_hash: self.catalog.source_hash(self.root.source),
         };
+        let origin = origin(&self.origins, &self.letters, letter);
         let missed = self.unfinished.as_slice().first().map(|(_, missed)| *missed);
         self.unfinished.clear();
         let change = match missed {
@@ -105,7 +134,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
         };
         let change = change.expect("Invariant: a letter stays while its handler is called");
-        apply(&mut self.ledger, &mut self.derived, change);
+        apply(&mut self.ledger, &mut self.derived, change, origin);
         self.update_quiet();
     }
 
@@ -115,13 +144,14 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// As [`DeadLetters::redrive`]; the letter stays parked. [`Refused::HoldBusy`] also when no timer is left.
     pub fn redrive(&mut self, letter: Handle) -> Result<(), Refused> {
         let redriven = self.letters.redrive(letter, self.clock)?;
-        apply(&mut self.ledger, &mut self.derived, redriven.change);
+        let origin = origin(&self.origins, &self.letters, letter);
+        apply(&mut self.ledger, &mut self.derived, redriven.change, origin);
         if let Some(due) = redriven.due
             && !set_retry(&mut self.wheel, &mut self.letters, letter, due)
         {
             self.limits_hit[Limit::Timers as usize] += 1;
             if let Ok(parked) = self.letters.park(letter, Cause::TimersFull) {
-                apply(&mut self.ledger, &mut self.derived, parked.change);
+                apply(&mut self.ledger, &mut self.derived, parked.change, origin);
             }
             return Err(Refused::HoldBusy);
         }
@@ -149,11 +179,17 @@ pub(super) fn settle(ledger: &mut Ledger, kind: Kind, fate: Fate) {
     }
 }
 
+/// What is known of the event of a letter.
+fn origin(origins: &[Origin], letters: &DeadLetters, letter: Handle) -> Origin {
+    letters.event_of(letter).and_then(|event| origins.get(event.index() as usize)).copied().unwrap_or_default()
+}
+
 /// Brings a change of an event's fate to its ledger.
 #[cold]
-fn apply(ledger: &mut Ledger, derived: &mut Ledger, change: Change) {
-    let ledger = if change.flags.contains(Flags::DERIVED) { derived } else { ledger };
+fn apply(ledger: &mut Ledger, derived: &mut Ledger, change: Change, origin: Origin) {
+    let ledger = if origin.is_source { ledger } else { derived };
     match (change.from, change.to) {
+        (Fate::InFlight, Fate::Clear) if origin.is_lost => settle(ledger, change.kind, Fate::DeadLettered),
         (Fate::InFlight, to) => settle(ledger, change.kind, to),
         (Fate::DeadLettered, Fate::InFlight) => ledger.reopen(change.kind),
         _ => {}

@@ -44,7 +44,13 @@ pub fn sealed_damage(
                 let old = u32::from_le_bytes([damaged[at], damaged[at + 1], damaged[at + 2], damaged[at + 3]]);
                 let word = match prng.index(4) {
                     0 => prng.next_u64() as u32,
-                    1 => u32::MAX,
+                    1 => {
+                        // With its neighbour: a count that has no room to grow.
+                        if prng.one_in(2) && at + 8 <= damaged.len() {
+                            damaged[at + 4..at + 8].fill(0xff);
+                        }
+                        u32::MAX
+                    }
                     2 => prng.index(300) as u32,
                     _ => old ^ 1 << prng.index(32),
                 };

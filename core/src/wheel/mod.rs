@@ -4,7 +4,7 @@
 //! Promises:
 //! - **Order.** A deadline is rounded up to a multiple of the tick; that is the timer's T. Timers fire strictly by T,
 //!   and those of equal T in the order in which they were scheduled (a reschedule counts as scheduling anew).
-//! - **Never early**, and at most one tick after the deadline, as long as `now` is polled that often.
+//! - **Never early** (but for deadlines in the last tick of u64, which have no multiple of the tick behind them), and at most one tick after the deadline, as long as `now` is polled that often.
 //! - **Any time.** `now` and deadlines may be any u64, also near 0 and near `u64::MAX`. Time may stand still; a `now`
 //!   before one already polled is taken as that one. Nothing wraps: the levels cover all of u64.
 //! - **No storm.** A far timer moves towards its slot at most once a level. Moves are counted in the budget of a poll,

@@ -306,7 +306,14 @@ impl Windows {
     /// Histogram cells of one step under this precision; each takes 4 bytes in each of the 60 steps of a series.
     #[must_use]
     pub fn cells_of(precision: Precision) -> usize {
-        cell_of(precision.value_max, precision.bits.min(BITS_MAX)) + 1
+        cell_of(precision.value_max, precision.bits.min(BITS_MAX)) + 2
+    }
+
+    /// Cell of a value: that of what is beyond `value_max` is the last one, and its own.
+    #[inline]
+    fn cell(precision: Precision, value: u64) -> usize {
+        let most = cell_of(precision.value_max, precision.bits);
+        if value > precision.value_max { most + 1 } else { cell_of(value, precision.bits) }
     }
 
     /// The series of that name. O(n): look it up once, at start.
@@ -330,7 +337,7 @@ impl Windows {
         totals.values += 1;
         let cell = layout.precision.map(|precision| {
             totals.beyond += u64::from(value > precision.value_max);
-            cell_of(value.min(precision.value_max), precision.bits)
+            Self::cell(precision, value)
         });
         for window in Window::ALL {
             // The lengths are constants here: no division is left.
@@ -431,8 +438,8 @@ impl Windows {
         let mut values = [reading.max; N];
         let mut done = 0;
         let mut below = 0;
-        // From the minimum's cell up; the last cell also has what is beyond, which only the maximum bounds.
-        for cell in cell_of(reading.min.min(precision.value_max), precision.bits)..layout.cells - 1 {
+        // From the minimum's cell up; the last cell has what is beyond, which only the maximum bounds.
+        for cell in Self::cell(precision, reading.min)..layout.cells - 1 {
             below += rows.clone().map(|row| u64::from(row[cell])).sum::<u64>();
             while done < N && below >= rank_of(quantiles[done], reading.count) {
                 values[done] = highest_of(cell, precision.bits).min(reading.max);
@@ -534,13 +541,14 @@ impl Windows {
         let Some(precision) = layout.precision else { return Ok(()) };
         let values: u64 = cells.iter().map(|cell| u64::from(*cell)).sum();
         require(values == step.count, "every value has a cell", index)?;
-        let of = |value: u64| cell_of(value.min(precision.value_max), precision.bits);
+        let of = |value: u64| Self::cell(precision, value);
         let first = cells.iter().position(|cell| *cell != 0);
         let last = cells.iter().rposition(|cell| *cell != 0);
         require(first == Some(of(step.min)), "the smallest value is in the first cell", index)?;
         require(last == Some(of(step.max)), "the largest value is in the last cell", index)?;
         require(
-            lowest_of(of(step.min), precision.bits) <= step.min && cells.len() == Self::cells_of(precision),
+            (step.min > precision.value_max || lowest_of(of(step.min), precision.bits) <= step.min)
+                && cells.len() == Self::cells_of(precision),
             "cells stand for their values",
             index,
         )

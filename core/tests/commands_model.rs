@@ -68,7 +68,7 @@ fn a_capacity_that_is_no_power_of_two_is_refused() {
 
 #[test]
 fn two_threads_keep_order_and_lose_nothing() {
-    const COMMANDS: u64 = 100_000;
+    const COMMANDS: u64 = 20_000;
     let (mut sender, mut receiver) = commands::channel::<[u64; 2]>(4);
     std::thread::scope(|scope| {
         scope.spawn(move || {

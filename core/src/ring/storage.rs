@@ -1,5 +1,5 @@
-//! The ring's memory and the two ends' rights to it. All `unsafe` of the crate but that of its test support is in this
-//! file.
+//! The ring's memory and the two ends' rights to it. All `unsafe` of the ring is in this file; the crate has no other but
+//! that of `swap` and of its test support.
 //!
 //! # The argument
 //!

@@ -38,6 +38,7 @@ fn every_message_of_the_real_captures_is_counted() {
         let count = |kind: &str| events.iter().filter(|event| event.kind == kind).count();
         assert_eq!(count("quote") as u64, quotes, "{name}");
         assert_eq!(count("trade") as u64, trades, "{name}");
+        assert_eq!(count("gap"), 0, "{name}");
         assert_eq!(count("book_level"), levels + 1 + 2_000, "{name}");
         let symbols: BTreeSet<&str> = events.iter().map(|event| &event.symbol[..]).collect();
         assert_eq!(symbols, BTreeSet::from([symbol]), "{name}");

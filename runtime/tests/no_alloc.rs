@@ -164,9 +164,11 @@ fn write_binance(path: &Path) -> u64 {
                 n % 90
             )
             .unwrap();
+            // Every twelfth number is a book update of the same symbol: no gaps.
+            let first = n.saturating_sub(11);
             writeln!(
                 file,
-                r#"{ns} {{"stream":"{lower}@depth@100ms","data":{{"e":"depthUpdate","E":{ms},"s":"{upper}","U":{n},"u":{n},"b":[["{price}.80","3.02"]],"a":[["2733.70","0.00"]]}}}}"#
+                r#"{ns} {{"stream":"{lower}@depth@100ms","data":{{"e":"depthUpdate","E":{ms},"s":"{upper}","U":{first},"u":{n},"b":[["{price}.80","3.02"]],"a":[["2733.70","0.00"]]}}}}"#
             )
             .unwrap();
             events += 3;

@@ -26,6 +26,13 @@
 //! whose last price is within a factor of two of the snapshot's best one. Spot books have counters of their own, but
 //! futures books may share one, so that a file of several futures with close prices is better split.
 //!
+//! **Gaps** are looked for in the changes of books, for each symbol: on spot `U` must be the last `u` + 1, on futures `pu` the last
+//! `u`. A snapshot settles what is up to its number. Where numbers are missing, a `gap` event of the depth source comes before
+//! the first level of the message that shows it (`expected`, `received`: the first number missing and the first that came;
+//! `missing` is 0 on futures, whose numbers are no count). It is `UNSEQUENCED` and its part is 65535, so that it never stands for a level.
+//! `bookTicker` leaves numbers out by design. Ids of trades are not looked at here. A change without `pu`, and on spot without `U`,
+//! shows no gap. Beyond [`GAP_STREAMS`] symbols with changes, further ones are not watched.
+//!
 //! A line that is no such thing, or lacks a field, or has a number that does not fit exactly, is *bad*: counted, named
 //! with its number (the first ten), and nothing of it is appended.
 
@@ -35,8 +42,9 @@ use super::json::{JsonError, Scanner, Text, Value};
 use super::{BAD_LINES_NAMED_MAX, Input, InputError, MESSAGE_SLOTS_MAX, Position, SlotBuf, Status, Tally};
 use std::collections::BTreeMap;
 use tapeline_core::catalog::{Catalog, CatalogError, SeqRule};
-use tapeline_core::event::payload::{BookLevel, LevelAction, Quote, QuoteWide, Trade};
+use tapeline_core::event::payload::{BookLevel, Gap, LevelAction, Quote, QuoteWide, Trade};
 use tapeline_core::event::{EventBuf, Flags, KindVersion, Payload, Slot};
+use tapeline_core::gaps::{GapDetector, Numbers, Verdict};
 use tapeline_core::limits::SYMBOL_BYTES_MAX;
 use tapeline_core::units::{PRICE_UNDEFINED, Side, SourceId, SymbolId, UnixNanos};
 
@@ -44,6 +52,12 @@ use tapeline_core::units::{PRICE_UNDEFINED, Side, SourceId, SymbolId, UnixNanos}
 const SKIPPED_NAMES_MAX: usize = 64;
 /// Longest name of a skipped message in bytes.
 const SKIPPED_NAME_BYTES_MAX: usize = 64;
+
+/// Books that are watched for gaps: more than Binance trades on all its markets.
+pub const GAP_STREAMS: usize = 1 << 12;
+/// Part of a gap event: no level has it.
+const GAP_PART: u16 = u16::MAX;
+const _: () = assert!(MESSAGE_SLOTS_MAX < GAP_PART as usize, "a gap is no level");
 
 /// Largest time that is taken as ms: the last one whose ns fit, in the year 2554. As µs it is July 1970.
 const MS_MAX: u64 = u64::MAX / 1_000_000;
@@ -91,6 +105,7 @@ enum Key {
     Symbol,
     Pair,
     PreviousUpdate,
+    FirstUpdate,
     Update,
     TradeId,
     Price,
@@ -117,6 +132,7 @@ const KEY_NAME: [&str; KEYS] = [
     "s",
     "ps",
     "pu",
+    "U",
     "u",
     "t",
     "p",
@@ -144,6 +160,7 @@ impl Key {
             b"E" => Self::EventTime,
             b"T" => Self::TransactionTime,
             b"s" => Self::Symbol,
+            b"U" => Self::FirstUpdate,
             b"u" => Self::Update,
             b"t" => Self::TradeId,
             b"p" => Self::Price,
@@ -547,6 +564,8 @@ struct Decoder {
     asks: Levels,
     /// By symbol id: what this file has shown of it.
     symbols: Vec<Option<Seen>>,
+    /// Changes of books, by market and symbol.
+    gaps: GapDetector,
     messages: [u64; MESSAGE_NAME.len()],
     skipped: BTreeMap<String, u64>,
     bad_lines: u64,
@@ -555,7 +574,12 @@ struct Decoder {
 
 impl Decoder {
     fn new() -> Self {
+        let mut gaps = GapDetector::new(GAP_STREAMS, 0);
+        for market in [Market::Spot, Market::Usdm, Market::Coinm] {
+            gaps.define(watched(market), SEQ_RULE[Stream::Depth as usize]).expect("each market is defined once");
+        }
         Self {
+            gaps,
             bids: Levels::new(),
             asks: Levels::new(),
             symbols: Vec::new(),
@@ -786,13 +810,34 @@ impl Decoder {
     ) -> Result<Outcome, Refusal> {
         let slots = self.levels(fields)?;
         let (update, ts_event) = (fields.integer(Key::Update)?, fields.ts_event()?);
+        let given = |key| fields.has(key).then(|| fields.integer(key)).transpose();
+        let (previous, first) = (given(Key::PreviousUpdate)?, given(Key::FirstUpdate)?);
         let symbol = fields.text(Key::Symbol)?;
         if out.remaining() < slots {
             return Ok(Outcome::NoRoom(slots));
         }
-        let futures = fields.has(Key::PreviousUpdate);
-        let mut head = self.head(Stream::Depth, futures, symbol, fields, catalog)?;
+        let mut head = self.head(Stream::Depth, previous.is_some(), symbol, fields, catalog)?;
         (head.ts_recv, head.ts_event, head.seq) = (ts_recv, ts_event, update);
+        let market = self.symbols[head.symbol.index()].map_or(Market::Spot, |seen| seen.market);
+        let numbers = match (previous, first) {
+            (Some(previous), _) => Numbers::Chain { previous, last: update },
+            (None, Some(first)) if market == Market::Spot => Numbers::Span { first, last: update },
+            _ => Numbers::Skip { last: update },
+        };
+        if out.remaining() == slots && self.shows_gap(market, head.symbol, numbers) {
+            // Nothing was noted, and the symbol is known: the line comes again as if for the first time.
+            return Ok(Outcome::NoRoom(slots + 1));
+        }
+        if let Verdict::Gap { from, to } = self.gaps.observe(watched(market), head.symbol, numbers) {
+            let missing = if previous.is_some() { 0 } else { to - from + 1 };
+            let mut slot = head.slot(GAP_PART, 0, Gap { expected: from, received: to + 1, missing });
+            slot.seq = from;
+            slot.flags = Flags::UNSEQUENCED;
+            if slots == 0 {
+                slot.flags = slot.flags.with(Flags::LAST);
+            }
+            out.extend(&[slot]);
+        }
         self.append_levels(&head, 0, out);
         self.saw(head.symbol, Some(update), None);
         self.messages[Stream::Depth as usize] += 1;
@@ -830,8 +875,21 @@ impl Decoder {
         out.extend(&[head.slot(0, 0, BookLevel { action: LevelAction::Clear as u8, ..BookLevel::default() })]);
         head.flags = Flags::SNAPSHOT;
         self.append_levels(&head, 1, out);
+        let market = self.symbols[head.symbol.index()].map_or(Market::Spot, |seen| seen.market);
+        self.gaps.settle(watched(market), head.symbol, update);
         self.messages[Stream::DepthSnapshot as usize] += 1;
         Ok(Outcome::Done)
+    }
+
+    /// Whether [`GapDetector::observe`] would find a gap.
+    fn shows_gap(&self, market: Market, symbol: SymbolId, numbers: Numbers) -> bool {
+        let (first, last) = match numbers {
+            Numbers::Span { first, last } => (first, last),
+            Numbers::Chain { previous, last } => (previous.saturating_add(1), last),
+            Numbers::Skip { .. } | Numbers::Run { .. } => return false,
+        };
+        let next = self.gaps.next(watched(market), symbol);
+        first <= last && last < u64::MAX && next.is_some_and(|next| first > next)
     }
 
     /// Checks that both sides are levels, and gives their number.
@@ -943,6 +1001,11 @@ impl Decoder {
             }
         }
     }
+}
+
+/// Name of a market's changes of books in the gap detector: none of the catalog, where a snapshot would have to define it.
+const fn watched(market: Market) -> SourceId {
+    SourceId(market as u8 + 1)
 }
 
 fn source(catalog: &mut Catalog, market: Market, stream: Stream) -> Result<SourceId, Refusal> {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use tapeline_core::catalog::Catalog;
-use tapeline_core::event::payload::{BookLevel, Quote, Trade};
+use tapeline_core::event::payload::{BookLevel, Gap, Quote, Trade};
 use tapeline_core::event::{Kind, events};
 use tapeline_runtime::input::binance::BinanceInput;
 use tapeline_runtime::input::bytes::{ByteSource, LINE_BYTES_DEFAULT};
@@ -109,6 +109,10 @@ fn named(event: tapeline_core::event::EventRef<'_>, catalog: &Catalog) -> Event 
             (named.side, named.action) = (level.side, level.action);
             assert_eq!((level.order_count, level.source_flags, level.depth), (0, 0, 0));
         }
+        Kind::GAP => {
+            let gap = event.get::<Gap>().unwrap();
+            named.sizes = vec![gap.expected, gap.received, gap.missing];
+        }
         other => panic!("Binance has no {}", other.name()),
     }
     named
@@ -125,9 +129,10 @@ pub(crate) enum Line {
     Unknown,
 }
 
-/// The twin: what it knows from one line to the next is the symbols of each market.
+/// The twin: what it knows from one line to the next is the symbols of each market, and the next update of each book.
 #[derive(Default)]
 pub(crate) struct Twin {
+    next: BTreeMap<String, u64>,
     symbols: BTreeMap<&'static str, Vec<String>>,
 }
 
@@ -236,8 +241,26 @@ impl Twin {
         let market = market(fields.contains_key("pu"), fields)?;
         let mut template = head("book_level", market, "depth", ts_recv, fields, "u")?;
         template.symbol = self.symbol(market, string(fields, "s")?)?;
+        let number = |name: &str| fields.get(name).map(|value| value.as_u64().ok_or("update")).transpose();
+        let (first, previous, last) = (number("U")?, number("pu")?, template.seq);
         let mut events = Vec::new();
         levels(fields, &template, &mut events)?;
+        let from = match (previous, first) {
+            (Some(previous), _) => previous.checked_add(1).filter(|from| *from <= last),
+            (None, Some(first)) if market == "spot" => Some(first).filter(|from| *from <= last),
+            _ => Some(0),
+        };
+        if let Some(from) = from.filter(|_| last < u64::MAX) {
+            let expected = self.next.get(&template.symbol).copied().unwrap_or(u64::MAX);
+            if from > expected {
+                let missing = if previous.is_some() { 0 } else { from - expected };
+                let sizes = vec![expected, from, missing];
+                let flags = vec!["unsequenced"];
+                let gap = Event { kind: "gap", seq: expected, part: u16::MAX, flags, sizes, ..template.clone() };
+                events.insert(0, gap);
+            }
+            self.settle(&template.symbol, last);
+        }
         if let Some(last) = events.last_mut() {
             last.flags.insert(0, "last");
         }
@@ -266,9 +289,17 @@ impl Twin {
         };
         let mut events = vec![Event { prices: vec![0], sizes: vec![0], action: 2, ..template.clone() }];
         levels(fields, &template, &mut events)?;
+        self.settle(&template.symbol, template.seq);
         events.last_mut().unwrap().flags.insert(0, "last");
         self.know(market, &template.symbol);
         Ok(Line::Events("depthSnapshot", events))
+    }
+
+    fn settle(&mut self, symbol: &str, through: u64) {
+        if let Some(end) = through.checked_add(1) {
+            let next = self.next.entry(symbol.to_owned()).or_default();
+            *next = end.max(*next);
+        }
     }
 
     fn symbol(&self, market: &str, name: &str) -> Bad<String> {

@@ -27,6 +27,32 @@ pub fn ticks() -> u64 {
     }
 }
 
+/// [`ticks`] after all that comes before, and before all that follows: brackets a batch of single-threaded work, whose last loads a
+/// plain read would overtake by as much as the processor looks ahead. (Stores may still be on their way to the cache.)
+#[inline(always)]
+#[must_use]
+pub fn ticks_fenced() -> u64 {
+    fence();
+    let ticks = ticks();
+    fence();
+    ticks
+}
+
+/// Waits until every instruction before has completed.
+#[inline(always)]
+fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: SSE2 is part of x86-64.
+        #[allow(unused_unsafe)]
+        unsafe {
+            core::arch::x86_64::_mm_lfence()
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    std::sync::atomic::fence(Ordering::SeqCst);
+}
+
 /// Length of a tick and cost of reading it.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -34,6 +60,8 @@ pub struct Clock {
     pub ns_per_tick: f64,
     /// Nanoseconds that a read of the counter takes: the least seen in a thousand back-to-back reads.
     pub read_ns: f64,
+    /// The same for [`ticks_fenced`].
+    pub fenced_read_ns: f64,
 }
 
 impl Clock {
@@ -46,13 +74,14 @@ impl Clock {
         }
         let (elapsed, elapsed_ticks) = (start.elapsed(), ticks() - start_ticks);
         let ns_per_tick = elapsed.as_nanos() as f64 / elapsed_ticks.max(1) as f64;
-        let least = (0..1_000)
-            .map(|_| {
-                let before = ticks();
-                ticks() - before
-            })
-            .min();
-        Self { ns_per_tick, read_ns: least.unwrap_or(0) as f64 * ns_per_tick }
+        let least = |read: fn() -> u64| {
+            let differences = (0..1_000).map(|_| {
+                let before = read();
+                read() - before
+            });
+            differences.min().unwrap_or(0) as f64 * ns_per_tick
+        };
+        Self { ns_per_tick, read_ns: least(ticks), fenced_read_ns: least(ticks_fenced) }
     }
 
     /// Ticks as nanoseconds.

@@ -95,6 +95,7 @@ pub fn describe(clock: &Clock, cores: &[usize]) -> Value {
         "clocksource": read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "tick_ns": clock.ns_per_tick,
         "tick_read_ns": clock.read_ns,
+        "tick_fenced_read_ns": clock.fenced_read_ns,
         "cores_allowed": allowed_cores(),
         "cores_used": cores,
         "smt_siblings": per_core("topology/thread_siblings_list"),

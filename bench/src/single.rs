@@ -1,9 +1,9 @@
 //! Slices of work on one thread: nanoseconds per operation, by phase.
 //!
 //! Work is a loop of *phases*: what is measured, in batches, and between them what makes the next batch possible and is
-//! not measured. A batch is bracketed by two reads of the time stamp counter, whose own cost is taken off.
+//! not measured. A batch is bracketed by two fenced reads of the time stamp counter, whose own cost is taken off.
 
-use crate::clock::{Clock, Disturbance, GapDetector, Watch, pin, ticks};
+use crate::clock::{Clock, Disturbance, GapDetector, Watch, pin, ticks_fenced};
 use crate::duel::{Entry, Options, Role, Slice};
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -36,9 +36,9 @@ impl Meter {
     /// Runs and measures a batch of `phase`. Its operations are added by [`Meter::count`].
     #[inline(always)]
     pub fn time<R>(&mut self, phase: usize, work: impl FnOnce() -> R) -> R {
-        let start = ticks();
+        let start = ticks_fenced();
         let result = work();
-        let taken = ticks().wrapping_sub(start);
+        let taken = ticks_fenced().wrapping_sub(start);
         let phase = &mut self.phases[phase];
         phase.ticks += taken;
         phase.batches += 1;
@@ -61,7 +61,7 @@ impl Meter {
     #[must_use]
     pub fn values(&self, clock: &Clock) -> Vec<f64> {
         let per_operation = |phase: &Phase| {
-            let ns = (clock.ns(phase.ticks) - phase.batches as f64 * clock.read_ns).max(0.0);
+            let ns = (clock.ns(phase.ticks) - phase.batches as f64 * clock.fenced_read_ns).max(0.0);
             if phase.operations == 0 { f64::NAN } else { ns / phase.operations as f64 }
         };
         self.phases.iter().map(per_operation).collect()
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_phase_without_operations_has_no_value_and_a_long_batch_is_a_gap() {
-        let clock = Clock { ns_per_tick: 1.0, read_ns: 10.0 };
+        let clock = Clock { ns_per_tick: 1.0, read_ns: 1.0, fenced_read_ns: 10.0 };
         let mut meter = Meter::new(2);
         meter.phases[0] = Phase { ticks: 1_010, operations: 100, batches: 1, longest: 1_010, may_stall: false };
         assert_eq!(meter.values(&clock)[0], 10.0, "the clock's own cost is taken off");

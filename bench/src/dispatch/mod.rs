@@ -24,7 +24,8 @@ pub trait Dispatcher {
     /// With this many handlers.
     fn new(handlers: usize) -> Self;
 
-    /// Gives an event with these sizes to every handler, in order.
+    /// Gives events with these sizes to every handler, one by one: each size passes a `black_box`, so that no compiler sums up a
+    /// batch in one go.
     fn dispatch(&mut self, sizes: &[u64]);
 
     /// The sum of each handler, in order.
@@ -60,7 +61,7 @@ impl Dispatcher for Loop {
     fn dispatch(&mut self, sizes: &[u64]) {
         for size in sizes {
             for handler in black_box(&mut self.0) {
-                handler.add(*size);
+                handler.add(black_box(*size));
             }
         }
     }

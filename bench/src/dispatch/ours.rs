@@ -1,4 +1,5 @@
 use super::Dispatcher;
+use std::hint::black_box;
 use tapeline_core::bus::{Bus, BusBuilder, Call, Chain, End, Link, Progress};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::Trade;
@@ -64,7 +65,7 @@ impl<C: Chain> Rig<C> {
     #[inline]
     fn dispatch(&mut self, sizes: &[u64]) {
         for size in sizes {
-            self.slot.payload_mut::<Trade>().size = *size;
+            self.slot.payload_mut::<Trade>().size = black_box(*size);
             self.progress = Progress::default();
             let mut call = Call {
                 now: UnixNanos(1),

@@ -2,6 +2,7 @@
 
 use super::{BATCH, Dispatcher};
 use nexus_rt::{Handler as _, IntoHandler, PipelineBuilder, ResMut, Resource, World, WorldBuilder};
+use std::hint::black_box;
 use tokio::sync::broadcast;
 
 /// The state of handler N, as a resource of its own type.
@@ -65,7 +66,7 @@ impl Dispatcher for Pipeline {
                 let mut pipeline = PipelineBuilder::<u64>::new()$(.then(step::<$n>, r))*;
                 Box::new(move |world: &mut World, sizes: &[u64]| {
                     for size in sizes {
-                        pipeline.run(world, *size);
+                        pipeline.run(world, black_box(*size));
                     }
                 })
             }};
@@ -111,7 +112,7 @@ impl Dispatcher for NexusDynamic {
     #[inline]
     fn dispatch(&mut self, sizes: &[u64]) {
         for size in sizes {
-            self.handlers.run(&mut self.world, *size);
+            self.handlers.run(&mut self.world, black_box(*size));
         }
     }
 

@@ -81,7 +81,7 @@ impl Clock {
             });
             differences.min().unwrap_or(0) as f64 * ns_per_tick
         };
-        Self { ns_per_tick, read_ns: least(|| ticks()), fenced_read_ns: least(|| ticks_fenced()) }
+        Self { ns_per_tick, read_ns: least(ticks), fenced_read_ns: least(ticks_fenced) }
     }
 
     /// Ticks as nanoseconds.

@@ -19,6 +19,8 @@ pub enum Rival {
     Named(&'static str),
     /// Nobody: our own value must keep the limit.
     Nobody,
+    /// Ours in the metric of this index.
+    Own(usize),
 }
 
 /// What the ratio must keep.
@@ -192,6 +194,7 @@ impl Table {
             .map(|claim| {
                 let rival = match claim.rival {
                     Rival::Nobody => None,
+                    Rival::Own(_) => ours,
                     Rival::Control => controls.first().copied(),
                     Rival::Named(name) => entries.iter().position(|entry| entry.name == name),
                     Rival::Best => {
@@ -205,9 +208,14 @@ impl Table {
                         .map(|(index, _)| index)
                     }
                 };
-                let values = match (ours, rival) {
-                    (Some(ours), Some(rival)) => ratios(ours, rival, claim.metric),
-                    (Some(ours), None) if claim.rival == Rival::Nobody => {
+                let values = match (ours, rival, claim.rival) {
+                    (Some(ours), _, Rival::Own(other)) => {
+                        let own =
+                            records[ours].rounds.iter().flatten().map(|values| values[claim.metric] / values[other]);
+                        own.filter(|ratio| ratio.is_finite()).collect()
+                    }
+                    (Some(ours), Some(rival), _) => ratios(ours, rival, claim.metric),
+                    (Some(ours), None, Rival::Nobody) => {
                         let own = records[ours].rounds.iter().flatten().map(|values| values[claim.metric]);
                         own.filter(|value| value.is_finite()).collect()
                     }

@@ -187,13 +187,16 @@ fn req_3479_many_held_events_of_one_instant_reach_other_shards_in_order() {
     let routes = RouteTable::new(2);
     let catalog = shard_rig::authority(&bus);
     let shard_of = |symbol| routes.shard(catalog.route_slot(SymbolId(symbol)));
-    let far = (2..=SYMBOLS).find(|symbol| shard_of(*symbol) != shard_of(1)).unwrap();
-    // And another shard's symbol is busy all the while.
-    (0..4_000).for_each(|seq| push(far, 10_000 + seq, START + MILLI + seq * MILLI / 10));
+    let others: Vec<u32> = (2..=SYMBOLS).filter(|symbol| shard_of(*symbol) != shard_of(1)).collect();
+    let far = others[0];
+    // And another shard's symbols are busy when the retry comes, at odd times.
+    let busy = |seq: usize| START + 50 * MILLI + 437_000 + seq as u64 * MILLI / 10;
+    (0..4_000).for_each(|seq| push(others[seq % others.len()], 10_000 + seq as u64, busy(seq)));
     let mut first: Option<shard_rig::Result> = None;
     for_seeds(0..6, |seed, prng| {
         for shards in 1..=2 {
-            let mut rig = Rig::new(bus, events.clone(), Sizes::of(shards));
+            let sizes = Sizes { pending: 1 << 16, mesh_ring: 1 << 14, source_ring: 1 << 13, ..Sizes::of(shards) };
+            let mut rig = Rig::new(bus, events.clone(), sizes);
             rig.run(prng, 1_000_000);
             let result = rig.result();
             assert!(rig.shards.iter().any(|shard| shard.letters().stats().held == 899));

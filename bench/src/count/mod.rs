@@ -7,9 +7,12 @@
 //! put the row into [`rows`].
 
 mod bus;
+mod dedup;
 mod record;
+mod requests;
 mod rings;
 mod routes;
+mod shard;
 mod timers;
 
 pub use record::{Comparison, Record};
@@ -43,6 +46,9 @@ pub fn rows(batches: &[usize]) -> Vec<Row> {
     rows.extend(timers::rows());
     rows.extend(routes::rows());
     rows.extend(bus::rows());
+    rows.extend(requests::rows());
+    rows.extend(dedup::rows());
+    rows.extend(shard::rows());
     rows
 }
 
@@ -59,6 +65,9 @@ pub fn run_loop(arguments: &[&str], rounds: usize) -> Result<u64, String> {
         ["wheel", operation] => timers::run_loop(operation, rounds),
         ["route", how] => routes::run_loop(how, rounds),
         ["dispatch", kind, handlers] => bus::run_loop(kind, handlers.parse().unwrap_or(0), rounds),
+        ["queue", contender, operation] => requests::run_loop(contender, operation, rounds),
+        ["dedup", operation] => dedup::run_loop(operation, rounds),
+        ["shard", operation] => shard::run_loop(operation, rounds),
         _ => None,
     };
     operations.ok_or_else(|| format!("no loop `{}`", arguments.join(" ")))

@@ -1,6 +1,6 @@
 use super::Dispatcher;
 use std::hint::black_box;
-use tapeline_core::bus::{Bus, BusBuilder, Call, Chain, End, Link, Progress};
+use tapeline_core::bus::{Bus, BusBuilder, Call, Chain, End, Link, Progress, Unfinished};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::Trade;
 use tapeline_core::event::{EventBuf, EventRef, Identity, Kind, KindSet, Slot};
@@ -51,6 +51,7 @@ struct Rig<C: Chain> {
     bus: Bus<C>,
     staging: Staging,
     progress: Progress,
+    unfinished: Unfinished,
     slot: Slot,
 }
 
@@ -59,7 +60,13 @@ impl<C: Chain> Rig<C> {
         let bus = builder.build(&mut Catalog::new(SYMBOLS)).expect("64 handlers with different names");
         let mut event = EventBuf::new(&Trade::default());
         event.head_mut().symbol = SYMBOL;
-        Self { bus, staging: Staging::new(), progress: Progress::default(), slot: event.slots()[0] }
+        Self {
+            bus,
+            staging: Staging::new(),
+            progress: Progress::default(),
+            unfinished: Unfinished::default(),
+            slot: event.slots()[0],
+        }
     }
 
     #[inline]
@@ -72,9 +79,12 @@ impl<C: Chain> Rig<C> {
                 ts_event: UnixNanos(1),
                 root: Identity::default(),
                 timer_ns: 0,
+                timer: 0,
                 seed: 1,
                 staging: &mut self.staging,
                 progress: &mut self.progress,
+                unfinished: &mut self.unfinished,
+                letters: None,
             };
             self.bus.on_event(EventRef::single(&self.slot), &mut call);
         }

@@ -1,21 +1,27 @@
 //! `duel queue`: indexed priority queues (P7, P8).
 //!
 //! To add a contender, implement [`PriorityQueueContender`], and [`Mutable`] and [`ClearSymbol`] where it can, and give it a row
-//! in `hold_entries`, `mutate_entries` and `clear_entries`. [`check`] is its test.
+//! in `hold_entries`, `mutate_entries`, `clear_entries` and `capped_entries`. [`check`] is its test.
 
+mod capped;
+mod ours;
 #[cfg(feature = "peers")]
 mod peers;
 mod standard;
+mod whole;
 mod work;
 
 use crate::duel::{self, Entry, Options, Role};
 use crate::report::{Claim, Rival, Table};
 use crate::single;
+pub use capped::{Capped, CappedPops, Limited, SetAside};
+pub use ours::Ours;
 #[cfg(feature = "peers-avx2")]
 pub use peers::Quick;
 #[cfg(feature = "peers")]
 pub use peers::{Dary, Keyed, Nexus, Orx, PriorityQueue};
 pub use standard::Std;
+pub use whole::{Whole, check_whole};
 pub use work::{Clear, Hold, Keys, Mutate, check, check_clear, check_mutable};
 
 /// What a request is served by: the lower priority first, then the earlier deadline.
@@ -50,7 +56,7 @@ pub trait PriorityQueueContender {
     /// Queues a request.
     fn push(&mut self, id: u32, symbol: u32, key: Key);
 
-    /// Takes the first request by key: its id and key. Among equal keys any.
+    /// Takes the first request by key: its id and key. Among equal keys any. (Only [`Whole`] has an order of its own.)
     fn pop(&mut self) -> Option<(u32, Key)>;
 }
 
@@ -75,6 +81,8 @@ pub const HOLD_METRICS: [&str; 1] = ["pair_ns"];
 pub const MUTATE_METRICS: [&str; 4] = ["push_ns", "pop_ns", "change_ns", "remove_ns"];
 /// Metrics of `queue clear`.
 pub const CLEAR_METRICS: [&str; 1] = ["clear_ns"];
+/// Metrics of `queue capped`.
+pub const CAPPED_METRICS: [&str; 2] = ["pop_ns", "capped_ns"];
 
 fn hold_entry<'a, Q: PriorityQueueContender + 'a>(
     name: &'static str,
@@ -83,16 +91,21 @@ fn hold_entry<'a, Q: PriorityQueueContender + 'a>(
     keys: Keys,
     options: &'a Options,
 ) -> Entry<'a> {
-    if options.is_check() {
-        check::<Q>(name);
-    }
     let build = move || Hold::<Q>::new(size, keys, options.seed);
     single::entry(name, role, options, HOLD_METRICS.len(), build, |work, meter| work.step(meter))
 }
 
 fn hold_entries(size: usize, keys: Keys, options: &Options) -> Vec<Entry<'_>> {
+    let whole = match keys {
+        Keys::Aged => hold_entry::<Whole<true>>,
+        Keys::Classes => hold_entry::<Whole<false>>,
+    };
     #[allow(unused_mut)]
-    let mut entries = vec![hold_entry::<Std>("std BinaryHeap", Role::Peer, size, keys, options)];
+    let mut entries = vec![
+        hold_entry::<Ours>("tapeline heap", Role::Ours, size, keys, options),
+        whole("tapeline whole queue", Role::Variant, size, keys, options),
+        hold_entry::<Std>("std BinaryHeap", Role::Peer, size, keys, options),
+    ];
     #[cfg(feature = "peers")]
     {
         entries.push(hold_entry::<Orx>("orx 4-ary of indices", Role::Peer, size, keys, options));
@@ -118,8 +131,9 @@ pub fn hold(options: &Options, size: usize, keys: Keys) -> Table {
     ];
     Table::new(
         &format!("queue hold, {size} queued, {}", keys.name()),
-        "ns a pair of push and pop, one thread, at a steady size; the keys that come out are checked. std, dary_heap and \
-         quickheap know no ids: they can neither change nor remove a request",
+        "ns a pair of push and pop, one thread, at a steady size; std, dary_heap and quickheap know no \
+         ids: they can neither change nor remove a request. The whole queue: two levels, FIFO, turns, limits, a timer a request; \
+         it makes its keys of class and time itself",
         &HOLD_METRICS,
         &entries,
         records,
@@ -128,19 +142,17 @@ pub fn hold(options: &Options, size: usize, keys: Keys) -> Table {
     )
 }
 
-// Every queue that can be changed is a peer's so far.
-#[cfg_attr(not(feature = "peers"), allow(dead_code))]
 fn mutate_entry<'a, Q: Mutable + 'a>(name: &'static str, role: Role, size: usize, options: &'a Options) -> Entry<'a> {
-    if options.is_check() {
-        check_mutable::<Q>(name);
-    }
     let build = move || Mutate::<Q>::new(size, options.seed);
     single::entry(name, role, options, MUTATE_METRICS.len(), build, |work, meter| work.step(meter))
 }
 
 fn mutate_entries(size: usize, options: &Options) -> Vec<Entry<'_>> {
     #[allow(unused_mut)]
-    let mut entries = Vec::new();
+    let mut entries = vec![
+        mutate_entry::<Ours>("tapeline heap", Role::Ours, size, options),
+        mutate_entry::<Whole<true>>("tapeline whole queue", Role::Variant, size, options),
+    ];
     #[cfg(feature = "peers")]
     {
         entries.push(mutate_entry::<Orx>("orx 4-ary of indices", Role::Peer, size, options));
@@ -148,7 +160,6 @@ fn mutate_entries(size: usize, options: &Options) -> Vec<Entry<'_>> {
         entries.push(mutate_entry::<Keyed>("keyed_priority_queue", Role::Peer, size, options));
         entries.push(mutate_entry::<Nexus>("nexus pairing heap", Role::Peer, size, options));
     }
-    let _ = (size, options);
     entries
 }
 
@@ -157,14 +168,18 @@ fn mutate_entries(size: usize, options: &Options) -> Vec<Entry<'_>> {
 pub fn mutate(options: &Options, size: usize) -> Table {
     let entries = mutate_entries(size, options);
     let records = duel::run(&entries, options);
+    let claims = [
+        Claim::at_most("P8 change against our pop", 2, Rival::Own(1), 0.5, 0.5),
+        Claim::at_most("P8 remove against our pop", 3, Rival::Own(1), 0.5, 0.5),
+    ];
     Table::new(
         &format!("queue mutate, {size} queued"),
         "ns an operation, one thread; batches of 64 pushes, 48 pops, 32 changes, 16 removals of random requests; symbols by \
-         Zipf 1.1 over 5,000; nexus changes a key by unlink and push",
+         Zipf 1.1 over 5,000; nexus changes a key by unlink and push; the whole queue changes the class",
         &MUTATE_METRICS,
         &entries,
         records,
-        &[],
+        &claims,
         options,
     )
 }
@@ -176,7 +191,11 @@ fn clear_entry<'a, Q: ClearSymbol + 'a>(name: &'static str, role: Role, options:
 
 fn clear_entries(options: &Options) -> Vec<Entry<'_>> {
     #[allow(unused_mut)]
-    let mut entries = vec![clear_entry::<Std>("std rebuild", Role::Peer, options)];
+    let mut entries = vec![
+        clear_entry::<Whole<true>>("tapeline whole queue", Role::Ours, options),
+        clear_entry::<Ours>("tapeline heap, 10 removals", Role::Variant, options),
+        clear_entry::<Std>("std rebuild", Role::Peer, options),
+    ];
     #[cfg(feature = "peers")]
     entries.push(clear_entry::<Orx>("orx, 10 removals", Role::Peer, options));
     entries
@@ -191,8 +210,43 @@ pub fn clear(options: &Options) -> Table {
     Table::new(
         "queue clear, 10 of 10,000",
         "ns a symbol cleared, one thread; 1,000 symbols of 10 requests each; std filters its vector and makes a heap of it \
-         again; orx is told the ids, which its owner would have to keep by symbol",
+         again; orx and our heap are told the ids, which their owner would have to keep by symbol",
         &CLEAR_METRICS,
+        &entries,
+        records,
+        &claims,
+        options,
+    )
+}
+
+fn capped_entry<'a, C: Capped + 'a>(name: &'static str, role: Role, size: usize, options: &'a Options) -> Entry<'a> {
+    let build = move || CappedPops::<C>::new(size);
+    single::entry(name, role, options, CAPPED_METRICS.len(), build, |work, meter| work.step(meter))
+}
+
+fn capped_entries(size: usize, options: &Options) -> Vec<Entry<'_>> {
+    #[allow(unused_mut)]
+    let mut entries = vec![
+        capped_entry::<Limited>("tapeline whole queue", Role::Ours, size, options),
+        capped_entry::<SetAside<Ours>>("tapeline heap, set aside", Role::Variant, size, options),
+        capped_entry::<SetAside<Std>>("std, set aside", Role::Peer, size, options),
+    ];
+    #[cfg(feature = "peers")]
+    entries.push(capped_entry::<SetAside<Orx>>("orx, set aside", Role::Peer, size, options));
+    entries
+}
+
+/// P8: half of the requests, the most urgent ones, are of a symbol that may run no more.
+#[must_use]
+pub fn capped(options: &Options, size: usize) -> Table {
+    let entries = capped_entries(size, options);
+    let records = duel::run(&entries, options);
+    let claims = [Claim::at_most("P8 capped against our pop", 1, Rival::Own(0), 2.0, 2.0)];
+    Table::new(
+        &format!("queue capped, {size} queued"),
+        "ns a pop, one thread; half of the requests are of one symbol and come first; capped: it has as many in flight as it may, and the \
+         next request of another symbol is wanted. A queue without limits pops what may not run, sets it aside and pushes it again",
+        &CAPPED_METRICS,
         &entries,
         records,
         &claims,
@@ -202,47 +256,66 @@ pub fn clear(options: &Options) -> Table {
 
 /// Gives every table of the subject to `done` as it is ready.
 pub fn run(options: &Options, done: &mut dyn FnMut(Table)) {
+    if options.is_check() {
+        check_all();
+    }
     let sizes: &[usize] = if options.is_check() { &[100] } else { &[1_000, 10_000, 100_000] };
     for keys in [Keys::Aged, Keys::Classes] {
         sizes.iter().for_each(|size| done(hold(options, *size, keys)));
     }
     sizes.iter().for_each(|size| done(mutate(options, *size)));
     done(clear(options));
+    sizes.iter().for_each(|size| done(capped(options, *size)));
+}
+
+/// Compares every contender with a naive one.
+///
+/// # Panics
+/// When one is wrong.
+pub fn check_all() {
+    check::<Ours>("our heap");
+    check_mutable::<Ours>("our heap");
+    check_clear::<Ours>("our heap");
+    check_whole();
+    check_clear::<Whole<true>>("the whole queue");
+    check::<Std>("std");
+    check_clear::<Std>("std");
+    #[cfg(feature = "peers")]
+    {
+        check::<Orx>("orx");
+        check::<PriorityQueue>("priority-queue");
+        check::<Keyed>("keyed_priority_queue");
+        check::<Dary>("dary_heap");
+        check::<Nexus>("nexus");
+        check_mutable::<Orx>("orx");
+        check_mutable::<PriorityQueue>("priority-queue");
+        check_mutable::<Keyed>("keyed_priority_queue");
+        check_mutable::<Nexus>("nexus");
+        check_clear::<Orx>("orx");
+    }
+    #[cfg(feature = "peers-avx2")]
+    check::<Quick>("quickheap");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::single::Meter;
 
     #[test]
-    fn every_queue_gives_the_keys_in_order() {
-        check::<Std>("std");
-        #[cfg(feature = "peers")]
-        {
-            check::<Orx>("orx");
-            check::<PriorityQueue>("priority-queue");
-            check::<Keyed>("keyed_priority_queue");
-            check::<Dary>("dary_heap");
-            check::<Nexus>("nexus");
+    fn every_queue_is_its_naive_twin() {
+        check_all();
+    }
+
+    #[test]
+    fn a_capped_symbol_is_passed_over_and_comes_again() {
+        fn run<C: Capped>() {
+            let (mut work, mut meter) = (CappedPops::<C>::new(200), Meter::new(2));
+            (0..100).for_each(|_| work.step(&mut meter));
         }
-        #[cfg(feature = "peers-avx2")]
-        check::<Quick>("quickheap");
-    }
-
-    #[cfg(feature = "peers")]
-    #[test]
-    fn every_mutable_queue_changes_and_removes() {
-        check_mutable::<Orx>("orx");
-        check_mutable::<PriorityQueue>("priority-queue");
-        check_mutable::<Keyed>("keyed_priority_queue");
-        check_mutable::<Nexus>("nexus");
-    }
-
-    #[test]
-    fn a_cleared_symbol_is_gone_and_the_others_are_not() {
-        check_clear::<Std>("std");
-        #[cfg(feature = "peers")]
-        check_clear::<Orx>("orx");
+        run::<Limited>();
+        run::<SetAside<Ours>>();
+        run::<SetAside<Std>>();
     }
 
     #[test]

@@ -484,7 +484,13 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             step.is_stuck = true;
             return step;
         }
-        step.work += self.input.refill();
+        let taken = self.input.refill();
+        if let Some(dedup) = &self.dedup
+            && taken > 0
+        {
+            dedup.touch(&self.input.slots[..taken]);
+        }
+        step.work += taken;
         if step.work == 0 && !meshed && self.input.at == self.input.len && self.source_time < self.quiet_until {
             // Idle, the most frequent state of a paced shard: nothing came and no timer can be due.
             if !self.source_done || self.wheel.is_empty() && self.pending.is_empty() {

@@ -104,9 +104,10 @@ pub const BOOK_ORDERS_MAX: usize = 1 << 28;
 pub const DEDUP_CAPACITY_DEFAULT: usize = 1 << 17;
 /// Most identities of one generation of a dedup window.
 pub const DEDUP_CAPACITY_MAX: usize = 1 << 28;
-/// Length of a dedup window in nanoseconds of shard time, unless configured otherwise. Copies of an event come over two lines, or again
-/// after a reconnect: milliseconds apart.
-pub const DEDUP_WINDOW_NS_DEFAULT: u64 = 1_000_000_000;
+/// Length of a dedup window in nanoseconds of shard time, unless configured otherwise. Copies of an event that come over two lines are
+/// milliseconds apart. What a feed sends again after a reconnect is old by its numbers, which the source sees. So the default capacity
+/// lasts for half a million events a second.
+pub const DEDUP_WINDOW_NS_DEFAULT: u64 = 250_000_000;
 /// Buckets that a search of a dedup window goes through. At a load of one half, the most there is, the chance that this many
 /// in a row are full is below 1e-16 for each place.
 pub const DEDUP_PROBE_BUCKETS_MAX: usize = 64;

@@ -176,8 +176,10 @@ pub(crate) fn binance_lines(times: impl IntoIterator<Item = u64>, symbol: &str, 
             );
             text += &format!(
                 "{ns} {{\"stream\":\"{lower}@depth@100ms\",\"data\":{{\"e\":\"depthUpdate\",\"E\":{ms},\"s\":\"{symbol}\",\
-                 \"U\":{n},\"u\":{n},\"b\":[[\"{price}.80000000\",\"3.02\"],[\"2679.00\",\"28.2\"]],\
-                 \"a\":[[\"2733.70\",\"0.00\"]]}}}}\n"
+                 \"U\":{},\"u\":{n},\"b\":[[\"{price}.80000000\",\"3.02\"],[\"2679.00\",\"28.2\"]],\
+                 \"a\":[[\"2733.70\",\"0.00\"]]}}}}\n",
+                // Right behind the one before: nothing is missing between them.
+                n.saturating_sub(2)
             );
         }
     }

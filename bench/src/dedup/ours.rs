@@ -1,3 +1,5 @@
+//! Our dedup window as a contender.
+
 use super::{CALL, DedupContender, WINDOW_NS};
 use tapeline_core::dedup::{DedupWindow, Seen};
 use tapeline_core::event::Identity;

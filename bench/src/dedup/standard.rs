@@ -1,3 +1,5 @@
+//! Contenders of the standard library and hashbrown: maps that forget by a sweep.
+
 use super::{DedupContender, WINDOW_NS};
 use std::collections::HashMap;
 

@@ -1,3 +1,5 @@
+//! Our bus as a contender: static chain and dynamic table.
+
 use super::Dispatcher;
 use std::hint::black_box;
 use tapeline_core::bus::{Bus, BusBuilder, Call, Chain, End, Link, Progress, Unfinished};

@@ -1,3 +1,5 @@
+//! Our indexed heap as a contender.
+
 use super::{ClearSymbol, Key, Mutable, PriorityQueueContender};
 use tapeline_core::queue::heap::{IndexedHeap, Key as HeapKey};
 

@@ -1,3 +1,5 @@
+//! The standard library as a contender: a heap that knows no ids.
+
 use super::{ClearSymbol, Key, PriorityQueueContender};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,3 +1,5 @@
+//! Our timing wheel as a contender.
+
 use super::Timers;
 use tapeline_core::limits::TICK_NS;
 use tapeline_core::units::UnixNanos;

@@ -1,3 +1,5 @@
+//! Timers under which a contender is measured: how many are pending, with which delays.
+
 use super::Timers;
 use crate::single::Meter;
 use crate::stats::Rng;

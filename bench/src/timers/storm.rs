@@ -1,3 +1,5 @@
+//! Many timers due at once: what each poll costs.
+
 use super::{Population, Timers};
 use crate::clock::{Disturbance, GapDetector, Watch, pin};
 use crate::duel::{Options, Slice};

@@ -12,7 +12,7 @@ for tool in python3 ${CORE:+taskset}; do
 done
 target=${CARGO_TARGET_DIR:-target}
 if [ -z "${TAPELINE:-}" ]; then
-    cargo build --locked --release --quiet -p tapeline-tools
+    cargo build --locked --release --quiet -p tapeline
     TAPELINE=$target/release/tapeline
 fi
 if [ -z "${BASELINE:-}" ]; then

@@ -402,6 +402,12 @@ impl<C: Chain> BusBuilder<C> {
         self
     }
 
+    /// Symbols that the handlers have states for, id 0 included.
+    #[must_use]
+    pub fn symbols_max(&self) -> usize {
+        self.symbols_max
+    }
+
     /// Numbers the handlers in dispatch order and interns their sources in `catalog`.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! use tapeline_core::event::payload::{Signal, Trade};
 //! use tapeline_core::event::{EventRef, Kind, KindSet};
 //! use tapeline_core::handler::{Ctx, Handler, Verdict};
+//! use tapeline_runtime::pipeline::default_pipeline;
 //!
 //! /// Buys whatever trades at a lower price than before.
 //! struct Contrarian;
@@ -31,7 +32,7 @@
 //! }
 //!
 //! fn main() -> ExitCode {
-//!     tapeline::main_with(|bus| tapeline_runtime::pipeline::default_pipeline(bus).then(Contrarian))
+//!     tapeline::main_with(|bus, parameters| default_pipeline(bus, parameters).then(Contrarian))
 //! }
 //! ```
 
@@ -46,12 +47,14 @@ use clap::Parser;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use tapeline_core::bus::{BusBuilder, Chain, End};
+use tapeline_runtime::pipeline::Parameters;
 
-/// Parses the command line, runs the verb with this pipeline on every shard, and returns the exit code.
+/// Parses the command line, runs the verb with this pipeline on every shard, and returns the exit code. The pipeline is given the
+/// parameters that the configuration sets.
 ///
 /// The codes: 0 done; 1 a check failed; 2 wrong usage, could not open, or format not recognised; 3 damaged or cut short;
 /// 130 interrupted. A panic is a bug of ours and ends with 1, never with Rust's 101.
-pub fn main_with<C: Chain + 'static>(pipeline: impl Fn(BusBuilder<End>) -> BusBuilder<C>) -> ExitCode {
+pub fn main_with<C: Chain + 'static>(pipeline: impl Fn(BusBuilder<End>, &Parameters) -> BusBuilder<C>) -> ExitCode {
     let cli = cli::Cli::parse();
     let code = catch_unwind(AssertUnwindSafe(|| match cli.verb {
         cli::Verb::Replay(args) => cmd::replay::run(&args, pipeline),

@@ -768,7 +768,17 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             return Err(Refusal::OutOfRange);
         }
         // One slot is the whole event for most kinds; those that go on in continuations are looked at apart.
-        const LONG_KINDS: KindSet = KindSet::of(&[Kind::BAR, Kind::BOOK_DEPTH, Kind::NEWS, Kind::FEATURES]);
+        const LONG_KINDS: KindSet = KindSet::of(&[
+            Kind::BAR,
+            Kind::BOOK_DEPTH,
+            Kind::NEWS,
+            Kind::SYSTEM,
+            Kind::HEALTH,
+            Kind::ERROR,
+            Kind::DEAD_LETTER,
+            Kind::FEATURES,
+            Kind::BACKFILL_DONE,
+        ]);
         const LONG_FLAGS: u8 = Flags::WIDE.with(Flags::DERIVED).0;
         if head.span() == 1 && !LONG_KINDS.contains(kind) && head.flags.0 & LONG_FLAGS == 0 {
             return Ok(());
@@ -1323,15 +1333,18 @@ fn admit_span(slots: &[Slot]) -> Result<(), Refusal> {
     let derived = usize::from(head.flags.contains(Flags::DERIVED));
     let wanted = derived
         + match head.kind() {
-            Kind::BAR => 1,
+            Kind::BAR | Kind::BACKFILL_DONE => 1,
             Kind::QUOTE => usize::from(head.flags.contains(Flags::WIDE)),
             Kind::BOOK_DEPTH => {
                 let levels = usize::from(head.payload_as::<BookDepth>().levels);
                 (levels * size_of::<crate::event::payload::DepthLevel>()).div_ceil(crate::limits::CONTINUATION_BYTES)
             }
-            Kind::NEWS => {
-                let text_bytes = head.payload_as::<crate::event::payload::News>().text_bytes as usize;
-                text_bytes.div_ceil(crate::limits::CONTINUATION_BYTES)
+            Kind::NEWS | Kind::SYSTEM | Kind::HEALTH | Kind::ERROR => {
+                crate::event::payload::text_bytes(event).div_ceil(crate::limits::CONTINUATION_BYTES)
+            }
+            Kind::DEAD_LETTER => {
+                let tail_bytes = head.payload_as::<crate::event::payload::DeadLetter>().tail_bytes as usize;
+                tail_bytes.max(1).div_ceil(crate::limits::CONTINUATION_BYTES)
             }
             Kind::FEATURES => {
                 let count = head.payload_as::<crate::event::payload::Features>().count as usize;

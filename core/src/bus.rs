@@ -13,6 +13,7 @@ use crate::dead::{DeadLetters, ERROR_PANIC, Failure};
 use crate::event::{EventRef, Kind, KindSet};
 use crate::handler::{Ask, Ctx, Handler, Job, JobSet, RequestEnd, RequestId, TimerRequest, Verdict};
 use crate::limits::{HANDLERS_MAX, KIND_ROWS, STRIKES_MAX};
+use crate::timing::{HandlerTime, Timing, Untimed};
 use crate::units::{SourceId, SymbolId};
 use bytemuck::Zeroable;
 use bytemuck::allocation::zeroed_slice_box;
@@ -146,6 +147,8 @@ pub struct Registered<H: Handler> {
 /// Counts of one handler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HandlerStats {
+    /// Calls of any kind; a run is one.
+    pub calls: u64,
     /// Calls that gave up.
     pub failed: u64,
     /// Code of the last failure.
@@ -156,6 +159,10 @@ pub struct HandlerStats {
     pub quarantined: u64,
     /// Events that it was not given because of quarantine.
     pub skipped: u64,
+    /// [`Handler::BUDGET_NS`].
+    pub budget_ns: Option<u64>,
+    /// What its stamped calls took.
+    pub time: HandlerTime,
 }
 
 impl<H: Handler> Registered<H> {
@@ -169,7 +176,7 @@ impl<H: Handler> Registered<H> {
             states: zeroed_slice_box(symbols_max),
             before: H::State::zeroed(),
             strikes: zeroed_slice_box(symbols_max),
-            stats: HandlerStats::default(),
+            stats: HandlerStats { budget_ns: H::BUDGET_NS, ..HandlerStats::default() },
         }
     }
 
@@ -194,6 +201,7 @@ impl<H: Handler> Registered<H> {
         run: impl FnOnce(&H, &mut H::State, &mut Ctx<'_>) -> Verdict,
     ) -> Option<Failure> {
         call.progress.running = self.number;
+        self.stats.calls += 1;
         let state = &mut self.states[call.cx.symbol().index()];
         if H::ROLLBACK {
             self.before = *state;
@@ -250,6 +258,9 @@ pub trait Subscriber: Send + sealed::Sealed {
     fn recover(&mut self, symbol: SymbolId) -> bool;
     fn undo_run(&mut self, symbol: SymbolId);
     fn stats(&self) -> HandlerStats;
+    fn calls(&self) -> u64;
+    fn budget_ns(&self) -> Option<u64>;
+    fn took(&mut self, ns: u64, is_sample: bool);
     fn bytes(&self) -> usize;
 }
 
@@ -262,6 +273,7 @@ pub struct About {
     jobs: JobSet,
     crosses_symbols: bool,
     takes_runs: bool,
+    has_budget: bool,
 }
 
 impl<H: Handler> sealed::Sealed for Registered<H> {}
@@ -273,6 +285,7 @@ impl<H: Handler> Subscriber for Registered<H> {
             jobs: self.handler.serves(),
             crosses_symbols: H::CROSSES_SYMBOLS,
             takes_runs: H::TAKES_RUNS,
+            has_budget: H::BUDGET_NS.is_some(),
         }
     }
 
@@ -304,6 +317,7 @@ impl<H: Handler> Subscriber for Registered<H> {
     /// Returns how many events were consumed; 0 = nothing is left of the run.
     fn on_run(&mut self, run: &[EventRef<'_>], call: &mut Call<'_>) -> usize {
         call.progress.running = self.number;
+        self.stats.calls += 1;
         let state = &mut self.states[call.cx.symbol().index()];
         // Also without `ROLLBACK`: which event of a run a panic came from is found out one by one.
         self.before = *state;
@@ -377,6 +391,18 @@ impl<H: Handler> Subscriber for Registered<H> {
         self.stats
     }
 
+    fn calls(&self) -> u64 {
+        self.stats.calls
+    }
+
+    fn budget_ns(&self) -> Option<u64> {
+        H::BUDGET_NS
+    }
+
+    fn took(&mut self, ns: u64, is_sample: bool) {
+        self.stats.time.add(ns, H::BUDGET_NS, is_sample);
+    }
+
     fn bytes(&self) -> usize {
         std::mem::size_of_val(&*self.states) + self.strikes.len()
     }
@@ -386,10 +412,16 @@ impl<H: Handler> Subscriber for Registered<H> {
 pub trait Chain: Send + sealed::Sealed {
     /// Gives the event to those who want one of `kinds`, which is its kind.
     #[doc(hidden)]
-    fn on_event(&mut self, kinds: KindSet, event: EventRef<'_>, call: &mut Call<'_>);
+    fn on_event<T: Timing>(&mut self, kinds: KindSet, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T);
     /// The same, where something may keep a handler from it.
     #[doc(hidden)]
-    fn on_event_with_care(&mut self, kinds: KindSet, event: EventRef<'_>, call: &mut Call<'_>);
+    fn on_event_with_care<T: Timing>(
+        &mut self,
+        kinds: KindSet,
+        event: EventRef<'_>,
+        call: &mut Call<'_>,
+        timing: &mut T,
+    );
     #[doc(hidden)]
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn Subscriber));
 }
@@ -401,9 +433,9 @@ pub struct End;
 impl sealed::Sealed for End {}
 impl Chain for End {
     #[inline]
-    fn on_event(&mut self, _kinds: KindSet, _event: EventRef<'_>, _call: &mut Call<'_>) {}
+    fn on_event<T: Timing>(&mut self, _: KindSet, _: EventRef<'_>, _: &mut Call<'_>, _: &mut T) {}
     #[inline]
-    fn on_event_with_care(&mut self, _kinds: KindSet, _event: EventRef<'_>, _call: &mut Call<'_>) {}
+    fn on_event_with_care<T: Timing>(&mut self, _: KindSet, _: EventRef<'_>, _: &mut Call<'_>, _: &mut T) {}
     fn each(&mut self, _visit: &mut dyn FnMut(&mut dyn Subscriber)) {}
 }
 
@@ -416,18 +448,24 @@ pub struct Link<C: Chain, H: Handler> {
 impl<C: Chain, H: Handler> sealed::Sealed for Link<C, H> {}
 impl<C: Chain, H: Handler> Chain for Link<C, H> {
     #[inline]
-    fn on_event(&mut self, kinds: KindSet, event: EventRef<'_>, call: &mut Call<'_>) {
-        self.before.on_event(kinds, event, call);
+    fn on_event<T: Timing>(&mut self, kinds: KindSet, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
+        self.before.on_event(kinds, event, call, timing);
         if self.last.kinds.intersects(kinds) {
-            self.last.on_event(event, call);
+            timing.call(&mut self.last, |last| last.on_event(event, call));
         }
     }
 
     #[inline]
-    fn on_event_with_care(&mut self, kinds: KindSet, event: EventRef<'_>, call: &mut Call<'_>) {
-        self.before.on_event_with_care(kinds, event, call);
+    fn on_event_with_care<T: Timing>(
+        &mut self,
+        kinds: KindSet,
+        event: EventRef<'_>,
+        call: &mut Call<'_>,
+        timing: &mut T,
+    ) {
+        self.before.on_event_with_care(kinds, event, call, timing);
         if self.last.kinds.intersects(kinds) {
-            self.last.on_event_with_care(event, call);
+            timing.call(&mut self.last, |last| last.on_event_with_care(event, call));
         }
     }
 
@@ -486,6 +524,12 @@ impl<C: Chain> BusBuilder<C> {
         self
     }
 
+    /// Symbols that the handlers have states for, id 0 included.
+    #[must_use]
+    pub fn symbols_max(&self) -> usize {
+        self.symbols_max
+    }
+
     /// Numbers the handlers in dispatch order and interns their sources in `catalog`.
     ///
     /// # Errors
@@ -510,6 +554,7 @@ impl<C: Chain> BusBuilder<C> {
             runners: Box::new([NOBODY; KIND_ROWS]),
             quarantined: 0,
             crosses_symbols: false,
+            has_budgets: false,
             names: Vec::new(),
         };
         let (mut handlers, mut error) = (Vec::<About>::new(), None);
@@ -532,6 +577,7 @@ impl<C: Chain> BusBuilder<C> {
         for (number, about) in handlers.iter().enumerate() {
             bus.interests = bus.interests.union(about.kinds);
             bus.crosses_symbols |= about.crosses_symbols;
+            bus.has_budgets |= about.has_budget;
             bus.jobs = bus.jobs.union(about.jobs);
             for job in (0..Job::MAX as u8).filter(|job| about.jobs.contains(Job(*job))) {
                 let server = &mut bus.servers[usize::from(job)];
@@ -540,7 +586,8 @@ impl<C: Chain> BusBuilder<C> {
                 }
                 *server = number as u16;
             }
-            if about.takes_runs {
+            // A budget is for one event.
+            if about.takes_runs && !about.has_budget {
                 let others = handlers.iter().enumerate().filter(|(other, _)| *other != number);
                 let others = others.fold(KindSet::EMPTY, |kinds, (_, other)| kinds.union(other.kinds));
                 let alone = about.kinds.without(others);
@@ -575,6 +622,7 @@ pub struct Bus<C: Chain> {
     /// Pairs of handler and symbol that are quarantined.
     quarantined: u64,
     crosses_symbols: bool,
+    has_budgets: bool,
     names: Vec<&'static str>,
 }
 
@@ -601,21 +649,27 @@ impl<C: Chain> Bus<C> {
     /// Gives the event to every interested handler that has not had it.
     #[inline]
     pub fn on_event(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
+        self.on_event_timed(event, call, &mut Untimed);
+    }
+
+    /// As [`Bus::on_event`]; `timing` stamps the calls.
+    #[inline]
+    pub fn on_event_timed<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
         // What may keep a handler from an event is looked at once for all of them.
         if call.letters.is_some() || self.quarantined > 0 || !call.progress.is_new() {
-            self.on_event_with_care(event, call);
+            self.on_event_with_care(event, call, timing);
             return;
         }
         let kinds = KindSet::one(event.kind());
         for listed in &mut self.before {
             if listed.kinds.intersects(kinds) {
-                listed.handler.on_event(event, call);
+                timing.call(&mut *listed.handler, |handler| handler.on_event(event, call));
             }
         }
-        self.chain.on_event(kinds, event, call);
+        self.chain.on_event(kinds, event, call, timing);
         for listed in &mut self.after {
             if listed.kinds.intersects(kinds) {
-                listed.handler.on_event(event, call);
+                timing.call(&mut *listed.handler, |handler| handler.on_event(event, call));
             }
         }
         call.progress.running = NOBODY;
@@ -624,74 +678,83 @@ impl<C: Chain> Bus<C> {
     /// As [`Bus::on_event`] where a panic cut the walk short, somebody is quarantined, or events are held.
     #[cold]
     #[inline(never)]
-    fn on_event_with_care(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
+    fn on_event_with_care<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
         let kinds = KindSet::one(event.kind());
         for listed in self.before.iter_mut().filter(|listed| listed.kinds.intersects(kinds)) {
-            listed.handler.on_event_with_care(event, call);
+            timing.call(&mut *listed.handler, |handler| handler.on_event_with_care(event, call));
         }
-        self.chain.on_event_with_care(kinds, event, call);
+        self.chain.on_event_with_care(kinds, event, call, timing);
         for listed in self.after.iter_mut().filter(|listed| listed.kinds.intersects(kinds)) {
-            listed.handler.on_event_with_care(event, call);
+            timing.call(&mut *listed.handler, |handler| handler.on_event_with_care(event, call));
         }
         call.progress.running = NOBODY;
     }
 
     /// Gives a run of events of one symbol, of kinds of one [`Bus::run_kinds`], to their handler. Returns how many it has consumed;
     /// 0 = nothing of the call is left, and the events are to be given out one by one. O(handlers).
-    pub fn on_run(&mut self, run: &[EventRef<'_>], call: &mut Call<'_>) -> usize {
+    pub fn on_run<T: Timing>(&mut self, run: &[EventRef<'_>], call: &mut Call<'_>, timing: &mut T) -> usize {
         let runner = run.first().map_or(NOBODY, |first| self.runners[first.kind().row()]);
-        let consumed = self.with(runner, |handler| handler.on_run(run, call));
-        call.progress.running = NOBODY;
-        consumed.unwrap_or(0)
+        self.call(runner, call, timing, |handler, call| handler.on_run(run, call)).unwrap_or(0)
     }
 
     /// Gives the timer to the handler that set it. O(handlers).
-    pub fn on_timer(&mut self, timer: &TimerRequest, call: &mut Call<'_>) {
+    pub fn on_timer<T: Timing>(&mut self, timer: &TimerRequest, call: &mut Call<'_>, timing: &mut T) {
         if call.progress.next <= timer.handler {
-            self.with(timer.handler, |handler| handler.on_timer(timer, call));
-            call.progress.running = NOBODY;
+            self.call(timer.handler, call, timing, |handler, call| handler.on_timer(timer, call));
         }
     }
 
     /// Gives the event to handler `number` alone, again. False when that is quarantined for the symbol. O(handlers).
-    pub fn on_retry(&mut self, number: u16, event: EventRef<'_>, call: &mut Call<'_>) -> bool {
-        let is_called = self.with(number, |handler| handler.on_retry(event, call)).unwrap_or(false);
-        call.progress.running = NOBODY;
-        is_called
+    pub fn on_retry<T: Timing>(
+        &mut self,
+        number: u16,
+        event: EventRef<'_>,
+        call: &mut Call<'_>,
+        timing: &mut T,
+    ) -> bool {
+        self.call(number, call, timing, |handler, call| handler.on_retry(event, call)).unwrap_or(false)
     }
 
     /// Gives the request to the handler that serves its job. A failure when it could not do it, or is quarantined. O(handlers).
-    pub fn on_request(&mut self, ask: &Ask, call: &mut Call<'_>) -> Option<Failure> {
+    pub fn on_request<T: Timing>(&mut self, ask: &Ask, call: &mut Call<'_>, timing: &mut T) -> Option<Failure> {
         let server = self.servers.get(usize::from(ask.job.0)).copied().unwrap_or(NOBODY);
-        let failure = self.with(server, |handler| handler.on_request(ask, call));
-        call.progress.running = NOBODY;
+        let failure = self.call(server, call, timing, |handler, call| handler.on_request(ask, call));
         failure.unwrap_or(Some(Failure::Fail(0)))
     }
 
     /// Gives an event of a reply to handler `number`, whose request it answers. O(handlers).
-    pub fn on_reply(
+    pub fn on_reply<T: Timing>(
         &mut self,
-        number: u16,
-        request: RequestId,
+        (number, request): (u16, RequestId),
         event: EventRef<'_>,
         call: &mut Call<'_>,
+        timing: &mut T,
     ) -> Option<Failure> {
-        let failure = self.with(number, |handler| handler.on_reply(request, event, call));
-        call.progress.running = NOBODY;
-        failure.flatten()
+        self.call(number, call, timing, |handler, call| handler.on_reply(request, event, call)).flatten()
     }
 
     /// Tells handler `number` how its request ended. O(handlers).
-    pub fn on_request_end(
+    pub fn on_request_end<T: Timing>(
         &mut self,
-        number: u16,
-        request: RequestId,
+        (number, request): (u16, RequestId),
         end: RequestEnd,
         call: &mut Call<'_>,
+        timing: &mut T,
     ) -> Option<Failure> {
-        let failure = self.with(number, |handler| handler.on_request_end(request, end, call));
+        self.call(number, call, timing, |handler, call| handler.on_request_end(request, end, call)).flatten()
+    }
+
+    /// Calls one handler for what only it gets. `None` when there is none of that number. O(handlers).
+    fn call<T: Timing, R>(
+        &mut self,
+        number: u16,
+        call: &mut Call<'_>,
+        timing: &mut T,
+        run: impl FnOnce(&mut dyn Subscriber, &mut Call<'_>) -> R,
+    ) -> Option<R> {
+        let result = self.with(number, |handler| timing.call(handler, |handler| run(handler, call)));
         call.progress.running = NOBODY;
-        failure.flatten()
+        result
     }
 
     /// After a panic in handler `number`: puts its state for `symbol` back and counts a strike. True when that was the last one: it
@@ -723,6 +786,13 @@ impl<C: Chain> Bus<C> {
     #[must_use]
     pub fn has_quarantined(&self) -> bool {
         self.quarantined > 0
+    }
+
+    /// Whether any handler has a budget, so that each of its calls is stamped.
+    #[inline]
+    #[must_use]
+    pub fn has_budgets(&self) -> bool {
+        self.has_budgets
     }
 
     /// Jobs that handlers of this bus serve.

@@ -43,9 +43,13 @@ pub trait Handler: Send + Sync + 'static {
     /// other, so it is declared; [`Ctx::publish_to`] refuses another symbol when it is not.
     const CROSSES_SYMBOLS: bool = false;
 
+    /// What one call may take, in ns; `None` = no budget. Of a handler with a budget each call is stamped and those that overrun are
+    /// counted and told by name. That acts on nothing: what a machine took is no input of the engine.
+    const BUDGET_NS: Option<u64> = None;
+
     /// Whether the handler has an [`Handler::on_run`] of its own, and wants to be given runs. The engine looks for runs
     /// only in kinds that no other handler of the bus is interested in: with several, each event goes through all of
-    /// them before the next one does.
+    /// them before the next one does. A handler with a budget, which is for one event, gets none.
     const TAKES_RUNS: bool = false;
 
     /// Kinds of events that this handler wants.

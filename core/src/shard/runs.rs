@@ -12,6 +12,7 @@ use crate::handler::Ctx;
 use crate::ledger::{Outcome, Refusal};
 use crate::limits::BATCH_SLOTS;
 use crate::shard::Probe;
+use crate::timing::{Stopwatch, Untimed};
 
 /// What is known of events at and behind the inlet's cursor.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +98,15 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             unfinished: &mut self.unfinished,
             letters: None,
         };
-        let consumed = self.bus.on_run(&run[..events], &mut call);
+        let run = &run[..events];
+        let consumed = if P::TIMES_HANDLERS && self.is_timed {
+            let mut watch = Stopwatch::new(&mut self.probe, true);
+            let consumed = self.bus.on_run(run, &mut call, &mut watch);
+            self.stamped += watch.pairs();
+            consumed
+        } else {
+            self.bus.on_run(run, &mut call, &mut Untimed)
+        };
         if consumed == 0 {
             self.break_run();
             return true;

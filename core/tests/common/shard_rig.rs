@@ -148,6 +148,15 @@ impl Source {
         };
         let head = event[0];
         let time = self.time.max(head.ts_recv);
+        if head.kind().is_control() {
+            // As the runtime's source does: it concerns every shard.
+            if !self.broadcast(&event) {
+                return false;
+            }
+            self.lanes.iter_mut().for_each(|lane| lane.time = lane.time.max(time));
+            (self.time, self.at) = (time, self.at + 1);
+            return true;
+        }
         let shard = self.shard_of(head.symbol);
         let lane = &mut self.lanes[shard];
         let is_full = if head.ts_recv < time && lane.time < time {
@@ -243,6 +252,16 @@ impl Result {
 
 impl<C: Chain> Rig<C> {
     pub(crate) fn new(bus: impl Fn(&mut Catalog) -> Bus<C>, events: Vec<Vec<Slot>>, sizes: Sizes) -> Self {
+        Self::configured(bus, events, sizes, &|_| {})
+    }
+
+    /// The same, with more set in the shards' configuration.
+    pub(crate) fn configured(
+        bus: impl Fn(&mut Catalog) -> Bus<C>,
+        events: Vec<Vec<Slot>>,
+        sizes: Sizes,
+        set: &dyn Fn(&mut Config),
+    ) -> Self {
         let Sizes { shards: count, source_ring, mesh_ring, room, timers_max, pending } = sizes;
         let routes = RouteTable::new(count);
         let authority = authority(&bus);
@@ -264,7 +283,7 @@ impl<C: Chain> Rig<C> {
             let bus = bus(&mut catalog);
             is_meshed = bus.crosses_symbols() && count > 1;
             let (outlets, peers) = if bus.crosses_symbols() { (outlets, peers) } else { (vec![], vec![]) };
-            let config = Config {
+            let mut config = Config {
                 shard,
                 routes: routes.clone(),
                 timers_max,
@@ -272,6 +291,7 @@ impl<C: Chain> Rig<C> {
                 seed: SEED,
                 ..Config::single()
             };
+            set(&mut config);
             shards.push(Shard::new(config, catalog, bus, (), consumer, peers, outlets));
         }
         let definitions = (1..authority.symbols() as u32)

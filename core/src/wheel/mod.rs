@@ -93,8 +93,8 @@ use crate::units::UnixNanos;
 use bytemuck::{Pod, Zeroable};
 use core::num::NonZeroU64;
 use level::{
-    Above, BASE_BITS, BASE_SLOTS, DRAINED, Occupancy, TickUnit, base_index, block_of, level_between, level_of,
-    levels_for, slot_index, slot_number, slot_start,
+    Above, BASE_BITS, BASE_SLOTS, DRAINED, Occupancy, TickUnit, base_index, block_of, level_of, levels_for, slot_index,
+    slot_number, slot_start,
 };
 use node::{ANCHORS, Anchor, LATE, Late, MARK, NONE, Node, append};
 

@@ -42,6 +42,7 @@ pub mod swap;
 pub mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod timing;
 pub mod topics;
 pub mod units;
 pub mod wheel;

@@ -16,7 +16,7 @@ use tapeline_runtime::ingest::Capture;
 use tapeline_runtime::input::generate::{Config, GenerateInput};
 use tapeline_runtime::input::{Input, MESSAGE_SLOTS_MAX, SlotBuf, Status};
 use tapeline_runtime::pacer::Pace;
-use tapeline_runtime::pipeline::default_pipeline;
+use tapeline_runtime::pipeline::{Parameters, default_pipeline};
 
 const EVENTS: u64 = 500_000;
 
@@ -71,7 +71,7 @@ impl Input for Memory {
 fn session() -> (Arc<Vec<Slot>>, Arc<Catalog>) {
     let mut input = GenerateInput::new(&config()).expect("the configuration is in range");
     let mut catalog = Catalog::new(1 << 12);
-    default_pipeline(BusBuilder::new(2)).build(&mut catalog).expect("the catalog has room");
+    default_pipeline(BusBuilder::new(2), &Parameters::default()).build(&mut catalog).expect("the catalog has room");
     let (mut all, mut buf) = (Vec::new(), SlotBuf::with_capacity(MESSAGE_SLOTS_MAX));
     loop {
         buf.clear();
@@ -95,7 +95,8 @@ fn run(slots: &Arc<Vec<Slot>>, names: &Arc<Catalog>, shards: usize) -> u64 {
     setup.driver = Some(Driver::Threads);
     setup.shards = Some(shards);
     setup.symbols_max = 1 << 12;
-    let run = engine::run(setup, default_pipeline, |_, _, _| {}).expect("the engine runs");
+    let pipeline = |bus| default_pipeline(bus, &Parameters::default());
+    let run = engine::run(setup, pipeline, |_, _, _| {}).expect("the engine runs");
     black_box(run).elapsed_ns
 }
 

@@ -17,7 +17,7 @@ use tapeline_runtime::input::detect::{self, OpenOptions};
 use tapeline_runtime::input::generate::{Config, GenerateInput};
 use tapeline_runtime::input::{Input, InputError};
 use tapeline_runtime::pacer::Pace;
-use tapeline_runtime::pipeline::default_pipeline;
+use tapeline_runtime::pipeline::{Parameters, default_pipeline};
 use tapeline_runtime::replay::{self, Request};
 use tapeline_runtime::report::text;
 
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     // The default handlers, and ours behind them.
-    let pipeline = |bus| default_pipeline(bus).then(WideSpread { times: 2.0 });
+    let pipeline = |bus| default_pipeline(bus, &Parameters::default()).then(WideSpread { times: 2.0 });
     let notice = |plan: &_, driver, why: &str| eprintln!("{plan}; driver {driver}: {why}");
     match engine::run(setup, pipeline, notice) {
         Ok(run) => {

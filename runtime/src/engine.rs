@@ -17,9 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tapeline_core::bus::{BusBuilder, BusError, Chain, End};
 use tapeline_core::catalog::Catalog;
-use tapeline_core::limits::{
-    MESH_PENDING_DEFAULT, MESH_RING_SLOTS_DEFAULT, RING_SLOTS_DEFAULT, SYMBOLS_DEFAULT, TIMERS_DEFAULT,
-};
+use tapeline_core::limits::{MESH_RING_SLOTS_DEFAULT, RING_SLOTS_DEFAULT, SYMBOLS_DEFAULT, TIMERS_DEFAULT};
 use tapeline_core::ring;
 use tapeline_core::route::RouteTable;
 use tapeline_core::shard::{self, Shard};
@@ -60,8 +58,16 @@ pub struct Setup {
     pub symbols_max: usize,
     /// Slots of each shard's source ring, a power of two.
     pub ring_slots: usize,
+    /// Slots of each ring between two shards, a power of two. There are some only where a handler crosses symbols.
+    pub mesh_ring_slots: usize,
+    /// How idle loops wait; `None` = they spin where every station has a pinned core of its own, and yield otherwise.
+    pub idle: Option<Idle>,
     /// Seed of everything that looks random in handlers.
     pub seed: u64,
+    /// Timers that may be pending on one shard; `None` = two for each symbol, and [`TIMERS_DEFAULT`] at least.
+    pub timers_max: Option<usize>,
+    /// Parameters of every shard. The engine itself says the number of each, its routes, its stamps, its timers and its seed.
+    pub shard: shard::Config,
     /// Set from outside to end the replay early.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -85,9 +91,30 @@ impl Setup {
             outputs: None,
             symbols_max: SYMBOLS_DEFAULT,
             ring_slots: RING_SLOTS_DEFAULT,
+            mesh_ring_slots: MESH_RING_SLOTS_DEFAULT,
+            idle: None,
             seed: 0,
+            timers_max: None,
+            shard: shard::Config::single(),
             interrupt: Arc::default(),
         }
+    }
+
+    /// Parameters of one of the shards.
+    pub(crate) fn shard_config(&self, number: usize, routes: RouteTable) -> shard::Config {
+        shard::Config {
+            shard: number,
+            routes,
+            timers_max: self.timers_max.unwrap_or(TIMERS_DEFAULT.max(self.symbols_max * 2)),
+            has_dues: self.has_dues(),
+            seed: self.seed,
+            ..self.shard.clone()
+        }
+    }
+
+    /// Whether rings carry the time at which each event is due.
+    fn has_dues(&self) -> bool {
+        self.pace.is_paced() || self.start.is_some()
     }
 }
 
@@ -182,7 +209,9 @@ pub fn run<C: Chain + 'static>(
 
     let clock = RunClock::start();
     let routes = RouteTable::new(plan.shards);
-    let has_dues = setup.pace.is_paced() || setup.start.is_some();
+    let has_dues = setup.has_dues();
+    let shards: Vec<shard::Config> =
+        (0..plan.shards).map(|number| setup.shard_config(number, routes.clone())).collect();
     let mut catalog = Catalog::new(setup.symbols_max);
     let mut buses = Vec::new();
     for _ in 0..plan.shards {
@@ -219,21 +248,13 @@ pub fn run<C: Chain + 'static>(
     };
     let reader = reader.map_err(|error| EngineError::Reader(format!("could not be started: {error}")))?;
 
-    let (mut mesh_in, mut mesh_out) = mesh(plan.shards, is_meshed);
+    let (mut mesh_in, mut mesh_out) = mesh(plan.shards, is_meshed, setup.mesh_ring_slots);
     let (mut rings, mut stations) = (Vec::new(), Vec::<Box<dyn Station>>::new());
-    for (number, (bus, sink)) in buses.into_iter().zip(shard_sinks).enumerate() {
+    for ((config, bus), sink) in shards.into_iter().zip(buses).zip(shard_sinks) {
         let (producer, consumer) =
             if has_dues { ring::channel_with_dues(setup.ring_slots) } else { ring::channel(setup.ring_slots) };
         rings.push(producer);
-        let config = shard::Config {
-            shard: number,
-            routes: routes.clone(),
-            timers_max: TIMERS_DEFAULT.max(setup.symbols_max * 2),
-            mesh_pending_slots: MESH_PENDING_DEFAULT,
-            has_dues,
-            seed: setup.seed,
-            ..shard::Config::single()
-        };
+        let number = config.shard;
         let probe = RunProbe::new(clock.clone());
         let (peers, outlets) = (std::mem::take(&mut mesh_in[number]), std::mem::take(&mut mesh_out[number]));
         let shard = Shard::new(config, catalog.clone(), bus, probe, consumer, peers, outlets);
@@ -264,6 +285,7 @@ pub fn run<C: Chain + 'static>(
         // An unpaced source that spins would keep the reader from the core that they share.
         let starves_reader = core.seats.contains(&Seat::Source) && !setup.pace.is_paced() && !has_spare_core;
         let idle = if plan.is_exclusive() && !starves_reader { Idle::BusySpin } else { Idle::Yield };
+        let idle = setup.idle.unwrap_or(idle);
         idles.push(idle);
         loops.push(CoreLoop::new(core.clone(), seats.collect(), idle, clock.clone()));
     }
@@ -296,8 +318,8 @@ pub fn run<C: Chain + 'static>(
 type Peers = Vec<ring::Consumer>;
 type Outlets = Vec<Option<ring::Producer>>;
 
-/// One ring for each ordered pair of shards.
-fn mesh(shards: usize, is_meshed: bool) -> (Vec<Peers>, Vec<Outlets>) {
+/// One ring of so many slots for each ordered pair of shards.
+fn mesh(shards: usize, is_meshed: bool, slots: usize) -> (Vec<Peers>, Vec<Outlets>) {
     let mut peers: Vec<Peers> = (0..shards).map(|_| Vec::new()).collect();
     let mut outlets: Vec<Outlets> = (0..shards).map(|_| Vec::new()).collect();
     if !is_meshed {
@@ -309,7 +331,7 @@ fn mesh(shards: usize, is_meshed: bool) -> (Vec<Peers>, Vec<Outlets>) {
                 outlets.push(None);
                 continue;
             }
-            let (producer, consumer) = ring::channel(MESH_RING_SLOTS_DEFAULT);
+            let (producer, consumer) = ring::channel(slots);
             outlets.push(Some(producer));
             peers.push(consumer);
         }

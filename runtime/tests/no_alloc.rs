@@ -19,7 +19,7 @@ use tapeline_runtime::input::detect::{OpenOptions, open};
 use tapeline_runtime::input::generate::{Config, GenerateInput};
 use tapeline_runtime::input::{Input, MESSAGE_SLOTS_MAX, SlotBuf, Status};
 use tapeline_runtime::pacer::Pace;
-use tapeline_runtime::pipeline::default_pipeline;
+use tapeline_runtime::pipeline::{Parameters, default_pipeline};
 use tapeline_runtime::station::StationReport;
 use tapeline_runtime::tape::{Codec, TapeOptions, TapeWriter};
 
@@ -217,7 +217,8 @@ fn replay(capture: &Path, events: u64, shards: usize, pace: Pace, outputs: Optio
     SEEN.store(0, Ordering::Relaxed);
     UNTIL.store(events - UNCOUNTED, Ordering::Relaxed);
     CALLS.store(0, Ordering::Relaxed);
-    let run = run(setup, |bus| default_pipeline(bus).then(Watch), |_, _, _| {}).unwrap();
+    let pipeline = |bus| default_pipeline(bus, &Parameters::default()).then(Watch);
+    let run = run(setup, pipeline, |_, _, _| {}).unwrap();
     assert!(!ARMED.load(Ordering::Relaxed), "the counting ended before the run did");
     assert_eq!(SEEN.load(Ordering::Relaxed), events, "the watch saw every event");
     run

@@ -17,13 +17,17 @@ use tapeline_runtime::ingest::Capture;
 use tapeline_runtime::input::Input;
 use tapeline_runtime::input::generate::{Config, GenerateInput};
 use tapeline_runtime::pacer::Pace;
+use tapeline_runtime::pipeline::Parameters;
 use tapeline_runtime::replay::{Request, Told, tell};
 use tapeline_runtime::report::text::count;
 use tapeline_runtime::report::{hgrm, json, text};
 use tapeline_runtime::sink::create;
 use tapeline_runtime::station::Overload;
 
-pub(crate) fn run<C: Chain + 'static>(args: &ReplayArgs, pipeline: impl Fn(BusBuilder<End>) -> BusBuilder<C>) -> u8 {
+pub(crate) fn run<C: Chain + 'static>(
+    args: &ReplayArgs,
+    pipeline: impl Fn(BusBuilder<End>, &Parameters) -> BusBuilder<C>,
+) -> u8 {
     let pace = args.rate.unwrap_or(args.speed);
     let overload = match args.overload {
         OverloadName::Wait => Overload::Wait,
@@ -70,10 +74,15 @@ pub(crate) fn run<C: Chain + 'static>(args: &ReplayArgs, pipeline: impl Fn(BusBu
     if let Err(error) = on_interrupt(&interrupt) {
         out::note(format_args!("SIGINT will end the run without a report: {error}"));
     }
-    let run = engine::run(setup, pipeline, |plan, driver, why| {
-        out::note(format_args!("driver {driver}: {why}"));
-        out::note(plan);
-    });
+    let parameters = Parameters::default();
+    let run = engine::run(
+        setup,
+        |bus| pipeline(bus, &parameters),
+        |plan, driver, why| {
+            out::note(format_args!("driver {driver}: {why}"));
+            out::note(plan);
+        },
+    );
     let run = match run {
         Ok(run) => run,
         Err(error) => {

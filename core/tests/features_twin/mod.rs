@@ -186,10 +186,11 @@ pub(super) fn put(bars: &[Bar], end: u64, values: &mut [Option<(f64, f64)>; SET_
         put(Feature::RelativeVolume, volume / (window.iter().map(|bar| bar.volume).sum::<f64>() / 20.0), 0.0);
         put(Feature::DonchianUpper, highest(20), 0.0);
         put(Feature::DonchianLower, lowest(20), 0.0);
+        let square = |x: f64| x * x;
         let ln = |from: i64, to: i64| libm::log(whole(to) / whole(from));
-        let ranges = window.iter().map(|bar| ln(bar.low, bar.high).powi(2)).sum::<f64>() / 20.0;
+        let ranges = window.iter().map(|bar| square(ln(bar.low, bar.high))).sum::<f64>() / 20.0;
         put(Feature::ParkinsonVolatility, (ranges / (4.0 * std::f64::consts::LN_2)).sqrt(), 1e-6);
-        let bodies = window.iter().map(|bar| ln(bar.open, bar.close).powi(2)).sum::<f64>() / 20.0;
+        let bodies = window.iter().map(|bar| square(ln(bar.open, bar.close))).sum::<f64>() / 20.0;
         let variance = 0.5 * ranges - (2.0 * std::f64::consts::LN_2 - 1.0) * bodies;
         put(Feature::GarmanKlassVolatility, variance.sqrt(), 1e-6);
 

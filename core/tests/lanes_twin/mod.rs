@@ -424,10 +424,10 @@ impl Twin {
             self.passed[lane] = 0;
             let fronts: Vec<Option<u64>> = (0..4).map(|lane| self.front(lane).map(|event| event.position)).collect();
             let mut overtakes = false;
-            for lower in lane + 1..4 {
-                if let Some(position) = fronts[lower] {
+            for (lower, front) in fronts.iter().enumerate().skip(lane + 1) {
+                if let Some(position) = front {
                     self.passed[lower] += 1;
-                    overtakes |= position < event.position;
+                    overtakes |= *position < event.position;
                 }
             }
             self.counts.overtaken += u64::from(overtakes);

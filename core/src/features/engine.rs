@@ -10,7 +10,7 @@ use super::volatility::{Ewma, Realised};
 use super::vwap::Vwap;
 use crate::event::payload::{Features, Trade};
 use crate::event::{EventRef, Kind, KindSet};
-use crate::handler::{Ctx, Handler, Verdict};
+use crate::handler::{Ask, Ctx, Handler, Job, JobSet, Verdict};
 use crate::units::{PRICE_UNDEFINED, price_f64, size_f64};
 use bytemuck::{Pod, Zeroable};
 
@@ -236,6 +236,20 @@ impl Handler for Engine {
                 st.order_flow.update(&st.top, &top);
             }
             st.top = top;
+        }
+        Verdict::Done
+    }
+
+    fn serves(&self) -> JobSet {
+        const { JobSet::of(&[Job::FEATURES]) }
+    }
+
+    /// The vector as it stands now, the open bar included; nothing ends. Set 1 has no groups: all of it is given.
+    fn on_request(&self, st: &mut State, _ask: &Ask, cx: &mut Ctx<'_>) -> Verdict {
+        let vector = st.vector();
+        let head = Features { ready: vector.ready, interval_ns: 0, count: 0, set: SET_1 };
+        if cx.features(&head, &vector.values).is_err() {
+            st.unpublished += 1;
         }
         Verdict::Done
     }

@@ -38,6 +38,9 @@ pub const MESH_RING_SLOTS_DEFAULT: usize = 1024;
 pub const RING_SLOTS_MAX: usize = 1 << 24;
 /// Most slots that a shard takes from a ring, and stamps, as one batch.
 pub const BATCH_SLOTS: usize = 64;
+/// Of so many batches of a shard, one has each call of a handler stamped, the first batch included: stamping them all would cost as
+/// much as small handlers do.
+pub const TIMED_BATCHES: u64 = 16;
 
 /// Kinds: four bits short of a u16, which also carries the version.
 pub const KINDS_MAX: usize = 1 << 12;
@@ -50,6 +53,8 @@ pub const HANDLERS_MAX: usize = 64;
 pub const STAGED_SLOTS_MAX: usize = 4096;
 /// Timers that the handlers of one event may set, its whole cascade included.
 pub const STAGED_TIMERS_MAX: usize = 64;
+/// Requests that the handlers of one event may make, its whole cascade included.
+pub const STAGED_REQUESTS_MAX: usize = 64;
 /// Depth of a cascade: an output that causes an output that causes an output.
 pub const CASCADE_DEPTH_MAX: usize = 8;
 /// Panics of one handler on one symbol after which the handler is quarantined for that symbol.
@@ -88,6 +93,17 @@ pub const TIMERS_PER_STEP: usize = 256;
 pub const DRAIN_NS_MAX: u64 = 24 * 3600 * 1_000_000_000;
 /// Latest `ts_recv` that an event may have, in the year 2554: what is due after it still fits 64 bits.
 pub const TIME_NS_MAX: u64 = u64::MAX - DRAIN_NS_MAX - 2 * MESH_DELAY_NS;
+
+/// Named buses of one engine at most.
+pub const BUSES_MAX: usize = 16;
+/// Topics of all buses of one engine at most.
+pub const TOPICS_MAX: usize = 64;
+/// Slots that may wait in the lanes of one shard at most, and in one topic.
+pub const LANE_SLOTS_MAX: usize = 1 << 24;
+/// Events of higher lanes that pass a lane in which something waits, at most, before one of that lane goes.
+pub const LANE_TURNS_MAX: u32 = 32;
+/// Transitions of watermarks that are kept for reports. Older ones are counted only.
+pub const TRANSITIONS_MAX: usize = 256;
 
 /// Slots of the history of one shard, unless configured otherwise: 1 MiB of events.
 pub const HISTORY_SLOTS_DEFAULT: usize = 1 << 14;
@@ -153,6 +169,16 @@ pub const REQUEST_MERGE_NS_DEFAULT: u64 = 1_000_000_000;
 pub const REQUEST_TURN_BITS_DEFAULT: u32 = 20;
 /// Bound on the configured span: 18 minutes.
 pub const REQUEST_TURN_BITS_MAX: u32 = 40;
+/// Requests are served at multiples of this, in nanoseconds of shard time, unless configured otherwise.
+pub const SERVICE_INTERVAL_NS: u64 = TICK_NS;
+/// Requests that a shard serves at one instant of service, unless configured otherwise.
+pub const SERVICE_BUDGET_DEFAULT: usize = 256;
+/// Bound on the configured budget.
+pub const SERVICE_BUDGET_MAX: usize = 1 << 16;
+/// Those who asked for one request at most: who asks for the same once there are as many gets a request of its own.
+pub const ASKERS_PER_REQUEST_MAX: u32 = 16;
+/// Requests that may expire in one step of a shard.
+pub const EXPIRIES_PER_STEP: usize = 64;
 /// How far a request queue's clock can run ahead at the end of time, where nothing else tells requests of one instant apart.
 pub const REQUEST_CLOCK_SPARE_NS: u64 = 1 << 32;
 
@@ -187,9 +213,13 @@ const _: () = {
     assert!(SCHEMA_FIELDS_MAX <= 64, "the bytes of a layout are at most 24 + 56, its fields fewer");
     assert!(GROUPS_MAX.is_multiple_of(64) && GROUPS_MAX <= u16::MAX as usize, "a set of groups is whole words");
     assert!(GROUP_NEEDS_MAX <= u16::MAX as usize, "the feature graph links dependencies by u16");
+    assert!(TOPICS_MAX == 64 && BUSES_MAX <= TOPICS_MAX, "the topics of a bus are the bits of one word");
+    assert!(LANE_SLOTS_MAX <= 1 << 30, "waiting events are linked by u32, the highest of which are marks");
+    assert!(LANE_TURNS_MAX >= 1 && LANE_TURNS_MAX as usize <= BATCH_SLOTS, "every lane has a turn within two batches");
     assert!(REQUESTS_DEFAULT <= REQUESTS_MAX && REQUESTS_MAX <= TIMERS_MAX, "every request may have a timer");
     assert!(REQUESTS_MAX * 2 <= u32::MAX as usize, "a place in a line of four has 32 bits");
     assert!(REQUEST_AGING_NS_DEFAULT <= REQUEST_AGING_NS_MAX && REQUEST_TURN_BITS_DEFAULT <= REQUEST_TURN_BITS_MAX);
+    assert!(SERVICE_INTERVAL_NS.is_multiple_of(TICK_NS) && SERVICE_BUDGET_DEFAULT <= SERVICE_BUDGET_MAX);
     // No time that a shard admits is clamped by a queue.
     assert!(7 * REQUEST_AGING_NS_MAX + REQUEST_CLOCK_SPARE_NS <= u64::MAX - TIME_NS_MAX);
     // A definition carries the longest text in one span.

@@ -126,6 +126,13 @@ impl TimerHandle {
     /// A handle that never names a timer.
     pub const NONE: Self = Self { index: 0, generation: 0 };
 
+    /// Its place among the timers: below the capacity of the wheel, and of one pending timer at a time.
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+
     #[inline]
     const fn to_bits(self) -> Option<NonZeroU64> {
         // Never none: the generation of a pending timer is odd.

@@ -188,18 +188,22 @@ impl Handler for Flaky {
         st.take([head.seq, u64::from(head.kind.0), cx.now().0]);
         let rand = cx.rand(st.chain);
         let Trouble { ask, timer, .. } = self.0.trouble;
-        // What does not fit is refused and counted: the event itself is handled.
-        if rand & 1_023 < ask {
+        // What does not fit is refused and counted: the event itself is handled. Replies ask for nothing, or there would be no end.
+        if rand & 1_023 < ask && !head.flags.contains(Flags::DERIVED) && !self.0.is_calm() {
             let wish = Wish {
                 job: if rand.is_multiple_of(40) { Job(40) } else { WORK },
                 groups: rand >> 30 & 7,
                 priority: Priority::new((rand >> 33) as u8 & 7).unwrap(),
-                expires_at: if rand >> 36 & 1 == 0 { cx.now().saturating_add(rand >> 40 & 0xff_ffff) } else { UnixNanos::ZERO },
+                expires_at: if rand >> 36 & 1 == 0 {
+                    cx.now().saturating_add(rand >> 40 & 0xff_ffff)
+                } else {
+                    UnixNanos::ZERO
+                },
                 token: rand >> 50 & 1,
             };
             let _ = cx.request(&wish);
         }
-        if rand >> 10 & 1_023 < timer {
+        if rand >> 10 & 1_023 < timer && !self.0.is_calm() {
             let _ = cx.cancel(st.timer);
             st.timer = cx.timer_at(cx.now().saturating_add(rand >> 38), rand).unwrap_or_default();
         }
@@ -207,7 +211,11 @@ impl Handler for Flaky {
             let _ = cx.alert(&Alert { value: (st.chain >> 12) as f64, rule: 9, ..Alert::default() });
         }
         let verdict = self.0.verdict(rand.rotate_left(32));
-        if verdict == Verdict::Done && !head.flags.contains(Flags::DERIVED) && self.0.order == Order::Held && !self.0.is_calm() {
+        if verdict == Verdict::Done
+            && !head.flags.contains(Flags::DERIVED)
+            && self.0.order == Order::Held
+            && !self.0.is_calm()
+        {
             self.0.disorder.fetch_add(u64::from(position(head) < st.done), Ordering::Relaxed);
             st.done = position(head);
         }
@@ -287,19 +295,25 @@ impl Handler for Worker {
 }
 
 /// Events of every kind of source; some of them late, some twice, some that must be refused. `ts_event` holds the position in the
-/// stream, which no handler looks at: see [`position`]. A copy has the identity of the first and a position of its own.
-fn traffic(prng: &mut Prng, count: u64) -> Vec<Vec<Slot>> {
-    let mut now = START;
+/// stream, which no handler looks at: see [`position`]. A copy has the identity of the first and a position of its own. Pauses are of
+/// less than `pause_s` seconds.
+fn traffic(prng: &mut Prng, count: u64, pause_s: u64) -> Vec<Vec<Slot>> {
+    let (mut now, mut burst) = (START, 0);
     let mut sent: Vec<Vec<Slot>> = Vec::new();
     let source = feed(HANDLERS);
     for seq in 1..=count {
+        if prng.one_in(400) {
+            burst = 150;
+        }
+        burst -= u64::from(burst > 0);
         now += match prng.in_range(0..64) {
+            _ if burst > 0 => 0,
             0..=31 => 0,
             32..=47 => prng.in_range(0..MILLI / 4),
             48..=61 => prng.in_range(0..40 * MILLI),
-            62 => prng.in_range(0..10) * SECOND,
+            62 => prng.in_range(0..2 * SECOND),
             // A pause, after which everything is due at once.
-            _ => prng.in_range(0..600) * SECOND,
+            _ => prng.in_range(0..pause_s) * SECOND,
         };
         if prng.one_in(25)
             && let Some(back) = (!sent.is_empty()).then(|| sent.len() - 1 - prng.index(sent.len().min(20)))
@@ -320,18 +334,37 @@ fn traffic(prng: &mut Prng, count: u64) -> Vec<Vec<Slot>> {
                 event.flag(Flags::WIDE);
                 event
             }
-            4 => EventBuf::new(&BookLevel { price, size: prng.in_range(0..9), side: 1, action: 1, ..BookLevel::default() }),
-            5 => EventBuf::new(&BookOrder { order_id: prng.in_range(1..40), price, size: 7, side: 1, action: 1, ..BookOrder::default() }),
+            4 => EventBuf::new(&BookLevel {
+                price,
+                size: prng.in_range(0..9),
+                side: 1,
+                action: 1,
+                ..BookLevel::default()
+            }),
+            5 => EventBuf::new(&BookOrder {
+                order_id: prng.in_range(1..40),
+                price,
+                size: 7,
+                side: 1,
+                action: 1,
+                ..BookOrder::default()
+            }),
             6 => {
                 let levels = prng.in_range(1..11) as u16;
                 let mut event = EventBuf::new(&BookDepth { price, levels, ..BookDepth::default() });
-                let depth = vec![DepthLevel { bid_px: price, ask_px: price + 5, bid_sz: 1, ask_sz: 2, ..DepthLevel::zeroed() }; levels.into()];
+                let depth =
+                    vec![
+                        DepthLevel { bid_px: price, ask_px: price + 5, bid_sz: 1, ask_sz: 2, ..DepthLevel::zeroed() };
+                        levels.into()
+                    ];
                 event.push_bytes(bytemuck::cast_slice(&depth)).unwrap();
                 event
             }
             7 => {
                 let mut event = EventBuf::new(&Bar { open: price, high: price + 9, low: price - 9 });
-                event.push_value(&BarRest { close: price, volume: 12, interval_ns: SECOND, ..BarRest::default() }).unwrap();
+                event
+                    .push_value(&BarRest { close: price, volume: 12, interval_ns: SECOND, ..BarRest::default() })
+                    .unwrap();
                 event
             }
             8 => {
@@ -346,7 +379,8 @@ fn traffic(prng: &mut Prng, count: u64) -> Vec<Vec<Slot>> {
         let head = event.head_mut();
         let late = if prng.one_in(12) { prng.in_range(0..SECOND) } else { 0 };
         (head.ts_recv, head.ts_event, head.seq) = (UnixNanos(now - late), UnixNanos(0), seq);
-        (head.symbol, head.source, head.scale) = (SymbolId(1 + (prng.log_uniform(16) % u64::from(SYMBOLS)) as u32), source, 2);
+        (head.symbol, head.source, head.scale) =
+            (SymbolId(1 + (prng.log_uniform(16) % u64::from(SYMBOLS)) as u32), source, 2);
         if prng.one_in(40) {
             match prng.in_range(0..5) {
                 0 => head.kind = KindVersion::new(Kind(62), 0),
@@ -409,15 +443,17 @@ fn rough(seed: u64, prng: &mut Prng, met: &mut Met) {
     let order = if prng.one_in(3) { Order::Released } else { Order::Held };
     let (trouble, retry) = (Trouble::draw(prng), policy(prng, order));
     let world = World::new(trouble, order);
+    let shards = 1 + prng.index(3);
     let count = prng.in_range(50..400);
-    let events = traffic(prng, count);
+    // Shards that keep step with each other take many steps for a long pause.
+    let events = traffic(prng, count, if shards == 1 { 600 } else { 3 });
     let sizes = Sizes {
-        shards: 1 + prng.index(3),
+        shards,
         source_ring: 64 << prng.in_range(0..4),
         mesh_ring: 128 << prng.in_range(0..3),
         room: 4_096 + prng.in_range(0..9_000) as usize,
         timers_max: prng.in_range(4..300) as usize,
-        pending: prng.in_range(64..600) as usize,
+        pending: prng.in_range(64..160) as usize,
     };
     let letters = dead::Config {
         entries: prng.in_range(2..200) as usize,
@@ -455,7 +491,7 @@ fn rough(seed: u64, prng: &mut Prng, met: &mut Met) {
         if rig.steps % 16 == 0 {
             rig.shards[at].letters().assert_invariants();
         }
-        assert!(rig.steps < steps_max, "not drained after {} steps: {:?}", rig.steps, rig.shards);
+        assert!(rig.steps < steps_max, "not drained after {} steps: {}", rig.steps, stuck(&rig));
     }
     let first_steps = rig.steps;
     // The faults stop: what is parked goes on its way again and comes to its end.
@@ -463,19 +499,13 @@ fn rough(seed: u64, prng: &mut Prng, met: &mut Met) {
     let parked: usize = rig.shards.iter().map(|shard| shard.letters().parked()).sum();
     for at in 0..rig.shards.len() {
         redriven += redrive(&mut rig, at, usize::MAX);
-        while !rig.shards[at].is_drained() {
-            let _ = rig.step(at);
-            rig.outs[at].take();
-            assert!(rig.steps < first_steps + steps_max, "no end in calm: {:?}", rig.shards);
-        }
-        // What these publish for other symbols is theirs to handle.
     }
     while !rig.is_drained() {
         for at in 0..rig.shards.len() {
             let _ = rig.step(at);
             rig.outs[at].take();
         }
-        assert!(rig.steps < first_steps + 2 * steps_max, "no end in calm: {:?}", rig.shards);
+        assert!(rig.steps < first_steps + steps_max, "no end in calm: {}", stuck(&rig));
     }
     for (shard, bytes) in rig.shards.iter_mut().zip(bytes) {
         assert_eq!(shard.bytes(), bytes, "no structure grows");
@@ -483,7 +513,11 @@ fn rough(seed: u64, prng: &mut Prng, met: &mut Met) {
         letters.assert_invariants();
         assert_eq!((letters.waiting(), letters.held()), (0, 0));
         let requests = shard.requests().counters();
-        assert_eq!((requests.pending, requests.in_flight, requests.waiting, requests.arriving), (0, 0, 0, 0), "{requests:?}");
+        assert_eq!(
+            (requests.pending, requests.in_flight, requests.waiting, requests.arriving),
+            (0, 0, 0, 0),
+            "{requests:?}"
+        );
     }
     let result = rig.result();
     let (total, derived) = (result.ledger.total(), result.derived.total());
@@ -495,7 +529,9 @@ fn rough(seed: u64, prng: &mut Prng, met: &mut Met) {
         assert_eq!(world.disorder.load(Ordering::Relaxed), 0, "held events are done with in order");
     }
 
-    for reason in [Refusal::UnknownKind, Refusal::UnknownVersion, Refusal::UnknownSymbol, Refusal::OutOfRange, Refusal::Duplicate] {
+    for reason in
+        [Refusal::UnknownKind, Refusal::UnknownVersion, Refusal::UnknownSymbol, Refusal::OutOfRange, Refusal::Duplicate]
+    {
         met.note(reason.name(), result.ledger.refused_by(reason));
     }
     for limit in Limit::ALL {
@@ -504,13 +540,14 @@ fn rough(seed: u64, prng: &mut Prng, met: &mut Met) {
             met.note(limit.name(), rig.shards.iter().map(|shard| shard.limit_hits(limit)).sum());
         }
     }
-    let stats = |get: fn(&dead::Stats) -> u64| -> u64 { rig.shards.iter().map(|shard| get(shard.letters().stats())).sum() };
+    let stats =
+        |get: fn(&dead::Stats) -> u64| -> u64 { rig.shards.iter().map(|shard| get(shard.letters().stats())).sum() };
     met.note("retries", stats(|stats| stats.retries));
     met.note("held", stats(|stats| stats.held));
     met.note("parked", parked as u64);
     met.note("redriven", redriven as u64);
     met.note("clamped", result.clamped);
-    met.note("timers", result.timers_fired);
+    met.note("timers fired", result.timers_fired);
     let requests = result.requests;
     for (what, count) in [
         ("requests served", requests.served),
@@ -524,14 +561,37 @@ fn rough(seed: u64, prng: &mut Prng, met: &mut Met) {
     ] {
         met.note(what, count);
     }
-    let quarantined: u64 = rig.shards.iter_mut().flat_map(|shard| shard.handlers()).map(|(_, stats)| stats.quarantined).sum();
+    let quarantined: u64 =
+        rig.shards.iter_mut().flat_map(|shard| shard.handlers()).map(|(_, stats)| stats.quarantined).sum();
     met.note("quarantined", quarantined);
+}
+
+/// What the shards have not done yet.
+fn stuck<C: Chain>(rig: &Rig<C>) -> String {
+    let tell = |shard: &tapeline_core::shard::Shard<C>| {
+        let letters = shard.letters();
+        format!(
+            "{shard:?}: {} waiting, {} held, {} parked, ready {:?}, mesh {:?}, backlog {}, {:?}",
+            letters.waiting(),
+            letters.held(),
+            letters.parked(),
+            letters.ready(),
+            shard.mesh_counts(),
+            shard.backlog(),
+            shard.requests().counters()
+        )
+    };
+    format!("source done {}; {}", rig.source.is_done, rig.shards.iter().map(tell).collect::<Vec<_>>().join("; "))
 }
 
 /// Sends up to `most` parked letters of a shard on their way. Returns how many went.
 fn redrive<C: Chain>(rig: &mut Rig<C>, at: usize, most: usize) -> usize {
     let shard = &mut rig.shards[at];
-    let parked: Vec<_> = shard.letters().list(&Filter::PARKED, Direction::OldestFirst, None, most.min(10_000)).map(|(letter, _)| letter).collect();
+    let parked: Vec<_> = shard
+        .letters()
+        .list(&Filter::PARKED, Direction::OldestFirst, None, most.min(10_000))
+        .map(|(letter, _)| letter)
+        .collect();
     // One that is refused stays parked.
     parked.into_iter().filter(|letter| shard.redrive(*letter).is_ok()).count()
 }
@@ -540,9 +600,13 @@ fn redrive<C: Chain>(rig: &mut Rig<C>, at: usize, most: usize) -> usize {
 fn check_order(world: &World, events: &[Vec<Slot>], result: &shard_rig::Result) {
     let seen = world.seen.lock().unwrap();
     for (symbol, seen) in &*seen {
-        let mut sent = events.iter().map(|event| event[0]).filter(|head| head.symbol.0 == *symbol && !head.kind().is_control());
+        let mut sent =
+            events.iter().map(|event| event[0]).filter(|head| head.symbol.0 == *symbol && !head.kind().is_control());
         for at in seen {
-            assert!(sent.any(|head| position(&head) == *at), "event {at} of symbol {symbol} came out of order, or twice");
+            assert!(
+                sent.any(|head| position(&head) == *at),
+                "event {at} of symbol {symbol} came out of order, or twice"
+            );
         }
     }
     let seen: usize = seen.values().map(Vec::len).sum();
@@ -555,8 +619,7 @@ fn equal(seed: u64, prng: &mut Prng, met: &mut Met) {
     let order = if prng.one_in(3) { Order::Released } else { Order::Held };
     let (trouble, retry) = (Trouble::draw(prng), policy(prng, order));
     let count = prng.in_range(50..300);
-    let events = traffic(prng, count);
-    eprintln!("{trouble:?} {retry:?} {}", events.len());
+    let events = traffic(prng, count, 3);
     let mut first: Option<shard_rig::Result> = None;
     for shards in [1, 1 + prng.index(3), 3] {
         let world = World::new(trouble, order);
@@ -601,7 +664,7 @@ fn req_3469_3454_nothing_is_lost_reordered_or_left_behind_whatever_goes_wrong() 
 fn outputs_of_a_whole_engine_depend_on_no_cut_and_no_number_of_shards() {
     silence();
     let mut met = Met::default();
-    for_seeds(seeds(0..300), |seed, prng| equal(seed, prng, &mut met));
+    for_seeds(seeds(0..40), |seed, prng| equal(seed, prng, &mut met));
     met.assert_all();
 }
 
@@ -612,5 +675,5 @@ fn many_seeds() {
     silence();
     let mut met = Met::default();
     for_seeds(seeds(1_500..150_000), |seed, prng| rough(seed, prng, &mut met));
-    for_seeds(seeds(300..30_000), |seed, prng| equal(seed, prng, &mut met));
+    for_seeds(seeds(40..4_000), |seed, prng| equal(seed, prng, &mut met));
 }

@@ -12,7 +12,7 @@ use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::payload::{Quote, QuoteWide, Tick, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Slot};
 use tapeline_core::ledger::Ledger;
-use tapeline_core::limits::{MESH_DELAY_NS, STAGED_SLOTS_MAX};
+use tapeline_core::limits::{MESH_DELAY_NS, STAGED_SLOTS_MAX, TIME_NS_MAX};
 use tapeline_core::requests::Counters as Requested;
 use tapeline_core::ring::{self, Producer};
 use tapeline_core::route::RouteTable;
@@ -147,7 +147,8 @@ impl Source {
             return self.is_done;
         };
         let head = event[0];
-        let time = self.time.max(head.ts_recv);
+        // A time that no clock shows moves nothing.
+        let time = if head.ts_recv.0 > TIME_NS_MAX { self.time } else { self.time.max(head.ts_recv) };
         if head.kind().is_control() {
             // As the runtime's source does: it concerns every shard.
             if !self.broadcast(&event) {
@@ -159,7 +160,7 @@ impl Source {
         }
         let shard = self.shard_of(head.symbol);
         let lane = &mut self.lanes[shard];
-        let is_full = if head.ts_recv < time && lane.time < time {
+        let is_full = if (head.ts_recv < time || head.ts_recv.0 > TIME_NS_MAX) && lane.time < time {
             if lane.ring.free_slots() < event.len() + 1 {
                 true
             } else {

@@ -350,7 +350,8 @@ impl SourceStation {
         }
         let shard = self.shard_of[head.symbol.index().min(self.shard_of.len() - 1)] as usize;
         let lane = &mut self.lanes[shard];
-        if head.ts_recv < time && lane.time < time {
+        // An event that moves the shard's clock to less than `time`, or not at all, is told the time first.
+        if (head.ts_recv < time || head.ts_recv.0 > TIME_NS_MAX) && lane.time < time {
             self.ticks.head_mut().ts_recv = time;
             if lane.ring.free_slots() < span + 1 {
                 return self.full(event, time);

@@ -300,3 +300,16 @@ fn a_capture_that_says_that_nothing_follows_does_not_end_the_replay() {
         assert_eq!(rig.source.report.end_marks, 3, "{pace:?}");
     }
 }
+
+#[test]
+fn a_shard_is_told_the_time_before_an_event_that_would_not_tell_it() {
+    // Other shards' events have moved the time on. Neither a late event nor one of a time that no clock shows tells this shard.
+    for first in [trade(5), trade(u64::MAX - FIRST)] {
+        let mut rig = Rig::new(vec![vec![trade(0)], vec![first, trade(5), trade(30)]], Pace::Speed(1.0)).begun();
+        rig.source.time = UnixNanos(FIRST + 20);
+        let all: Vec<(Kind, u64)> =
+            drained(&mut rig).iter().map(|slot| (slot.kind(), slot.ts_recv.0 - FIRST)).collect();
+        let expected = [(Kind::TICK, 20), (Kind::TRADE, first.ts_recv.0 - FIRST), (Kind::TRADE, 5), (Kind::TRADE, 30)];
+        assert_eq!(all[..4], expected, "once, and before the first of them");
+    }
+}

@@ -7,6 +7,7 @@
 
 pub mod book;
 pub mod breaker;
+pub mod bridge;
 pub mod bucket;
 pub mod bus;
 pub mod catalog;

@@ -28,6 +28,7 @@ pub mod ledger;
 pub mod limits;
 pub mod mesh;
 pub mod queue;
+pub mod requests;
 pub mod retry;
 pub mod ring;
 pub mod route;
@@ -41,6 +42,7 @@ pub mod swap;
 pub mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod timing;
 pub mod units;
 pub mod wheel;
 pub mod windows;

@@ -26,6 +26,7 @@ pub mod history;
 pub mod invariant;
 pub mod ledger;
 pub mod limits;
+pub mod mapper;
 pub mod mesh;
 pub mod queue;
 pub mod requests;

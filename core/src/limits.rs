@@ -132,6 +132,14 @@ pub const BUCKET_LIMITS_MAX: usize = 1 << 8;
 pub const BRIDGE_BATCH_MAX: u16 = 1 << 10;
 /// Longest interval of the bridge in ns: an hour of shard time.
 pub const BRIDGE_NS_MAX: u64 = 3_600 * 1_000_000_000;
+/// Feature groups that a request can name: one bit each.
+pub const MAPPER_GROUPS_MAX: usize = 64;
+/// Times of day of one mapper.
+pub const MAPPER_HOURS_MAX: usize = 64;
+/// How long features can be wanted, in ns: an hour of shard time.
+pub const MAPPER_EXPIRES_NS_MAX: u64 = 3_600 * 1_000_000_000;
+/// Changes of the offset of a time zone: two a year for a thousand years.
+pub const ZONE_TRANSITIONS_MAX: usize = 2_048;
 /// Series of sliding windows on one shard.
 pub const SERIES_MAX: usize = 1 << 10;
 /// Layouts that a schema table holds, all versions of all kinds together.

@@ -1,6 +1,7 @@
 //! What the mapper is told, in words: groups, what alerts ask for, and at what times of day they ask for something else.
 
 use super::zone::{DAY_S, Zone};
+use crate::features::groups::GROUPS;
 use crate::graph::GraphError;
 use crate::limits::{MAPPER_EXPIRES_NS_MAX, MAPPER_GROUPS_MAX, MAPPER_HOURS_MAX};
 use crate::scanner::Rule;
@@ -83,22 +84,6 @@ pub enum ConfigError {
         rule: &'static str,
     },
 }
-
-/// The engine's own feature groups, each with those that it is computed from.
-pub const GROUPS: &[(&str, &[&str])] = &[
-    ("price", &[]),
-    ("returns", &["price"]),
-    ("volume", &[]),
-    ("vwap", &["price", "volume"]),
-    ("volatility", &["price", "returns"]),
-    ("momentum", &["price", "trend"]),
-    ("trend", &["price"]),
-    ("bands", &["price", "trend", "volatility"]),
-    ("microstructure", &["volume"]),
-    ("liquidity", &["price", "returns", "volume"]),
-    ("seasonality", &["volume"]),
-    ("correlation", &["price"]),
-];
 
 impl Default for Config {
     /// The engine's own groups. An alert asks for price, returns, volume and microstructure, and for what its rule is about; halts and

@@ -15,7 +15,7 @@
 mod config;
 mod zone;
 
-pub use config::{Config, ConfigError, GROUPS, Hours, Plan};
+pub use config::{Config, ConfigError, Hours, Plan};
 pub use zone::{DAY_S, WEEK_S, Zone, ZoneError};
 
 use crate::event::payload::{FeatureRequest, PRIORITY_UNSET};

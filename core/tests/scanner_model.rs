@@ -48,7 +48,8 @@ fn multiple(of: f64) -> u8 {
 fn naive_closes(config: &Config, trades: &[Seen]) -> Vec<(usize, Found)> {
     let bars = bars(trades);
     let closes: Vec<i64> = bars.iter().map(|bar| bar.last().unwrap().1).collect();
-    let squares: Vec<f64> = closes.windows(2).map(|pair| log_return(pair[0], pair[1]).powi(2)).collect();
+    let returns = closes.windows(2).map(|pair| log_return(pair[0], pair[1]));
+    let squares: Vec<f64> = returns.map(|r| r * r).collect();
     let mut found = Vec::new();
     let mut raised = false;
     let (mut above, mut below) = (0, 0);

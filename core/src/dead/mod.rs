@@ -67,7 +67,6 @@
 //! # Ok::<(), tapeline_core::retry::RetryError>(())
 //! ```
 
-mod arena;
 mod check;
 mod entry;
 mod hold;
@@ -81,6 +80,7 @@ pub use entry::{Cause, ERROR_PANIC, Entry, State};
 pub use query::{Cursor, Direction, Filter, Page};
 pub use sweep::{Budget, Sweep, Swept};
 
+use crate::arena::Arena;
 use crate::event::{EventRef, Flags, Kind, Slot};
 use crate::limits::{
     DEAD_LETTER_SLOTS_DEFAULT, DEAD_LETTERS_DEFAULT, ERROR_CODES_DEFAULT, HELD_PER_SYMBOL_DEFAULT, HOLDS_DEFAULT,
@@ -90,7 +90,6 @@ use crate::retry::{Names, Order, Policy};
 use crate::slab::Slab;
 use crate::units::{SymbolId, UnixNanos};
 use crate::wheel::TimerHandle;
-use arena::Arena;
 use bytemuck::{Pod, Zeroable};
 use entry::NO_CAUSE;
 use hold::{Holds, Key};

@@ -5,8 +5,10 @@
 
 #![deny(unsafe_code)]
 
+mod arena;
 pub mod book;
 pub mod breaker;
+pub mod bridge;
 pub mod bucket;
 pub mod bus;
 pub mod catalog;
@@ -23,8 +25,10 @@ pub mod handler;
 pub mod hash;
 pub mod history;
 pub mod invariant;
+pub mod lanes;
 pub mod ledger;
 pub mod limits;
+pub mod mapper;
 pub mod mesh;
 pub mod queue;
 pub mod requests;
@@ -42,6 +46,7 @@ pub mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod timing;
+pub mod topics;
 pub mod units;
 pub mod wheel;
 pub mod windows;

@@ -7,19 +7,21 @@ use bytemuck::{Pod, Zeroable};
 use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS, SYMBOLS_MAX, Sizes, feed, stream, tick};
 use std::panic::{set_hook, take_hook};
 use std::sync::{Arc, Mutex, Once};
-use tapeline_core::bus::{Bus, BusBuilder, BusError, End};
+use tapeline_core::book::Books;
+use tapeline_core::bus::{Bus, BusBuilder, BusError, Chain, End};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::dead::ERROR_PANIC;
-use tapeline_core::event::payload::{Alert, Signal, Trade};
-use tapeline_core::event::{EventBuf, EventRef, Kind, KindSet};
+use tapeline_core::event::payload::{Alert, BookLevel, Epoch, Features, Gap, LevelAction, Quarantine, Signal, Trade};
+use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet};
+use tapeline_core::features::{Engine, Feature};
 use tapeline_core::handler::{
     Ask, Ctx, Handler, Job, JobSet, RequestEnd, RequestId, RequestRefusal, TimerId, Verdict, Wish,
 };
 use tapeline_core::queue::Priority;
 use tapeline_core::ring::{self, Producer};
 use tapeline_core::shard::{Config, Limit, Shard};
-use tapeline_core::testing::for_seeds;
-use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
+use tapeline_core::testing::{Prng, for_seeds};
+use tapeline_core::units::{PRICE_ONE, Side, SourceId, SymbolId, UnixNanos};
 
 const WORK: Job = Job::USER;
 const BOOM: &str = "a handler's panic that the test wants";
@@ -573,4 +575,350 @@ fn two_handlers_that_serve_one_job_are_refused_by_name() {
     let mut catalog = Catalog::new(8);
     let bus = BusBuilder::new(8).then(Server).dynamic(0, Desk(Log::default()));
     assert_eq!(bus.build(&mut catalog).unwrap_err(), BusError::JobTaken(WORK.0, "desk"));
+}
+
+/// Asks for features at each trade of size 7, and notes what comes.
+struct Curious(Arc<Mutex<Vec<(u64, u64, f64)>>>);
+
+impl Handler for Curious {
+    type State = u64;
+    const NAME: &'static str = "curious";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE])
+    }
+
+    fn on_event(&self, _st: &mut u64, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        if ev.get::<Trade>().unwrap().size == 7 {
+            let (priority, expires_at) = (Priority::FIRST, UnixNanos::ZERO);
+            cx.request(&Wish { job: Job::FEATURES, groups: 0, priority, expires_at, token: 0 }).unwrap();
+        }
+        Verdict::Done
+    }
+
+    fn on_reply(&self, _st: &mut u64, _request: RequestId, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let features = ev.get::<Features>().expect("a vector");
+        let last = Features::values_of(ev).nth(Feature::LastPrice as usize).unwrap();
+        self.0.lock().unwrap().push((ms(cx), features.interval_ns, last));
+        Verdict::Done
+    }
+}
+
+#[test]
+fn features_are_given_on_request_as_they_stand_and_the_bar_goes_on() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let build = |catalog: &mut Catalog| {
+        BusBuilder::new(SYMBOLS_MAX).then(Engine::new()).then(Curious(seen.clone())).build(catalog).unwrap()
+    };
+    let mut catalog = shard_rig::authority(&build);
+    let bus = build(&mut catalog);
+    let (mut ring, consumer) = ring::channel(1024);
+    let mut shard = Shard::new(Config::single(), catalog, bus, (), consumer, vec![], vec![]);
+    for (seq, (at_ms, price, size)) in [(1, 100, 1), (2, 101, 7), (3, 102, 1), (500, 103, 7)].into_iter().enumerate() {
+        let mut event = EventBuf::new(&Trade { price: price * PRICE_ONE, size, ..Trade::default() });
+        let head = event.head_mut();
+        (head.ts_recv, head.seq) = (UnixNanos(START + at_ms * MILLI + 300_000), seq as u64 + 1);
+        (head.symbol, head.source) = (SymbolId(1), feed(2));
+        ring.push(event.slots()).unwrap();
+    }
+    ring.push(tick(UnixNanos(START + 2_000 * MILLI), true).slots()).unwrap();
+    while shard.step(&mut ()).work > 0 {}
+    assert_eq!(*seen.lock().unwrap(), [(3, 0, 101.0), (501, 0, 103.0)]);
+    assert_eq!(shard.derived().row(Kind::FEATURES).delivered, 3, "two on request, one at the bar's close");
+}
+
+/// Notes what the book of the symbol at hand says at each event: best prices, imbalance of three levels, depth.
+type Looks = Arc<Mutex<Vec<Option<(u64, i64, i64, f64, f64)>>>>;
+
+struct Looker(Looks);
+
+impl Handler for Looker {
+    type State = u64;
+    const NAME: &'static str = "looker";
+    const STATE_VERSION: u16 = 1;
+    // A book changes between the events of a run: there is none of its kinds.
+    const TAKES_RUNS: bool = true;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::BOOK_LEVEL, Kind::GAP, Kind::TRADE])
+    }
+
+    fn on_event(&self, _st: &mut u64, _ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        self.0.lock().unwrap().push(cx.book().map(|book| {
+            let price = |best: Option<tapeline_core::book::Best>| best.map_or(0, |best| best.price);
+            let imbalance = book.imbalance(3).unwrap_or(9.0);
+            (book.seq(), price(book.bid()), price(book.ask()), imbalance, book.depth(Side::Bid, 2))
+        }));
+        Verdict::Done
+    }
+}
+
+#[test]
+fn handlers_see_the_book_with_the_event_at_hand_in_it_and_none_that_is_not_to_be_used() {
+    let looks = Looks::default();
+    let build =
+        |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Looker(looks.clone())).build(catalog).unwrap();
+    let mut catalog = shard_rig::authority(&build);
+    let bus = build(&mut catalog);
+    let (mut ring, consumer) = ring::channel(4096);
+    let config = Config { book_pages: 64, book_orders: 0, dedup_capacity: 0, ..Config::single() };
+    let mut shard = Shard::new(config, catalog, bus, (), consumer, vec![], vec![]);
+    let mut twin = Books::new(SYMBOLS_MAX, 64, 0, 1);
+    let mut expected = Vec::new();
+    let mut prng = Prng::new(5);
+    let mut seen_none = 0;
+    for seq in 1..2_000u64 {
+        let symbol = SymbolId(1 + prng.in_range(0..2) as u32);
+        let mut event = match prng.in_range(0..200) {
+            0 => EventBuf::new(&Gap { expected: seq, received: seq + 1, missing: 1 }),
+            1 => EventBuf::new(&Epoch::default()),
+            2..=9 => EventBuf::new(&BookLevel { action: LevelAction::Clear as u8, ..BookLevel::default() }),
+            10..=20 => EventBuf::new(&Trade { price: 1, size: 1, ..Trade::default() }),
+            _ => {
+                let side = if prng.one_in(2) { Side::Bid } else { Side::Ask };
+                // Now and then the best prices meet: the book is crossed.
+                let price =
+                    if side == Side::Bid { 100 - prng.in_range(0..9) as i64 } else { 100 + prng.in_range(0..9) as i64 };
+                let size = prng.in_range(0..5);
+                EventBuf::new(&BookLevel { price, size, side: side as u8, ..BookLevel::default() })
+            }
+        };
+        let is_control = event.head_mut().kind().is_control();
+        event.flag(if prng.one_in(10) && !is_control { Flags::NONE } else { Flags::LAST });
+        let head = event.head_mut();
+        (head.ts_recv, head.seq) = (UnixNanos(START + seq * 1_000), seq);
+        if !is_control {
+            (head.symbol, head.source) = (symbol, feed(1));
+        }
+        let whole = EventRef::first(event.slots()).unwrap();
+        let _ = twin.apply(whole);
+        if !is_control {
+            expected.push(twin.top(symbol).ok().map(|top| {
+                let sums = [Side::Bid, Side::Ask].map(|side| -> f64 {
+                    twin.levels(symbol, side).unwrap().take(3).map(|(_, level)| level.size as f64).sum()
+                });
+                let both = sums[0] + sums[1];
+                let imbalance = if both > 0.0 { (sums[0] - sums[1]) / both } else { 9.0 };
+                let depth = twin.levels(symbol, Side::Bid).unwrap().take(2).map(|(_, level)| level.size as f64).sum();
+                (top.seq, top.bid.map_or(0, |bid| bid.price), top.ask.map_or(0, |ask| ask.price), imbalance, depth)
+            }));
+            seen_none += usize::from(expected.last() == Some(&None));
+        }
+        ring.push(event.slots()).unwrap();
+        while shard.step(&mut ()).work > 0 {}
+    }
+    assert_eq!(*looks.lock().unwrap(), expected);
+    assert!(seen_none > 300 && expected.len() - seen_none > 300, "{seen_none} of {}", expected.len());
+    assert_eq!(shard.books().unwrap().counts(), twin.counts());
+}
+
+#[test]
+fn req_3385_a_quarantine_is_an_event_of_its_symbol_and_is_heard() {
+    /// Panics at every trade of symbol 2; hears of quarantines.
+    struct Shaky;
+    impl Handler for Shaky {
+        type State = u64;
+        const NAME: &'static str = "shaky";
+        const STATE_VERSION: u16 = 1;
+        fn interests(&self) -> KindSet {
+            KindSet::of(&[Kind::TRADE])
+        }
+        fn on_event(&self, _st: &mut u64, _ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+            if cx.symbol() == SymbolId(2) {
+                std::panic::panic_any(BOOM);
+            }
+            Verdict::Done
+        }
+    }
+    struct Ear(Arc<Mutex<Vec<(u32, Quarantine)>>>);
+    impl Handler for Ear {
+        type State = u64;
+        const NAME: &'static str = "ear";
+        const STATE_VERSION: u16 = 1;
+        fn interests(&self) -> KindSet {
+            KindSet::of(&[Kind::QUARANTINE])
+        }
+        fn on_event(&self, _st: &mut u64, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+            self.0.lock().unwrap().push((cx.symbol().0, *ev.get::<Quarantine>().unwrap()));
+            Verdict::Done
+        }
+    }
+    silence();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let bus = |catalog: &mut Catalog| {
+        let bus = BusBuilder::new(SYMBOLS_MAX).then(Ear(heard.clone())).then(Shaky);
+        bus.build(catalog).unwrap()
+    };
+    let mut first: Option<shard_rig::Result> = None;
+    for shards in 1..=3 {
+        let mut rig = Rig::new(bus, stream(3, 300, MILLI, feed(2)), Sizes::of(shards));
+        rig.run(&mut Prng::new(shards as u64), 100_000);
+        let result = rig.result();
+        let outputs: Vec<_> =
+            result.outputs.0.iter().flat_map(|(symbol, all)| all.iter().map(move |slots| (*symbol, slots))).collect();
+        assert_eq!(outputs.len(), 1);
+        assert_eq!((outputs[0].0, outputs[0].1[0].kind()), (2, Kind::QUARANTINE));
+        first.get_or_insert_with(|| result.clone()).assert_same(&result, "shards");
+    }
+    let handler = tapeline_core::hash::stable(b"shaky");
+    let expected = Quarantine { handler, strikes: 3, quarantined: 1, ..Quarantine::default() };
+    assert_eq!(*heard.lock().unwrap(), [(2, expected); 3]);
+}
+
+const ARCHIVE: Job = Job(17);
+
+/// Asks for history now and then, and takes it both as an event like any other and as a reply.
+struct Historian;
+
+impl Handler for Historian {
+    type State = Seen;
+    const NAME: &'static str = "historian";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE, Kind::QUOTE])
+    }
+
+    fn on_event(&self, st: &mut Seen, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let head = ev.head();
+        st.take([head.seq, cx.now().0, u64::from(head.flags.0)]);
+        let rand = cx.rand(st.chain);
+        if !head.flags.contains(Flags::HISTORICAL) && rand.is_multiple_of(12) {
+            let wish = Wish {
+                job: ARCHIVE,
+                groups: 1,
+                priority: Priority::FIRST,
+                expires_at: UnixNanos::ZERO,
+                token: rand >> 8 & 3,
+            };
+            cx.request(&wish).unwrap();
+        }
+        if rand.is_multiple_of(40) { Verdict::Retry(40) } else { Verdict::Done }
+    }
+
+    fn on_reply(&self, st: &mut Seen, request: RequestId, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        assert!(ev.head().flags.contains(Flags::HISTORICAL) && ev.head().ts_recv < cx.now());
+        st.take([request.0, ev.head().seq, cx.now().0]);
+        cx.signal(&Signal { strength: (st.chain >> 12) as f64, ..Signal::default() }).unwrap();
+        Verdict::Done
+    }
+
+    fn on_request_end(&self, st: &mut Seen, request: RequestId, end: RequestEnd, cx: &mut Ctx<'_>) -> Verdict {
+        st.take([request.0, u64::from(end == RequestEnd::Served), cx.now().0]);
+        cx.alert(&Alert { value: request.0 as f64, ..Alert::default() }).unwrap();
+        Verdict::Done
+    }
+}
+
+/// Does the jobs of one shard, in its own time: replies of `number % 5` historical trades, every seventh of a failure.
+struct Archive {
+    replies: Producer,
+    todo: std::collections::VecDeque<tapeline_core::requests::JobOrder>,
+    source: SourceId,
+}
+
+impl Archive {
+    fn work(&mut self, shard: &mut Shard<impl Chain>, prng: &mut Prng) {
+        while let Some(order) = shard.take_job() {
+            assert!(order.due.0 >= order.ordered_at.0 + 10 * MILLI && order.job == ARCHIVE);
+            self.todo.push_back(order);
+        }
+        if prng.one_in(3) {
+            return;
+        }
+        let Some(order) = self.todo.pop_front() else { return };
+        for number in 0..order.token * 2 {
+            let mut event = EventBuf::new(&Trade { price: 1, size: 1 + number, ..Trade::default() });
+            event.flag(Flags::HISTORICAL);
+            let head = event.head_mut();
+            (head.ts_recv, head.seq) = (UnixNanos(order.ordered_at.0 - SECOND + number), number + 1);
+            (head.symbol, head.source) = (order.symbol, self.source);
+            self.replies.push(event.slots()).unwrap();
+        }
+        let mut end = tick(UnixNanos::ZERO, false);
+        end.head_mut().seq = order.number;
+        end.head_mut().payload[1] = if order.token == 3 { 1 + 77 } else { 0 };
+        self.replies.push(end.slots()).unwrap();
+    }
+}
+
+#[test]
+fn req_3380_history_comes_back_in_order_at_its_time_however_long_the_job_takes() {
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Historian).build(catalog).unwrap();
+    for_seeds(0..5, |seed, prng| {
+        let events = stream(seed, 600, [MILLI / 10, 3 * MILLI, SECOND][seed as usize % 3], feed(1));
+        let mut first: Option<shard_rig::Result> = None;
+        for shards in 1..=3 {
+            for ring_slots in [64, 1024] {
+                let off_core = JobSet::of(&[ARCHIVE]);
+                let sizes = Sizes { source_ring: ring_slots, off_core, ..Sizes::of(shards) };
+                let mut rig = Rig::new(bus, events.clone(), sizes);
+                let mut archives: Vec<Archive> = rig
+                    .shards
+                    .iter_mut()
+                    .map(|shard| {
+                        let (replies, consumer) = ring::channel(4096);
+                        shard.attach_jobs(consumer);
+                        Archive { replies, todo: Default::default(), source: feed(1) }
+                    })
+                    .collect();
+                while !rig.is_drained() {
+                    if prng.one_in(3) {
+                        rig.source.send(1 + prng.in_range(0..40) as usize);
+                    }
+                    let at = prng.index(shards);
+                    let _ = rig.step(at);
+                    if prng.one_in(4) {
+                        archives[at].work(&mut rig.shards[at], prng);
+                    }
+                    assert!(rig.steps < 200_000, "not drained: {:?}", rig.shards);
+                }
+                let result = rig.result();
+                let requests = &result.requests;
+                assert!(requests.served > 5 && requests.failed > 1 && requests.is_balanced(), "{requests:?}");
+                assert_eq!(result.ledger.total().offered, 600, "the source's events are the source's");
+                assert!(result.derived.row(Kind::TRADE).delivered > 10);
+                match &first {
+                    None => first = Some(result),
+                    Some(first) => first.assert_same(&result, &format!("seed {seed}, {sizes:?}")),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn jobs_off_the_core_are_bounded_wait_their_turn_and_are_refused_without_a_ring() {
+    let mut office = Office::new(|config| {
+        config.requests.off_core = JobSet::of(&[Job(25)]);
+        config.requests.jobs_max = 2;
+    });
+    office.send(1, 100, 1, 25, 3, 0);
+    office.pass(2);
+    assert_eq!(office.calls(), [Call::End(1, RequestEnd::Refused(RequestRefusal::Unserved), 1)]);
+    let (mut replies, consumer) = ring::channel(64);
+    office.shard.attach_jobs(consumer);
+    for symbol in 1..=3 {
+        office.send(symbol, 2_100, 1, 25, 3, 0);
+    }
+    office.pass(12);
+    let orders: Vec<_> = std::iter::from_fn(|| office.shard.take_job()).collect();
+    assert_eq!(orders.iter().map(|order| (order.number, order.symbol.0)).collect::<Vec<_>>(), [(1, 1), (2, 2)]);
+    assert_eq!((orders[0].ordered_at.0 - START, orders[0].due.0 - START), (3 * MILLI, 13 * MILLI));
+    // Nothing later is begun without the reply.
+    office.send(9, 13_000, -1, 0, 0, 0);
+    assert_eq!(*office.log.lock().unwrap().last().unwrap(), Call::Event(4, 2), "the trade of 13 ms waits");
+    let mut end = tick(UnixNanos::ZERO, false);
+    for number in 1..=2 {
+        end.head_mut().seq = number;
+        replies.push(end.slots()).unwrap();
+    }
+    office.step();
+    assert_eq!(*office.log.lock().unwrap().last().unwrap(), Call::Event(5, 13));
+    office.pass(15);
+    assert_eq!(office.calls()[..2], [Call::End(2, RequestEnd::Served, 14), Call::End(1, RequestEnd::Served, 14)]);
+    let last: Vec<_> = std::iter::from_fn(|| office.shard.take_job()).collect();
+    assert_eq!((last.len(), last[0].symbol), (1, SymbolId(3)));
+    assert!(office.shard.requests().counters().jobs_full > 0);
 }

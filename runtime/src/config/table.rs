@@ -1,0 +1,352 @@
+//! The table of keys.
+
+use super::key::{DRIVERS, IDLES, Key, Names, OVERLOADS, Section, Stored};
+use super::retry::{GROWTHS, ORDERS, SPREADS};
+use super::value::{Form, Value};
+use tapeline_core::event::Kind;
+use tapeline_core::limits::{
+    DEDUP_CAPACITY_MAX, HISTORY_SLOTS_MAX, RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SHARDS_MAX, SLOT_BYTES, SYMBOLS_MAX,
+    TIMERS_MAX,
+};
+use tapeline_core::scanner::breakout::RANGE_BARS_MAX;
+use tapeline_core::scanner::{COOLDOWN_BARS_MAX, SPIKE_BARS_MAX, SPIKE_FACTOR_MAX};
+
+/// A row whose value is one field of the configuration.
+macro_rules! key {
+    ($name:literal, $form:expr, $($field:ident).+, $doc:literal) => {
+        Key::new(
+            $name,
+            $form,
+            $doc,
+            |config, _| Stored::value(&config.$($field).+),
+            |config, _, value| config.$($field).+ = Stored::stored(value),
+        )
+    };
+}
+
+/// A row of a retry policy.
+macro_rules! policy_key {
+    ($name:literal, $form:expr, $field:ident, $doc:literal) => {
+        Key::new(
+            $name,
+            $form,
+            $doc,
+            |config, name| Stored::value(&config.retry.policy(name).$field),
+            |config, name, value| config.retry.policy_mut(name).$field = Stored::stored(value),
+        )
+    };
+}
+
+const DAY_NS: u64 = 86_400_000_000_000;
+const SLOT: u64 = SLOT_BYTES as u64;
+/// Bound on capacities that an entry of memory stands for: far more than a machine has.
+const ENTRIES_MAX: u64 = 1 << 28;
+
+const fn count(min: u64, max: u64) -> Form {
+    Form::Count { min, max }
+}
+
+const fn time(min: u64, max: u64) -> Form {
+    Form::Time { min, max }
+}
+
+/// The value of a number of slots, in bytes.
+fn slots_value(slots: Option<usize>) -> Value {
+    slots.map_or(Value::Unset, |slots| Value::Whole(slots as u64 * SLOT))
+}
+
+/// Slots of a size in bytes.
+fn slots(value: Value) -> Option<usize> {
+    Option::<u64>::stored(value).map(|bytes| (bytes / SLOT) as usize)
+}
+
+/// Every key that there is, by section, in the order of the reference.
+pub static SECTIONS: &[Section] = &[
+    Section {
+        path: "engine",
+        doc: "Placement and capacities. Memory is taken at the start; nothing grows afterwards.",
+        names: None,
+        keys: &[
+            key!(
+                "shards",
+                count(1, SHARDS_MAX as u64),
+                engine.shards,
+                "Number of shards. Outputs do not depend on it."
+            )
+            .unset("auto", "one for each core but one")
+            .flag("shards"),
+            key!("cores", Form::Cores, engine.cores, "Cores to run on, in this order: the source's, then the shards'.")
+                .unset("auto", "all that the process may use, as far as its control group's quota goes")
+                .flag("cores"),
+            key!("pin", Form::Switch, engine.pin, "Whether threads are pinned to their cores.").flag("no-pin"),
+            key!(
+                "driver",
+                Form::Choice(DRIVERS),
+                engine.driver,
+                "Thread-per-core executors over io_uring, or plain threads."
+            )
+            .unset("auto", "glommio where io_uring works")
+            .flag("driver"),
+            key!(
+                "idle",
+                Form::Choice(IDLES),
+                engine.idle,
+                "What a loop without work does: it polls on, or gives its core away."
+            )
+            .unset("auto", "busy-spin where every station has a pinned core of its own"),
+            key!(
+                "seed",
+                count(0, u64::MAX),
+                engine.seed,
+                "Seed of everything that looks random: jitter, and what handlers ask for."
+            ),
+            key!(
+                "symbols_max",
+                count(2, SYMBOLS_MAX as u64),
+                engine.symbols_max,
+                "Symbols that fit, id 0 (no symbol) included."
+            )
+            .flag("symbols-max"),
+            key!(
+                "ring_slots",
+                Form::Power { min: 256, max: RING_SLOTS_MAX as u64 },
+                engine.ring_slots,
+                "Slots of 64 bytes of the ring from the source to each shard."
+            )
+            .flag("ring-slots"),
+            key!(
+                "mesh_ring_slots",
+                Form::Power { min: 256, max: RING_SLOTS_MAX as u64 },
+                engine.mesh_ring_slots,
+                "Slots of each ring between two shards. There are some only where a handler publishes for \
+                 other symbols."
+            ),
+            key!(
+                "mesh_pending_slots",
+                count(64, ENTRIES_MAX),
+                engine.mesh_pending_slots,
+                "Slots of events for other symbols that may wait on one shard until they fall due."
+            ),
+            key!(
+                "timers_max",
+                count(1, TIMERS_MAX as u64),
+                engine.timers_max,
+                "Timers that may be pending on one shard."
+            )
+            .unset("auto", "two for each symbol, and 131072 at least"),
+        ],
+    },
+    Section {
+        path: "replay",
+        doc: "How captures are replayed.",
+        names: None,
+        keys: &[
+            key!(
+                "speed",
+                Form::Positive,
+                replay.speed,
+                "Times as fast as captured. Not looked at where there is a rate."
+            )
+            .unset("max", "as fast as the engine takes it, without a schedule and so without response times")
+            .flag("speed")
+            .excludes("replay.rate"),
+            key!(
+                "rate",
+                Form::Positive,
+                replay.rate,
+                "Messages a second at a constant rate, instead of the captured times."
+            )
+            .unset("none", "the captured times")
+            .flag("rate")
+            .excludes("replay.speed"),
+            key!(
+                "max_gap",
+                time(0, u64::MAX),
+                replay.max_gap_ns,
+                "Longer gaps of the schedule are shortened to this; the events' own times stay."
+            )
+            .unset("none", "gaps are as captured")
+            .flag("max-gap"),
+            key!(
+                "overload",
+                Form::Choice(OVERLOADS),
+                replay.overload,
+                "At a full ring the source waits, and the wait shows as latency; or it refuses the event \
+                 and counts it, as on a feed that cannot wait."
+            )
+            .flag("overload"),
+            key!("loop", count(1, u64::MAX), replay.passes, "Passes over the captures, their times shifted.")
+                .flag("loop"),
+            key!(
+                "start",
+                Form::Instant,
+                replay.start,
+                "Measured from here on; what is before is replayed at once, to build state."
+            )
+            .unset("none", "all is measured")
+            .flag("start"),
+            key!("end", Form::Instant, replay.end, "Replayed up to here, exclusive.")
+                .unset("none", "to the end of the captures")
+                .flag("end"),
+        ],
+    },
+    Section {
+        path: "dedup",
+        doc: "Recognition of duplicates: an event whose identity (source, symbol, seq, part) was seen \
+                 within the window is refused.",
+        names: None,
+        keys: &[
+            key!(
+                "capacity",
+                count(0, DEDUP_CAPACITY_MAX as u64),
+                dedup.capacity,
+                "Identities that one generation of the window remembers, on each shard; 85 bytes each. 0 \
+                 = nothing is recognised as a duplicate."
+            ),
+            key!(
+                "window",
+                time(1, 7 * DAY_NS),
+                dedup.window_ns,
+                "How long an identity is remembered at least, in shard time."
+            ),
+        ],
+    },
+    Section {
+        path: "history",
+        doc: "The last events of each shard, source events and outputs, by kind, symbol and time.",
+        names: None,
+        keys: &[
+            Key::new(
+                "size",
+                Form::Bytes { min: 64 * SLOT, max: HISTORY_SLOTS_MAX as u64 * SLOT, is_power: true },
+                "Size of the events kept, without their links, on each shard.",
+                |config, _| slots_value(config.history.slots),
+                |config, _, value| config.history.slots = slots(value),
+            )
+            .unset("off", "none is kept"),
+            key!("age", time(1, 365 * DAY_NS), history.age_ns, "Age at which an event is forgotten, in shard time.")
+                .unset("never", "only for want of room"),
+        ],
+    },
+    Section {
+        path: "dead_letters",
+        doc: "Events that handlers failed on: those that wait for a retry, those held behind them, and \
+                 those given up, on each shard.",
+        names: None,
+        keys: &[
+            key!("entries", count(2, ENTRIES_MAX), dead_letters.entries, "Entries: waiting, held and parked together."),
+            Key::new(
+                "size",
+                Form::Bytes { min: 64 * SLOT, max: ENTRIES_MAX * SLOT, is_power: false },
+                "Size of their events.",
+                |config, _| slots_value(Some(config.dead_letters.slots)),
+                |config, _, value| config.dead_letters.slots = slots(value).unwrap_or(0),
+            ),
+            key!(
+                "holds",
+                count(1, ENTRIES_MAX),
+                dead_letters.holds,
+                "Pairs of handler and symbol that may be held at one time."
+            ),
+            key!(
+                "held_per_symbol",
+                count(1, ENTRIES_MAX),
+                dead_letters.held_per_symbol,
+                "Events of one symbol that may wait behind a retry of one handler. One more, and the head \
+                 is given up and the rest released in order."
+            ),
+            key!(
+                "error_codes",
+                count(1, 1 << 16),
+                dead_letters.error_codes,
+                "Error codes with counts of their own: those below. All others share one."
+            ),
+        ],
+    },
+    Section {
+        path: "retry.policy.<name>",
+        doc: "Retry policies. `standard` is always there; any other name makes a policy that begins \
+                 with its defaults.",
+        names: Some(Names::Free(|config| config.retry.policies.iter().map(|(name, _)| name.clone()).collect())),
+        keys: &[
+            policy_key!(
+                "attempts",
+                count(1, RETRY_ATTEMPTS_MAX as u64),
+                attempts,
+                "Calls of the handler for one event, the first included. 1 = it is never retried."
+            ),
+            policy_key!("backoff", Form::Choice(GROWTHS), backoff, "Whether delays grow."),
+            policy_key!("delay", time(1, DAY_NS), delay_ns, "The first delay, or the only one, in shard time."),
+            policy_key!(
+                "factor",
+                Form::Number { min: 1.0, max: 1000.0 },
+                factor,
+                "Growth of an exponential backoff from one delay to the next, in thousandths."
+            ),
+            policy_key!("cap", time(1, DAY_NS), cap_ns, "Longest delay of an exponential backoff."),
+            policy_key!(
+                "jitter",
+                Form::Choice(SPREADS),
+                jitter,
+                "What is taken off a delay, so that events that failed together do not come back \
+                 together: nothing, up to a share of all of it (full), or of half of it (equal)."
+            ),
+            policy_key!(
+                "jitter_share",
+                Form::Number { min: 0.0, max: 1.0 },
+                jitter_share,
+                "That share, in 1024 parts."
+            ),
+            policy_key!(
+                "order",
+                Form::Choice(ORDERS),
+                order,
+                "Whether later events of the symbol wait for that handler, or go on."
+            ),
+        ],
+    },
+    Section {
+        path: "retry.kinds",
+        doc: "Which kind of event uses which retry policy.",
+        names: Some(Names::Of(|| Kind::ALL.iter().map(|kind| kind.name()).collect())),
+        keys: &[Key::new(
+            "<kind>",
+            Form::Name,
+            "Name of the retry policy for events of this kind.",
+            |config, kind| Stored::value(config.retry.kind(kind)),
+            |config, kind, value| *config.retry.kind_mut(kind) = Stored::stored(value),
+        )],
+    },
+    Section {
+        path: "scanner",
+        doc: "Parameters of the scanner's rules. Bars are one-second bars with at least one trade.",
+        names: None,
+        keys: &[
+            key!(
+                "breakout_bars",
+                count(1, RANGE_BARS_MAX as u64),
+                pipeline.scanner.breakout_bars,
+                "Closed bars whose range a breakout leaves."
+            ),
+            key!(
+                "breakout_cooldown_bars",
+                count(1, COOLDOWN_BARS_MAX as u64),
+                pipeline.scanner.breakout_cooldown_bars,
+                "Bars for which a side of the breakout rule rests after an alert, that of the alert \
+                 included."
+            ),
+            key!(
+                "spike_bars",
+                count(1, SPIKE_BARS_MAX as u64),
+                pipeline.scanner.spike_bars,
+                "Length of the average of bar volumes; the rule is ready after as many bars."
+            ),
+            key!(
+                "spike_factor",
+                Form::Number { min: 1.0, max: SPIKE_FACTOR_MAX },
+                pipeline.scanner.spike_factor,
+                "Multiple of that average which a bar's volume must exceed."
+            ),
+        ],
+    },
+];

@@ -206,6 +206,33 @@ pub fn allowed_cores() -> Vec<usize> {
     (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect()
 }
 
+/// The two cores for a duel of two threads: the first that is allowed, and the first other one that is no hyperthread of it and
+/// shares its last cache; where there is none, the first that is no hyperthread of it, or else the second that is allowed.
+#[must_use]
+pub fn two_cores() -> Vec<usize> {
+    let shares = |core: usize, file: &str| {
+        let path = format!("/sys/devices/system/cpu/cpu{core}/{file}");
+        std::fs::read_to_string(path).map(|list| in_cpu_list(&list)).unwrap_or_default()
+    };
+    let allowed = allowed_cores();
+    let Some(&first) = allowed.first() else { return allowed };
+    let siblings = shares(first, "topology/thread_siblings_list");
+    let near = shares(first, "cache/index3/shared_cpu_list");
+    let others = || allowed[1..].iter().copied();
+    let apart = |core: &usize| !siblings.contains(core);
+    let second = others().find(|core| apart(core) && near.contains(core)).or_else(|| others().find(apart));
+    std::iter::once(first).chain(second.or_else(|| others().next())).collect()
+}
+
+/// The cores of a list as Linux writes it: `0-2,8`.
+fn in_cpu_list(list: &str) -> Vec<usize> {
+    let range = |part: &str| {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        Some(from.trim().parse().ok()?..=to.trim().parse().ok()?)
+    };
+    list.split(',').filter_map(range).flatten().collect()
+}
+
 /// Pins the calling thread. Returns whether it worked.
 pub fn pin(core: usize) -> bool {
     if core >= rustix::thread::CpuSet::MAX_CPU {
@@ -257,5 +284,24 @@ impl Drop for Farewell<'_> {
         if std::thread::panicking() {
             self.0.store(true, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cores_are_read_as_linux_writes_them() {
+        assert_eq!(in_cpu_list("0-2,8\n"), [0, 1, 2, 8]);
+        assert_eq!(in_cpu_list("5\n"), [5]);
+        assert!(in_cpu_list("\n").is_empty());
+    }
+
+    #[test]
+    fn a_duel_has_two_different_cores_where_there_are_two() {
+        let (cores, allowed) = (two_cores(), allowed_cores());
+        assert_eq!(cores.len(), allowed.len().min(2));
+        assert!(cores.iter().all(|core| allowed.contains(core)) && (cores.len() < 2 || cores[0] != cores[1]));
     }
 }

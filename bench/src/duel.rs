@@ -1,7 +1,9 @@
 //! Rounds: every contender once per round, in random order, void slices repeated together with their control.
 
-use crate::clock::{Clock, Disturbance, allowed_cores};
+use crate::budget::Budget;
+use crate::clock::{Clock, Disturbance, two_cores};
 use crate::stats::Rng;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a run is good for.
@@ -47,17 +49,19 @@ pub struct Options {
     pub seed: u64,
     /// What the run is good for.
     pub mode: Mode,
+    /// The time that the whole run may take, if there is a bound: it sets the lengths of slices.
+    pub budget: Option<Arc<Budget>>,
     /// The clock.
     pub clock: Clock,
 }
 
 impl Options {
-    /// The protocol's: 40 rounds, 100 ms a slice (5 ms on one thread), 100,000 round trips, 1,024 slots, the first two
-    /// cores allowed.
+    /// The protocol's: 40 rounds, 100 ms a slice (5 ms on one thread), 100,000 round trips, 1,024 slots, two cores
+    /// by [`two_cores`].
     #[must_use]
     pub fn full() -> Self {
         Self {
-            cores: allowed_cores().into_iter().take(2).collect(),
+            cores: two_cores(),
             rounds: 40,
             slice_ms: 100,
             single_slice_ms: 5,
@@ -65,6 +69,7 @@ impl Options {
             capacity: 1024,
             seed: 1,
             mode: Mode::Full,
+            budget: None,
             clock: Clock::calibrate(Duration::from_millis(100)),
         }
     }
@@ -80,6 +85,18 @@ impl Options {
     pub fn check() -> Self {
         let clock = Clock::calibrate(Duration::from_millis(1));
         Self { rounds: 2, slice_ms: 1, single_slice_ms: 1, round_trips: 200, mode: Mode::Check, clock, ..Self::quick() }
+    }
+
+    /// Length of a slice of two threads that saturate a queue.
+    #[must_use]
+    pub fn slice(&self) -> Duration {
+        self.budget.as_ref().map_or(Duration::from_millis(self.slice_ms), |budget| budget.slice())
+    }
+
+    /// Length of a slice of one thread.
+    #[must_use]
+    pub fn single_slice(&self) -> Duration {
+        self.budget.as_ref().map_or(Duration::from_millis(self.single_slice_ms), |budget| budget.slice())
     }
 
     /// Whether the contenders are only checked.
@@ -136,12 +153,23 @@ pub struct Slice {
     pub disturbance: Disturbance,
 }
 
+/// What the length of a contender's slices depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Length {
+    /// The options.
+    Chosen,
+    /// The work, which is always the same: about so long.
+    Fixed(Duration),
+}
+
 /// A contender in a duel.
 pub struct Entry<'a> {
     /// Its name.
     pub name: &'static str,
     /// What it is.
     pub role: Role,
+    /// How long its slices are.
+    pub length: Length,
     /// Runs one slice.
     pub run: Box<dyn Fn() -> Slice + 'a>,
 }
@@ -167,9 +195,13 @@ const ATTEMPTS_MAX: usize = 16;
 /// The same in a quick run, which must end soon on a busy machine too.
 const ATTEMPTS_MAX_QUICK: usize = 4;
 
-/// Runs the rounds. The values of the entries that are controls go with each contender's.
+/// Runs the rounds; none while a budget is planned. The values of the entries that are controls go with each contender's.
 #[must_use]
 pub fn run(entries: &[Entry<'_>], options: &Options) -> Vec<Record> {
+    if options.budget.as_ref().is_some_and(|budget| !budget.begin(entries, options.rounds)) {
+        return vec![Record::default(); entries.len()];
+    }
+    let is_patient = || options.budget.as_ref().is_none_or(|budget| budget.is_patient());
     let mut rng = Rng::new(options.seed);
     let mut records = vec![Record::default(); entries.len()];
     let attempts_max = if options.mode == Mode::Quick { ATTEMPTS_MAX_QUICK } else { ATTEMPTS_MAX };
@@ -191,7 +223,7 @@ pub fn run(entries: &[Entry<'_>], options: &Options) -> Vec<Record> {
         }
         for control in &controls {
             for _ in 1..attempts_max {
-                if values[*control].is_some() {
+                if values[*control].is_some() || !is_patient() {
                     break;
                 }
                 values[*control] = slice(*control, &mut records[*control]);
@@ -200,7 +232,8 @@ pub fn run(entries: &[Entry<'_>], options: &Options) -> Vec<Record> {
         for index in 0..entries.len() {
             let mut own_controls: Vec<_> = controls.iter().map(|control| values[*control].clone()).collect();
             for _ in 1..attempts_max {
-                if values[index].is_some() && own_controls.iter().all(Option::is_some) || controls.contains(&index) {
+                let is_whole = values[index].is_some() && own_controls.iter().all(Option::is_some);
+                if is_whole || controls.contains(&index) || !is_patient() {
                     break;
                 }
                 values[index] = slice(index, &mut records[index]);
@@ -241,6 +274,7 @@ mod tests {
             Entry {
                 name: "control",
                 role: Role::Control,
+                length: Length::Chosen,
                 run: Box::new(|| {
                     control_calls.set(control_calls.get() + 1);
                     slice(100.0 + f64::from(control_calls.get()), 0)
@@ -249,6 +283,7 @@ mod tests {
             Entry {
                 name: "ours",
                 role: Role::Ours,
+                length: Length::Chosen,
                 run: Box::new(|| {
                     calls.set(calls.get() + 1);
                     slice(f64::from(calls.get()), if calls.get() == 2 { 60_000 } else { 0 })
@@ -268,8 +303,8 @@ mod tests {
     #[test]
     fn what_is_always_void_ends_and_has_no_value() {
         let entries = [
-            Entry { name: "control", role: Role::Control, run: Box::new(|| slice(1.0, 0)) },
-            Entry { name: "ours", role: Role::Ours, run: Box::new(|| slice(1.0, 60_000)) },
+            Entry { name: "control", role: Role::Control, length: Length::Chosen, run: Box::new(|| slice(1.0, 0)) },
+            Entry { name: "ours", role: Role::Ours, length: Length::Chosen, run: Box::new(|| slice(1.0, 60_000)) },
         ];
         let records = run(&entries, &options());
         assert!(records[1].rounds.iter().all(Option::is_none));

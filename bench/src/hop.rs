@@ -3,17 +3,21 @@
 use crate::clock::{Disturbance, Farewell, GapDetector, Waiter, Watch, pin};
 use crate::contender::{Contender, Event, Item, Ours, Receiver, Sender};
 use crate::controls::{OneLine, TwoLines};
-use crate::duel::{self, Entry, Options, Role, Slice};
+use crate::duel::{self, Entry, Length, Options, Role, Slice};
 use crate::report::{Claim, Rival, Table};
 use crate::stats::percentile;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// The metrics of a slice, all in nanoseconds of half a round trip.
 pub const METRICS: [&str; 7] = ["min", "p50", "p90", "p99", "p99_9", "p99_99", "max"];
 
 /// Round trips before a slice is measured.
 const WARM_UP: usize = 1_000;
+
+/// About what a round trip takes.
+const ROUND_TRIP: Duration = Duration::from_nanos(400);
 
 /// One slice: ping-pong of events that are checked on both sides.
 ///
@@ -95,7 +99,12 @@ fn check(event: &Event, seq: u64) {
 #[must_use]
 pub fn entries(options: &Options) -> Vec<Entry<'_>> {
     fn entry<'a, C: Contender<Event>>(name: &'static str, role: Role, options: &'a Options) -> Entry<'a> {
-        Entry { name, role, run: Box::new(|| slice::<C>(options)) }
+        Entry {
+            name,
+            role,
+            length: Length::Fixed(options.round_trips as u32 * ROUND_TRIP),
+            run: Box::new(|| slice::<C>(options)),
+        }
     }
     #[allow(unused_mut)]
     let mut entries = vec![

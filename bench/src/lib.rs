@@ -3,6 +3,7 @@
 //! Absolute times do not carry over between machines. What a duel reports is the ratio to a peer or a control measured
 //! in the same round, with its interval. See the README of this crate for how to run it and how to read it.
 
+pub mod budget;
 pub mod clock;
 pub mod contender;
 pub mod controls;

@@ -3,10 +3,12 @@
 use crate::clock::{Clock, allowed_cores};
 use serde_json::{Value, json};
 use std::fs;
-use std::process::Command;
 
 /// The compiler that built this program.
 pub const RUSTC: &str = env!("TAPELINE_BENCH_RUSTC");
+
+/// The commit that this program was built of; `-dirty` when files had been changed.
+pub const COMMIT: &str = env!("TAPELINE_BENCH_COMMIT");
 
 /// Whether the program was built with the release profile: without debug assertions.
 pub const IS_OPTIMISED: bool = !cfg!(debug_assertions);
@@ -57,12 +59,6 @@ fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_string())
 }
 
-fn output(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_string())
-}
-
 /// Versions of these packages in the lock file that this binary was built with.
 fn versions(names: &[&str]) -> Value {
     let lock = include_str!("../../Cargo.lock");
@@ -103,8 +99,7 @@ pub fn describe(clock: &Clock, cores: &[usize]) -> Value {
         "no_turbo": read("/sys/devices/system/cpu/intel_pstate/no_turbo"),
         "isolated": read("/sys/devices/system/cpu/isolated"),
         "load": read("/proc/loadavg"),
-        "commit": output("git", &["rev-parse", "HEAD"]),
-        "uncommitted_changes": output("git", &["status", "--porcelain"]).map(|text| text.lines().count()),
+        "commit": COMMIT,
         "rustc": RUSTC,
         "optimised": IS_OPTIMISED,
         "target_features": target_features(),

@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tapeline_bench::budget::Budget;
 use tapeline_bench::count::{self, Comparison, Record};
 use tapeline_bench::duel::{Mode, Options};
 use tapeline_bench::report::{Table, VOID_SHARE_MAX};
@@ -13,9 +16,10 @@ usage: tapeline-bench duel [hop|ring|wheel|queue|dedup|route|dispatch ...] [opti
        tapeline-bench count [--batch 1,64] [--check | --write] [--record FILE]           build for x86-64-v3
 options: --quick          8 rounds of short slices, under a minute a subject: not a claim
          --check          2 rounds of a millisecond: checks the contenders, measures nothing
+         --budget 8m      the full protocol in about that time (s, m or h): all rounds, slices as long as there is time for
          --rounds N       rounds (40)
          --slice-ms N     length of a slice (100; 5 for a subject of one thread)
-         --cores A,B      cores of the threads (the first two allowed)
+         --cores A,B      cores of the threads (two that are allowed, share a cache, and are no hyperthreads of each other)
          --seed N         seed of the work, of the order and of the bootstrap (1)
          --json FILE      writes everything as JSON, `-` for the end of stdout
          --round-trips N  hop: round trips of a slice (100000)
@@ -107,6 +111,7 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
         let value = rest.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
         match name.as_str() {
             "--rounds" => parsed.options.rounds = number(value)?,
+            "--budget" => parsed.options.budget = Some(Arc::new(Budget::new(duration(value)?))),
             "--round-trips" => parsed.options.round_trips = number(value)?,
             "--slice-ms" => {
                 parsed.options.slice_ms = number(value)?;
@@ -137,7 +142,22 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
     if parsed.options.rounds == 0 || parsed.options.slice_ms == 0 || parsed.options.round_trips == 0 {
         return Err("--rounds, --slice-ms and --round-trips are at least 1".into());
     }
+    if parsed.options.budget.is_some() && parsed.options.mode != Mode::Full {
+        return Err("--budget is for the full protocol, without --quick and --check".into());
+    }
     Ok(parsed)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no time such as 480s, 8m or 1h\n{USAGE}");
+    let seconds = [('s', 1), ('m', 60), ('h', 3_600)].into_iter().find_map(|(unit, seconds)| {
+        let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        count.checked_mul(seconds)
+    });
+    match seconds {
+        Some(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => Err(wrong()),
+    }
 }
 
 fn cores(text: &str) -> Result<Vec<usize>, String> {
@@ -160,20 +180,41 @@ fn duel(arguments: &Arguments) -> Result<ExitCode, String> {
         println!("NOT OPTIMISED: built without --release");
     }
     let subjects = if arguments.subjects.is_empty() { &Subject::ALL[..] } else { &arguments.subjects };
+    if let Some(budget) = &options.budget {
+        let mut planned = 0;
+        subjects.iter().for_each(|subject| subject.run(options, &arguments.ring, &mut |_| planned += 1));
+        let (total, slice_ms) = (budget.total().as_secs(), budget.start().as_secs_f64() * 1e3);
+        println!(
+            "budget: {planned} tables of {} rounds in {total} s, at first in slices of {slice_ms:.1} ms",
+            options.rounds
+        );
+    }
+    let began = Instant::now();
     let mut tables: Vec<Table> = Vec::new();
+    let (mut duels, mut written): (Vec<Value>, Result<(), String>) = (Vec::new(), Ok(()));
     for subject in subjects {
         subject.run(options, &arguments.ring, &mut |table| {
             println!("\n{table}");
+            duels.push(table.json());
             tables.push(table);
+            // After each table: what was measured is kept should the run be cut short.
+            if arguments.json.as_deref().is_some_and(|path| path != "-") && written.is_ok() {
+                let mode = options.mode.name();
+                written = write_json(
+                    arguments,
+                    &json!({"machine": machine, "mode": mode, "is_whole": false, "duels": duels}),
+                );
+            }
         });
     }
-    let duels: Vec<Value> = tables.iter().map(Table::json).collect();
+    written?;
     let command = std::env::args().collect::<Vec<_>>().join(" ");
+    println!("took {:.0} s", began.elapsed().as_secs_f64());
     if options.mode != Mode::Full {
         println!("{} run: not a claim", options.mode.name());
     }
     println!("again: {command}");
-    write_json(arguments, json!({"machine": machine, "mode": options.mode.name(), "duels": duels}))?;
+    write_json(arguments, &json!({"machine": machine, "mode": options.mode.name(), "is_whole": true, "duels": duels}))?;
     let void: Vec<&str> =
         tables.iter().filter(|table| table.void_share() > VOID_SHARE_MAX).map(|table| table.name.as_str()).collect();
     if void.is_empty() {
@@ -183,7 +224,7 @@ fn duel(arguments: &Arguments) -> Result<ExitCode, String> {
     Ok(ExitCode::FAILURE)
 }
 
-fn write_json(arguments: &Arguments, value: Value) -> Result<(), String> {
+fn write_json(arguments: &Arguments, value: &Value) -> Result<(), String> {
     match arguments.json.as_deref() {
         None => {}
         Some("-") => println!("{value}"),
@@ -230,7 +271,7 @@ fn instructions(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     let by_name: serde_json::Map<_, _> = rows.iter().map(|(name, count)| (name.clone(), json!(count))).collect();
     let now = Record::of_this_build(rows);
-    write_json(arguments, json!({"machine": machine, "instructions_per_operation": by_name}))?;
+    write_json(arguments, &json!({"machine": machine, "instructions_per_operation": by_name}))?;
     if arguments.write {
         std::fs::write(&arguments.record, now.to_json()).map_err(|error| format!("{}: {error}", arguments.record))?;
         println!("written: {}", arguments.record);

@@ -7,6 +7,8 @@ use std::fmt;
 
 /// Share of void slices above which a run fails.
 pub const VOID_SHARE_MAX: f64 = 0.5;
+/// Least rounds of a claim.
+pub const CLAIM_ROUNDS: usize = 40;
 
 /// Whom ours is compared with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,6 +150,10 @@ pub struct Table {
     pub ratio_metric: usize,
     /// What the numbers are good for.
     pub mode: Mode,
+    /// Rounds.
+    pub rounds: usize,
+    /// Length of the slices that a budget gave, ms.
+    pub budget_slice_ms: Option<f64>,
 }
 
 impl Table {
@@ -249,6 +255,8 @@ impl Table {
             outcomes,
             ratio_metric,
             mode: options.mode,
+            rounds: options.rounds,
+            budget_slice_ms: options.budget.as_ref().map(|budget| budget.slice().as_secs_f64() * 1e3),
         }
     }
 
@@ -258,6 +266,12 @@ impl Table {
         let slices: usize = self.rows.iter().map(|row| row.record.slices).sum();
         let void: usize = self.rows.iter().map(|row| row.record.void).sum();
         void as f64 / slices.max(1) as f64
+    }
+
+    /// Whether the numbers may be claimed: the full protocol, with its rounds, and not too much of it void.
+    #[must_use]
+    pub fn is_a_claim(&self) -> bool {
+        self.mode == Mode::Full && self.rounds >= CLAIM_ROUNDS && self.void_share() <= VOID_SHARE_MAX
     }
 
     /// The table as JSON, every round's values included.
@@ -270,7 +284,9 @@ impl Table {
             "duel": self.name,
             "what": self.what,
             "mode": self.mode.name(),
-            "is_a_claim": self.mode == Mode::Full && self.void_share() <= VOID_SHARE_MAX,
+            "is_a_claim": self.is_a_claim(),
+            "rounds": self.rounds,
+            "budget_slice_ms": self.budget_slice_ms,
             "void_share": self.void_share(),
             "contenders": self.rows.iter().map(|row| json!({
                 "name": row.name,
@@ -322,6 +338,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "== {}\n{}", self.name, self.what)?;
         match self.mode {
+            Mode::Full if self.rounds < CLAIM_ROUNDS => writeln!(f, "{} ROUNDS: not a claim", self.rounds)?,
             Mode::Full => {}
             Mode::Quick => writeln!(f, "QUICK RUN: not a claim")?,
             Mode::Check => writeln!(f, "CHECK: the contenders did what they must; the numbers mean nothing")?,
@@ -357,7 +374,11 @@ impl fmt::Display for Table {
         let by = |reason: usize| self.rows.iter().map(|row| row.record.void_by[reason]).sum::<usize>();
         writeln!(
             f,
-            "void slices: {:.1} % (involuntary switches {}, steal {}, gaps {})",
+            "{} rounds{}; void slices: {:.1} % (involuntary switches {}, steal {}, gaps {})",
+            self.rounds,
+            self.budget_slice_ms
+                .map(|ms| format!(", slices of {ms:.1} ms where their length is chosen"))
+                .unwrap_or_default(),
             self.void_share() * 100.0,
             by(0),
             by(1),
@@ -369,7 +390,7 @@ impl fmt::Display for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::duel::Slice;
+    use crate::duel::{Length, Slice};
 
     #[test]
     fn a_verdict_needs_the_whole_interval() {
@@ -386,6 +407,7 @@ mod tests {
         let entry = |name, role| Entry {
             name,
             role,
+            length: Length::Chosen,
             run: Box::new(|| Slice { values: Vec::new(), disturbance: Default::default() }),
         };
         let entries = [
@@ -430,8 +452,8 @@ mod tests {
     fn a_contender_that_cannot_do_something_has_no_value_there() {
         let run = || Slice { values: Vec::new(), disturbance: Default::default() };
         let entries = [
-            Entry { name: "ours", role: Role::Ours, run: Box::new(run) },
-            Entry { name: "cannot", role: Role::Peer, run: Box::new(run) },
+            Entry { name: "ours", role: Role::Ours, length: Length::Chosen, run: Box::new(run) },
+            Entry { name: "cannot", role: Role::Peer, length: Length::Chosen, run: Box::new(run) },
         ];
         let record = |value: f64| Record {
             rounds: vec![Some(vec![value])],

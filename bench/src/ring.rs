@@ -3,7 +3,7 @@
 use crate::clock::{Disturbance, Farewell, GapDetector, Waiter, Watch, pin};
 use crate::contender::{Contender, Item, Ours, Receiver, Sender};
 use crate::controls::line_stream;
-use crate::duel::{self, Entry, Options, Role, Slice};
+use crate::duel::{self, Entry, Length, Options, Role, Slice};
 use crate::report::{Claim, Rival, Table};
 use std::cell::Cell;
 use std::sync::Barrier;
@@ -202,12 +202,12 @@ fn sized<'a>(name: &'static str, role: Role, options: &'a Options, slice: impl F
         if count.get() == 0 {
             let trial = if options.is_check() { 2_000 } else { 100_000 };
             let rate = slice(trial).values[0];
-            let wanted = (rate * options.slice_ms as f64 / 1e3) as u64;
+            let wanted = (rate * options.slice().as_secs_f64()) as u64;
             count.set(if options.is_check() { 5_000 } else { wanted.max(8 * WARM_UP) });
         }
         slice(count.get())
     };
-    Entry { name, role, run: Box::new(run) }
+    Entry { name, role, length: Length::Chosen, run: Box::new(run) }
 }
 
 /// All contenders for one payload and batch.

@@ -4,7 +4,7 @@
 //! not measured. A batch is bracketed by two fenced reads of the time stamp counter, whose own cost is taken off.
 
 use crate::clock::{Clock, Disturbance, GapDetector, Watch, pin, ticks_fenced};
-use crate::duel::{Entry, Options, Role, Slice};
+use crate::duel::{Entry, Length, Options, Role, Slice};
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
@@ -83,7 +83,7 @@ impl Meter {
 /// Runs `step` again and again for a slice, a fifth of a slice of warm-up apart.
 pub fn slice(options: &Options, phases: usize, mut step: impl FnMut(&mut Meter)) -> Slice {
     options.single_core().map(pin);
-    let length = Duration::from_millis(options.single_slice_ms);
+    let length = options.single_slice();
     let mut run = |length: Duration| {
         let mut meter = Meter::new(phases);
         let start = Instant::now();
@@ -117,7 +117,7 @@ pub fn entry<'a, S: 'a>(
         let state = state.get_or_insert_with(&build);
         slice(options, phases, |meter| step(state, meter))
     };
-    Entry { name, role, run: Box::new(run) }
+    Entry { name, role, length: Length::Chosen, run: Box::new(run) }
 }
 
 #[cfg(test)]

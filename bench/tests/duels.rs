@@ -94,6 +94,21 @@ fn the_program_prints_a_table_and_json_with_the_machine() {
 }
 
 #[test]
+fn a_budget_shortens_slices_keeps_the_rounds_and_leaves_a_file() {
+    let path = std::env::temp_dir().join(format!("tapeline-bench-budget-{}.json", std::process::id()));
+    let path = path.to_str().unwrap();
+    let output = run(&["duel", "route", "--budget", "2s", "--rounds", "3", "--json", path]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("budget: 1 tables of 3 rounds in 2 s") && text.contains("3 ROUNDS: not a claim"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    std::fs::remove_file(path).unwrap();
+    assert_eq!((&json["is_whole"], &json["duels"][0]["is_a_claim"]), (&true.into(), &false.into()));
+    let slice_ms = json["duels"][0]["budget_slice_ms"].as_f64().unwrap();
+    assert!((2.0..=100.0).contains(&slice_ms), "{slice_ms}");
+    assert_eq!(json["duels"][0]["contenders"][0]["rounds"].as_array().unwrap().len(), 3);
+}
+
+#[test]
 fn wrong_usage_is_told_from_failure() {
     for wrong in [
         &["ring", "--batch", "0"][..],
@@ -102,6 +117,9 @@ fn wrong_usage_is_told_from_failure() {
         &["duel", "--quick", "--check"],
         &["duel", "hop", "--rounds"],
         &["duel", "hop", "--rounds", "0"],
+        &["duel", "hop", "--budget", "8"],
+        &["duel", "hop", "--budget", "0m"],
+        &["duel", "hop", "--budget", "8m", "--quick"],
         &["count-loop", "1", "nothing"],
         &["nothing"],
         &[],

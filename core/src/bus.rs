@@ -13,6 +13,7 @@ use crate::dead::{DeadLetters, Failure};
 use crate::event::{EventRef, Identity, Kind, KindSet};
 use crate::handler::{CallSite, Ctx, Handler, Staging, StagingMark, TimerRequest, Verdict};
 use crate::limits::{HANDLERS_MAX, STRIKES_MAX, TICK_NS};
+use crate::timing::{HandlerTime, Timing, Untimed};
 use crate::units::{SourceId, SymbolId, UnixNanos};
 use bytemuck::Zeroable;
 use bytemuck::allocation::zeroed_slice_box;
@@ -120,6 +121,8 @@ pub struct Registered<H: Handler> {
 /// Counts of one handler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HandlerStats {
+    /// Calls, for events, retries and timers.
+    pub calls: u64,
     /// Calls that gave up.
     pub failed: u64,
     /// Code of the last failure.
@@ -130,6 +133,10 @@ pub struct HandlerStats {
     pub quarantined: u64,
     /// Events that it was not given because of quarantine.
     pub skipped: u64,
+    /// [`Handler::BUDGET_NS`].
+    pub budget_ns: Option<u64>,
+    /// What its stamped calls took.
+    pub time: HandlerTime,
 }
 
 impl<H: Handler> Registered<H> {
@@ -143,7 +150,7 @@ impl<H: Handler> Registered<H> {
             states: zeroed_slice_box(symbols_max),
             before: H::State::zeroed(),
             strikes: zeroed_slice_box(symbols_max),
-            stats: HandlerStats::default(),
+            stats: HandlerStats { budget_ns: H::BUDGET_NS, ..HandlerStats::default() },
         }
     }
 
@@ -162,6 +169,7 @@ impl<H: Handler> Registered<H> {
     ) {
         let mark = call.staging.mark();
         call.progress.running = Some((self.number, mark));
+        self.stats.calls += 1;
         let state = &mut self.states[symbol.index()];
         if H::ROLLBACK {
             self.before = *state;
@@ -213,6 +221,9 @@ pub trait Subscriber: Send + sealed::Sealed {
     fn on_timer(&mut self, timer: &TimerRequest, call: &mut Call<'_>);
     fn recover(&mut self, symbol: SymbolId);
     fn stats(&self) -> HandlerStats;
+    fn calls(&self) -> u64;
+    fn budget_ns(&self) -> Option<u64>;
+    fn took(&mut self, ns: u64, is_sample: bool);
     fn bytes(&self) -> usize;
 }
 
@@ -289,6 +300,18 @@ impl<H: Handler> Subscriber for Registered<H> {
         self.stats
     }
 
+    fn calls(&self) -> u64 {
+        self.stats.calls
+    }
+
+    fn budget_ns(&self) -> Option<u64> {
+        H::BUDGET_NS
+    }
+
+    fn took(&mut self, ns: u64, is_sample: bool) {
+        self.stats.time.add(ns, H::BUDGET_NS, is_sample);
+    }
+
     fn bytes(&self) -> usize {
         std::mem::size_of_val(&*self.states) + self.strikes.len()
     }
@@ -297,7 +320,7 @@ impl<H: Handler> Subscriber for Registered<H> {
 /// The static part of a bus: [`End`], or a [`Link`] of a chain and one handler more.
 pub trait Chain: Send + sealed::Sealed {
     #[doc(hidden)]
-    fn on_event(&mut self, event: EventRef<'_>, call: &mut Call<'_>);
+    fn on_event<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T);
     #[doc(hidden)]
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn Subscriber));
 }
@@ -309,7 +332,7 @@ pub struct End;
 impl sealed::Sealed for End {}
 impl Chain for End {
     #[inline]
-    fn on_event(&mut self, _event: EventRef<'_>, _call: &mut Call<'_>) {}
+    fn on_event<T: Timing>(&mut self, _event: EventRef<'_>, _call: &mut Call<'_>, _timing: &mut T) {}
     fn each(&mut self, _visit: &mut dyn FnMut(&mut dyn Subscriber)) {}
 }
 
@@ -322,9 +345,9 @@ pub struct Link<C: Chain, H: Handler> {
 impl<C: Chain, H: Handler> sealed::Sealed for Link<C, H> {}
 impl<C: Chain, H: Handler> Chain for Link<C, H> {
     #[inline]
-    fn on_event(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
-        self.before.on_event(event, call);
-        self.last.on_event(event, call);
+    fn on_event<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
+        self.before.on_event(event, call, timing);
+        timing.call(&mut self.last, Some(event.kind()), |last| last.on_event(event, call));
     }
 
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn Subscriber)) {
@@ -379,6 +402,12 @@ impl<C: Chain> BusBuilder<C> {
         self
     }
 
+    /// Symbols that the handlers have states for, id 0 included.
+    #[must_use]
+    pub fn symbols_max(&self) -> usize {
+        self.symbols_max
+    }
+
     /// Numbers the handlers in dispatch order and interns their sources in `catalog`.
     ///
     /// # Errors
@@ -395,10 +424,11 @@ impl<C: Chain> BusBuilder<C> {
             after,
             interests: KindSet::EMPTY,
             crosses_symbols: false,
+            has_budgets: false,
             names: Vec::new(),
         };
         let (mut names, mut error) = (Vec::<&'static str>::new(), None);
-        let (mut interests, mut crosses) = (KindSet::EMPTY, false);
+        let (mut interests, mut crosses, mut has_budgets) = (KindSet::EMPTY, false, false);
         bus.each(&mut |handler| {
             let name = handler.name();
             if names.contains(&name) {
@@ -412,11 +442,13 @@ impl<C: Chain> BusBuilder<C> {
             names.push(name);
             interests = interests.union(handler.kinds());
             crosses |= handler.crosses_symbols();
+            has_budgets |= handler.budget_ns().is_some();
         });
         if names.len() > HANDLERS_MAX {
             error.get_or_insert(BusError::TooMany(names.len()));
         }
         (bus.names, bus.interests, bus.crosses_symbols) = (names, interests, crosses);
+        bus.has_budgets = has_budgets;
         error.map_or(Ok(bus), Err)
     }
 }
@@ -428,6 +460,7 @@ pub struct Bus<C: Chain> {
     after: Vec<Box<dyn Subscriber>>,
     interests: KindSet,
     crosses_symbols: bool,
+    has_budgets: bool,
     names: Vec<&'static str>,
 }
 
@@ -441,30 +474,42 @@ impl<C: Chain> Bus<C> {
     /// Gives the event to every interested handler from number `call.progress.next` on.
     #[inline]
     pub fn on_event(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
+        self.on_event_timed(event, call, &mut Untimed);
+    }
+
+    /// As [`Bus::on_event`]; `timing` stamps the calls.
+    #[inline]
+    pub fn on_event_timed<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
         for handler in &mut self.before {
-            handler.on_event(event, call);
+            timing.call(&mut **handler, Some(event.kind()), |handler| handler.on_event(event, call));
         }
-        self.chain.on_event(event, call);
+        self.chain.on_event(event, call, timing);
         for handler in &mut self.after {
-            handler.on_event(event, call);
+            timing.call(&mut **handler, Some(event.kind()), |handler| handler.on_event(event, call));
         }
     }
 
     /// Gives the timer to the handler that set it. O(handlers).
-    pub fn on_timer(&mut self, timer: &TimerRequest, call: &mut Call<'_>) {
+    pub fn on_timer<T: Timing>(&mut self, timer: &TimerRequest, call: &mut Call<'_>, timing: &mut T) {
         self.each(&mut |handler| {
             if handler.number() == timer.handler && call.progress.next <= timer.handler {
-                handler.on_timer(timer, call);
+                timing.call(handler, None, |handler| handler.on_timer(timer, call));
             }
         });
     }
 
     /// Gives the event to handler `number` alone, again. False when that is quarantined for the symbol. O(handlers).
-    pub fn on_retry(&mut self, number: u16, event: EventRef<'_>, call: &mut Call<'_>) -> bool {
+    pub fn on_retry<T: Timing>(
+        &mut self,
+        number: u16,
+        event: EventRef<'_>,
+        call: &mut Call<'_>,
+        timing: &mut T,
+    ) -> bool {
         let mut is_called = false;
         self.each(&mut |handler| {
             if handler.number() == number {
-                is_called = handler.on_retry(event, call);
+                is_called = timing.call(handler, None, |handler| handler.on_retry(event, call));
             }
         });
         is_called
@@ -491,6 +536,13 @@ impl<C: Chain> Bus<C> {
     #[must_use]
     pub fn crosses_symbols(&self) -> bool {
         self.crosses_symbols
+    }
+
+    /// Whether any handler has a budget, so that each of its calls is stamped.
+    #[inline]
+    #[must_use]
+    pub fn has_budgets(&self) -> bool {
+        self.has_budgets
     }
 
     /// Names in dispatch order: the index is the handler's number.

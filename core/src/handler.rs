@@ -32,6 +32,10 @@ pub trait Handler: Send + Sync + 'static {
     /// other, so it is declared; [`Ctx::publish_to`] refuses another symbol when it is not.
     const CROSSES_SYMBOLS: bool = false;
 
+    /// What one call may take, in ns; `None` = no budget. Of a handler with a budget each call is stamped and those that overrun are
+    /// counted and told by name. That acts on nothing: what a machine took is no input of the engine.
+    const BUDGET_NS: Option<u64> = None;
+
     /// Kinds of events that this handler wants.
     fn interests(&self) -> KindSet;
 

@@ -40,6 +40,7 @@ pub mod swap;
 pub mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod timing;
 pub mod units;
 pub mod wheel;
 pub mod windows;

@@ -45,12 +45,13 @@ use crate::ledger::{Ledger, Outcome, Refusal};
 use crate::limits::{
     BATCH_SLOTS, CASCADE_DEPTH_MAX, DEDUP_CAPACITY_DEFAULT, DEDUP_WINDOW_NS_DEFAULT, DRAIN_NS_MAX,
     HISTORY_AGE_NS_DEFAULT, HISTORY_SLOTS_DEFAULT, KIND_ROWS, MESH_DELAY_NS, MESH_PENDING_DEFAULT, SPAN_SLOTS_MAX,
-    STAGED_SLOTS_MAX, TICK_NS, TIME_NS_MAX, TIMERS_PER_STEP,
+    STAGED_SLOTS_MAX, TICK_NS, TIME_NS_MAX, TIMED_BATCHES, TIMERS_PER_STEP,
 };
 use crate::mesh::Pending;
 use crate::retry::Policy;
 use crate::ring::{Consumer, Producer};
 use crate::route::RouteTable;
+use crate::timing::{Stopwatch, Timing, Untimed};
 use crate::units::{SCALE_MAX, SourceId, SymbolId, UnixNanos};
 use crate::wheel::{Popped, Wheel};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -62,8 +63,16 @@ pub const DUE_NONE: u64 = u64::MAX;
 
 /// What measures time inside a shard. Its values reach histograms only, never an output.
 pub trait Probe: Send {
-    /// A time stamp, in the probe's own unit.
+    /// Whether handlers are timed: see [`crate::timing`]. Where not, no code for it is made.
+    const TIMES_HANDLERS: bool = true;
+
+    /// A time stamp, ns since an origin of the probe's own.
     fn now(&mut self) -> u64;
+
+    /// What one stamp takes, ns: it is taken off what lies between two of them.
+    fn stamp_cost(&self) -> u64 {
+        0
+    }
 
     /// A batch was handled.
     fn batch(&mut self, batch: &Batch<'_>);
@@ -71,6 +80,8 @@ pub trait Probe: Send {
 
 /// No measurement.
 impl Probe for () {
+    const TIMES_HANDLERS: bool = false;
+
     fn now(&mut self) -> u64 {
         0
     }
@@ -206,6 +217,15 @@ impl Limit {
     }
 }
 
+/// Batches in which every handler was stamped: what the shares of handlers are told from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimedBatches {
+    /// Batches.
+    pub count: u64,
+    /// From their first event to the return of their last handler, ns, without the cost of the stamps in between.
+    pub busy_ns: u64,
+}
+
 /// What one step did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[must_use]
@@ -290,6 +310,32 @@ enum Active {
     Retry,
 }
 
+/// Who is called for what.
+enum Turn<'a> {
+    /// Every handler that wants the event.
+    Event(EventRef<'a>),
+    /// The handler that set the timer.
+    Timer(&'a TimerRequest),
+    /// The one handler that failed on the event or was held.
+    Retry(u16, EventRef<'a>),
+}
+
+impl Turn<'_> {
+    #[inline]
+    fn take<C: Chain, T: Timing>(self, bus: &mut Bus<C>, call: &mut Call<'_>, timing: &mut T) {
+        match self {
+            Self::Event(event) => bus.on_event_timed(event, call, timing),
+            Self::Timer(timer) => bus.on_timer(timer, call, timing),
+            Self::Retry(handler, event) => {
+                // After a panic the handler has had it.
+                if call.progress.next == 0 && !bus.on_retry(handler, event, call, timing) {
+                    call.unfinished.push(handler, Missed::Held);
+                }
+            }
+        }
+    }
+}
+
 /// The shard. See the module's documentation.
 pub struct Shard<C: Chain, P: Probe = ()> {
     config: Config,
@@ -358,6 +404,14 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     clamped: u64,
     timers_fired: u64,
     limits_hit: [u64; Limit::ALL.len()],
+
+    /// Batches taken from the source ring.
+    batches: u64,
+    /// The batch at hand has all of its calls stamped.
+    is_timed: bool,
+    /// Calls that were stamped in this step.
+    stamped: u64,
+    timed: TimedBatches,
 }
 
 impl<C: Chain, P: Probe> Shard<C, P> {
@@ -465,6 +519,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             clamped: 0,
             timers_fired: 0,
             limits_hit: [0; Limit::ALL.len()],
+            batches: 0,
+            is_timed: false,
+            stamped: 0,
+            timed: TimedBatches::default(),
             config,
         }
     }
@@ -491,6 +549,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             dedup.touch(&self.input.slots[..taken]);
         }
         step.work += taken;
+        if P::TIMES_HANDLERS && taken > 0 {
+            self.is_timed = self.batches.is_multiple_of(TIMED_BATCHES);
+            self.batches += 1;
+        }
         if step.work == 0 && !meshed && self.input.at == self.input.len && self.source_time < self.quiet_until {
             // Idle, the most frequent state of a paced shard: nothing came and no timer can be due.
             if !self.source_done || self.wheel.is_empty() && self.pending.is_empty() {
@@ -499,6 +561,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         self.has_put = false;
         let started = self.probe.now();
+        self.stamped = 0;
         self.samples_len = 0;
         let mut samples = 0;
         loop {
@@ -520,9 +583,17 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
         }
         step.is_stuck = self.has_put;
-        if samples > 0 {
+        let is_timed = P::TIMES_HANDLERS && self.is_timed && step.work > 0;
+        if samples > 0 || is_timed {
             let done = self.probe.now();
-            self.probe.batch(&Batch { started, done, samples, dues: &self.samples[..self.samples_len] });
+            if is_timed {
+                let stamps = 2 * self.stamped + 1;
+                self.timed.count += u64::from(taken > 0);
+                self.timed.busy_ns += done.saturating_sub(started).saturating_sub(stamps * self.probe.stamp_cost());
+            }
+            if samples > 0 {
+                self.probe.batch(&Batch { started, done, samples, dues: &self.samples[..self.samples_len] });
+            }
         }
         if meshed {
             self.flush_mesh();
@@ -697,7 +768,17 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             return Err(Refusal::OutOfRange);
         }
         // One slot is the whole event for most kinds; those that go on in continuations are looked at apart.
-        const LONG_KINDS: KindSet = KindSet::of(&[Kind::BAR, Kind::BOOK_DEPTH, Kind::NEWS, Kind::FEATURES]);
+        const LONG_KINDS: KindSet = KindSet::of(&[
+            Kind::BAR,
+            Kind::BOOK_DEPTH,
+            Kind::NEWS,
+            Kind::SYSTEM,
+            Kind::HEALTH,
+            Kind::ERROR,
+            Kind::DEAD_LETTER,
+            Kind::FEATURES,
+            Kind::BACKFILL_DONE,
+        ]);
         const LONG_FLAGS: u8 = Flags::WIDE.with(Flags::DERIVED).0;
         if head.span() == 1 && !LONG_KINDS.contains(kind) && head.flags.0 & LONG_FLAGS == 0 {
             return Ok(());
@@ -827,27 +908,30 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             unfinished: &mut self.unfinished,
             letters: (self.letters.holds() > 0).then_some(&self.letters),
         };
-        match self.active {
+        let turn = match self.active {
             Active::Source => {
                 let at = self.input.at;
                 let span = self.input.slots[at].span();
                 let event = EventRef::first(&self.input.slots[at..at + span]);
-                self.bus.on_event(event.expect("Invariant: admission has seen the span whole"), &mut call);
+                Turn::Event(event.expect("Invariant: admission has seen the span whole"))
             }
             Active::Mesh | Active::Derived => {
                 let event = EventRef::first(&self.scratch[..self.scratch_span]);
-                self.bus.on_event(event.expect("Invariant: staged events are whole"), &mut call);
+                Turn::Event(event.expect("Invariant: staged events are whole"))
             }
-            Active::Timer => self.bus.on_timer(&self.timer, &mut call),
+            Active::Timer => Turn::Timer(&self.timer),
             Active::Retry => {
                 let event = EventRef::first(&self.scratch[..self.scratch_span]);
-                let event = event.expect("Invariant: dead letters are whole");
-                // After a panic the handler has had it.
-                if call.progress.next == 0 && !self.bus.on_retry(self.retry.1, event, &mut call) {
-                    call.unfinished.push(self.retry.1, Missed::Held);
-                }
+                Turn::Retry(self.retry.1, event.expect("Invariant: dead letters are whole"))
             }
-            Active::None => {}
+            Active::None => return,
+        };
+        if P::TIMES_HANDLERS && (self.is_timed || self.bus.has_budgets()) {
+            let mut watch = Stopwatch::new(&mut self.probe, self.is_timed);
+            turn.take(&mut self.bus, &mut call, &mut watch);
+            self.stamped += watch.pairs();
+        } else {
+            turn.take(&mut self.bus, &mut call, &mut Untimed);
         }
     }
 
@@ -1158,6 +1242,12 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.bus.stats()
     }
 
+    /// Batches in which every handler was stamped.
+    #[must_use]
+    pub fn timed_batches(&self) -> TimedBatches {
+        self.timed
+    }
+
     /// How often `limit` acted.
     #[must_use]
     pub fn limit_hits(&self, limit: Limit) -> u64 {
@@ -1243,15 +1333,18 @@ fn admit_span(slots: &[Slot]) -> Result<(), Refusal> {
     let derived = usize::from(head.flags.contains(Flags::DERIVED));
     let wanted = derived
         + match head.kind() {
-            Kind::BAR => 1,
+            Kind::BAR | Kind::BACKFILL_DONE => 1,
             Kind::QUOTE => usize::from(head.flags.contains(Flags::WIDE)),
             Kind::BOOK_DEPTH => {
                 let levels = usize::from(head.payload_as::<BookDepth>().levels);
                 (levels * size_of::<crate::event::payload::DepthLevel>()).div_ceil(crate::limits::CONTINUATION_BYTES)
             }
-            Kind::NEWS => {
-                let text_bytes = head.payload_as::<crate::event::payload::News>().text_bytes as usize;
-                text_bytes.div_ceil(crate::limits::CONTINUATION_BYTES)
+            Kind::NEWS | Kind::SYSTEM | Kind::HEALTH | Kind::ERROR => {
+                crate::event::payload::text_bytes(event).div_ceil(crate::limits::CONTINUATION_BYTES)
+            }
+            Kind::DEAD_LETTER => {
+                let tail_bytes = head.payload_as::<crate::event::payload::DeadLetter>().tail_bytes as usize;
+                tail_bytes.max(1).div_ceil(crate::limits::CONTINUATION_BYTES)
             }
             Kind::FEATURES => {
                 let count = head.payload_as::<crate::event::payload::Features>().count as usize;

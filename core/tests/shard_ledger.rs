@@ -100,7 +100,7 @@ fn req_3464_3476_each_refusal_is_counted_by_its_reason() {
     ];
     use Refusal::{BrokenSpan, OutOfRange, UnknownKind, UnknownSource, UnknownSymbol, UnknownVersion};
     let refused = [
-        (changed(&trade, |head| head.kind = KindVersion::new(Kind(17), 0)), UnknownKind),
+        (changed(&trade, |head| head.kind = KindVersion::new(Kind(30), 0)), UnknownKind),
         (changed(&trade, |head| head.kind = KindVersion::new(Kind(0xffe), 0)), UnknownKind),
         (changed(&trade, |head| head.kind = KindVersion::new(Kind::TRADE, 1)), UnknownVersion),
         (changed(&trade, |head| head.symbol = SymbolId(1 + SYMBOLS)), UnknownSymbol),

@@ -36,6 +36,19 @@ impl RunClock {
     pub fn now_ns(&self) -> u64 {
         self.clock.delta_as_nanos(self.origin, self.clock.raw())
     }
+
+    /// What a look at the clock takes on this core, ns: the mean of the fastest of 16 runs of 64 looks. What interrupts a run only
+    /// makes it slower.
+    #[must_use]
+    pub fn stamp_ns(&self) -> u64 {
+        const LOOKS: u64 = 64;
+        let run = |_| {
+            let first = self.now_ns();
+            let last = (0..LOOKS).fold(first, |_, _| std::hint::black_box(self.now_ns()));
+            last.saturating_sub(first) / LOOKS
+        };
+        (0..16).map(run).min().unwrap_or(0)
+    }
 }
 
 /// Moves a clock that was made by [`RunClock::held`], and its clones.

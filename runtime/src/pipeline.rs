@@ -1,7 +1,9 @@
-//! What runs on every shard by default: features per symbol, then the scanner.
+//! What runs on every shard: by default features per symbol, then the scanner; and whatever a program of one's own adds to them or
+//! puts in their place.
 
-use tapeline_core::bus::{BusBuilder, Chain, End};
+use tapeline_core::bus::{BusBuilder, Chain, End, Link};
 use tapeline_core::features;
+use tapeline_core::handler::Handler;
 use tapeline_core::scanner::{self, Scanner};
 
 /// Parameters of the default handlers: what the configuration says about them. The default is what runs without one.
@@ -22,14 +24,130 @@ impl Parameters {
     }
 }
 
+/// The default handlers, in dispatch order.
+pub type Defaults = Link<Link<End, features::Engine>, Scanner>;
+
 /// Appends the default handlers to a bus: a replay of a bare capture then has outputs.
 ///
 /// # Panics
 /// When a parameter is out of its range: see [`Parameters::check`].
 #[must_use]
-pub fn default_pipeline(bus: BusBuilder<End>, parameters: &Parameters) -> BusBuilder<impl Chain + 'static + use<>> {
+pub fn default_pipeline(bus: BusBuilder<End>, parameters: &Parameters) -> BusBuilder<Defaults> {
     // Without `..`: a parameter that no handler takes does not compile.
     let Parameters { scanner } = parameters;
     let scanner = Scanner::new(*scanner).unwrap_or_else(|error| panic!("scanner: {error}"));
     bus.then(features::Engine::default()).then(scanner)
+}
+
+/// The handlers of one shard under construction. Begins as the default ones; the engine asks for one on each shard, so that they come
+/// out the same everywhere.
+///
+/// ```
+/// use tapeline_core::bus::Chain;
+/// use tapeline_runtime::pipeline::{Defaults, Pipeline};
+/// # use tapeline_core::event::{EventRef, KindSet};
+/// # use tapeline_core::handler::{Ctx, Handler, Verdict};
+/// # struct Mine;
+/// # impl Handler for Mine {
+/// #     type State = u64;
+/// #     const NAME: &'static str = "mine";
+/// #     const STATE_VERSION: u16 = 1;
+/// #     fn interests(&self) -> KindSet { KindSet::EMPTY }
+/// #     fn on_event(&self, _: &mut u64, _: EventRef<'_>, _: &mut Ctx<'_>) -> Verdict { Verdict::Done }
+/// # }
+/// # impl Mine { fn new() -> Self { Self } }
+///
+/// fn behind_the_defaults(r: Pipeline<Defaults>) -> Pipeline<impl Chain> {
+///     r.handler(Mine::new)
+/// }
+/// fn alone(r: Pipeline<Defaults>) -> Pipeline<impl Chain> {
+///     r.bare().handler(Mine::new)
+/// }
+/// ```
+pub struct Pipeline<C: Chain = Defaults> {
+    bus: BusBuilder<C>,
+}
+
+impl Pipeline {
+    /// The default handlers with these parameters, on `bus`.
+    ///
+    /// # Panics
+    /// As [`default_pipeline`].
+    #[must_use]
+    pub fn new(bus: BusBuilder<End>, parameters: &Parameters) -> Self {
+        Self { bus: default_pipeline(bus, parameters) }
+    }
+}
+
+impl<C: Chain> Pipeline<C> {
+    /// Adds a handler behind those that are there. `make` is called once for each shard: handlers share nothing, and each must come out
+    /// the same. The compiler sees through the chain of handlers and may inline them.
+    #[must_use]
+    pub fn handler<H: Handler>(self, make: impl FnOnce() -> H) -> Pipeline<Link<C, H>> {
+        Pipeline { bus: self.bus.then(make()) }
+    }
+
+    /// Adds a handler to the table beside the chain: above priority 0 before it, else behind it; higher priorities first, equal ones in
+    /// the order in which they were added. It costs a virtual call, and the type stays: for handlers that are chosen at run time.
+    #[must_use]
+    pub fn dynamic<H: Handler>(self, priority: i32, make: impl FnOnce() -> H) -> Self {
+        Self { bus: self.bus.dynamic(priority, make()) }
+    }
+
+    /// No handler at all: what was there is gone, the default ones included.
+    #[must_use]
+    pub fn bare(self) -> Pipeline<End> {
+        Pipeline { bus: BusBuilder::new(self.bus.symbols_max()) }
+    }
+
+    /// The bus that the engine builds.
+    #[must_use]
+    pub fn into_bus(self) -> BusBuilder<C> {
+        self.bus
+    }
+}
+
+impl<C: Chain> std::fmt::Debug for Pipeline<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tapeline_core::catalog::Catalog;
+    use tapeline_core::event::{EventRef, KindSet};
+    use tapeline_core::handler::{Ctx, Verdict};
+
+    struct Mine<const N: usize>;
+
+    impl<const N: usize> Handler for Mine<N> {
+        type State = u64;
+        const NAME: &'static str = ["first", "second", "third"][N];
+        const STATE_VERSION: u16 = 1;
+
+        fn interests(&self) -> KindSet {
+            KindSet::EMPTY
+        }
+
+        fn on_event(&self, _: &mut u64, _: EventRef<'_>, _: &mut Ctx<'_>) -> Verdict {
+            Verdict::Done
+        }
+    }
+
+    fn names<C: Chain>(pipeline: Pipeline<C>) -> Vec<&'static str> {
+        pipeline.into_bus().build(&mut Catalog::new(16)).expect("it builds").names().to_vec()
+    }
+
+    #[test]
+    fn handlers_stand_behind_the_defaults_before_them_or_in_their_place() {
+        let new = || Pipeline::new(BusBuilder::new(16), &Parameters::default());
+        let defaults = names(new());
+        assert!(defaults.len() >= 2, "{defaults:?}");
+        let all = names(new().handler(|| Mine::<0>).dynamic(1, || Mine::<1>).dynamic(-1, || Mine::<2>));
+        assert_eq!(all, [&["second"], &defaults[..], &["first", "third"]].concat());
+        assert_eq!(names(new().bare().handler(|| Mine::<0>)), ["first"]);
+        assert_eq!(names(new().handler(|| Mine::<1>).bare()), [""; 0]);
+    }
 }

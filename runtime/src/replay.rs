@@ -9,8 +9,8 @@ use crate::placement::Seat;
 use crate::report::latency::new_histogram;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
-    Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, HandlerFailures, Latency, LimitHit,
-    Manifest, Named, Pacer, Report, Retries, Speed, Summary, judge,
+    Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit, Manifest, Named,
+    Pacer, Report, Retries, Speed, Summary, handlers, judge,
 };
 use crate::station::{Overload, ShardReport, SourceReport, StationReport};
 use hdrhistogram::Histogram;
@@ -149,7 +149,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         measured_cores: evidence.cores.clone(),
         allocations: None,
         retries: retries(&shards),
-        handlers: handler_failures(&shards),
+        handlers: handlers::sum(shards.iter().map(|shard| (&shard.handlers[..], shard.timed))),
         events,
     };
     let input_exit = run.ingest.errors.iter().map(crate::input::InputError::exit_code).min();
@@ -173,23 +173,6 @@ fn retries(shards: &[Box<ShardReport>]) -> Retries {
     sum.parked_by = named(&mut dead::Cause::ALL.iter().map(|cause| cause.name()).zip(parked_by));
     sum.refused_by = named(&mut dead::Refused::ALL.iter().map(|reason| reason.name()).zip(refused_by));
     sum
-}
-
-/// Handlers that failed or panicked on any shard.
-fn handler_failures(shards: &[Box<ShardReport>]) -> Vec<HandlerFailures> {
-    let mut sums: Vec<HandlerFailures> = Vec::new();
-    for shard in shards {
-        sums.resize_with(sums.len().max(shard.handlers.len()), HandlerFailures::default);
-        for (sum, (name, stats)) in sums.iter_mut().zip(&shard.handlers) {
-            sum.name = (*name).into();
-            sum.failed += stats.failed;
-            sum.panicked += stats.panicked;
-            sum.quarantined += stats.quarantined;
-            sum.skipped += stats.skipped;
-        }
-    }
-    sums.retain(|sum| sum.failed + sum.panicked + sum.skipped > 0);
-    sums
 }
 
 /// All shards together.

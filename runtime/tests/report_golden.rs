@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
 use tapeline_runtime::report::{
-    BadLine, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, HandlerFailures, Latency, LimitHit,
+    BadLine, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, HandlerReport, Latency, LimitHit,
     Manifest, Named, Pacer, Report, Retries, Speed, Summary, Verdict, hgrm, json, text,
 };
 
@@ -154,12 +154,33 @@ fn eventful() -> Report {
             parked_by: [("attempts", 2), ("failed", 42), ("panicked", 2)].into_iter().collect(),
             refused_by: [("slots_full", 3)].into_iter().collect(),
         },
-        handlers: vec![HandlerFailures {
-            name: "breakout".into(),
-            failed: 68,
-            panicked: 2,
-            ..HandlerFailures::default()
-        }],
+        handlers: vec![
+            HandlerReport {
+                name: "features".into(),
+                calls: 1_060_350,
+                timed_calls: 66_240,
+                time_ns: Some(159_052_500),
+                mean_ns: Some(150.0),
+                longest_ns: Some(12_345),
+                share: Some(0.4321),
+                ..HandlerReport::default()
+            },
+            HandlerReport {
+                name: "breakout".into(),
+                calls: 406_106,
+                timed_calls: 406_106,
+                time_ns: Some(3_654_954_000),
+                mean_ns: Some(9_000.0),
+                longest_ns: Some(1_234_567),
+                share: Some(0.512),
+                budget_ns: Some(10_000),
+                overruns: 17,
+                failed: 68,
+                panicked: 2,
+                ..HandlerReport::default()
+            },
+            HandlerReport { name: "of_another_make".into(), ..HandlerReport::default() },
+        ],
     }
 }
 

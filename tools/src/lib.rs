@@ -4,10 +4,7 @@
 //!
 //! ```no_run
 //! use std::process::ExitCode;
-//! use tapeline_core::event::payload::{Signal, Trade};
-//! use tapeline_core::event::{EventRef, Kind, KindSet};
-//! use tapeline_core::handler::{Ctx, Handler, Verdict};
-//! use tapeline_runtime::pipeline::default_pipeline;
+//! use tapeline::prelude::*;
 //!
 //! /// Buys whatever trades at a lower price than before.
 //! struct Contrarian;
@@ -32,9 +29,11 @@
 //! }
 //!
 //! fn main() -> ExitCode {
-//!     tapeline::main_with(|bus, parameters| default_pipeline(bus, parameters).then(Contrarian))
+//!     tapeline::main(|r| r.handler(|| Contrarian))
 //! }
 //! ```
+//!
+//! A whole crate of that kind, with a strategy on news and features, stands in `tools/examples/strategy`.
 
 #![forbid(unsafe_code)]
 
@@ -47,9 +46,28 @@ use clap::Parser;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use tapeline_core::bus::{BusBuilder, Chain, End};
-use tapeline_runtime::pipeline::Parameters;
+use tapeline_runtime::pipeline::{Defaults, Parameters, Pipeline};
 
-/// Parses the command line, runs the verb with this pipeline on every shard, and returns the exit code. The pipeline is given the
+pub use {tapeline_core, tapeline_runtime};
+
+/// What a handler needs, in one line.
+pub mod prelude {
+    pub use tapeline_core::event::payload::*;
+    pub use tapeline_core::event::{EventRef, Flags, Identity, Kind, KindSet};
+    pub use tapeline_core::features::{Feature, SET_1};
+    pub use tapeline_core::handler::{Ctx, Full, Handler, Verdict};
+    pub use tapeline_core::units::{PRICE_ONE, PRICE_UNDEFINED, Side, SourceId, SymbolId, UnixNanos, price_f64};
+}
+
+/// The program, with handlers of one's own: `tapeline::main(|r| r.handler(MyStrategy::new))`. Every verb of `tapeline` is in it. `r`
+/// begins as the default pipeline; see [`Pipeline`] for what it takes. It is called once for each shard.
+///
+/// Returns the exit code, as [`main_with`].
+pub fn main<C: Chain + 'static>(handlers: impl Fn(Pipeline<Defaults>) -> Pipeline<C>) -> ExitCode {
+    main_with(|bus, parameters| handlers(Pipeline::new(bus, parameters)).into_bus())
+}
+
+/// The layer below [`main`]: parses the command line, runs the verb with this pipeline on every shard, and returns the exit code. The pipeline is given the
 /// parameters that the configuration sets.
 ///
 /// The codes: 0 done; 1 a check failed; 2 wrong usage, could not open, or format not recognised; 3 damaged or cut short;

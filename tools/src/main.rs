@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tapeline::main_with(tapeline_runtime::pipeline::default_pipeline)
+    tapeline::main(|r| r)
 }

@@ -270,7 +270,7 @@ fn the_handler_of_the_readme_is_the_one_that_runs() {
     let texts = texts();
     let find = |path: &str| texts.iter().find(|text| text.path == path).map(|text| text.text.as_str());
     let readme = find("README.md").expect("there is a README");
-    let example = find("runtime/examples/wide_spread.rs").expect("its example is there");
+    let example = find("tools/examples/strategy/src/main.rs").expect("its example is there");
     let (mut blocks, fence) = (0, "```rust\n");
     for rest in readme.split(fence).skip(1) {
         let block = rest.split("```").next().unwrap_or_default();

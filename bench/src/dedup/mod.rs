@@ -22,6 +22,8 @@ use std::collections::VecDeque;
 pub const WINDOW_NS: u64 = 1_000_000_000;
 /// Metrics of a slice: a stream with 5 % duplicates, its expiry included; keys that are there; the same in batches of 16.
 pub const METRICS: [&str; 3] = ["stream_ns", "hit_ns", "hit16_ns"];
+/// Metrics of `dedup expiry`.
+pub const EXPIRY_METRICS: [&str; 1] = ["expiry_ns"];
 /// Keys of a measured batch.
 const BATCH: usize = 64;
 /// Keys of a call where the contender takes several.
@@ -49,6 +51,9 @@ pub trait DedupContender {
             *seen = self.seen_or_insert(*key, now_ns);
         }
     }
+
+    /// Forgets every key, all of which are too old at `now_ns`.
+    fn expire(&mut self, now_ns: u64);
 
     /// Keys held.
     fn held(&self) -> usize;
@@ -239,10 +244,61 @@ pub fn window(options: &Options, population: usize) -> Table {
     )
 }
 
+/// A window filled with keys, which then are all too old at once.
+fn expiry_entry<'a, D: DedupContender + 'a>(
+    name: &'static str,
+    role: Role,
+    population: usize,
+    options: &'a Options,
+) -> Entry<'a> {
+    let build = move || (D::new(population), 0u64, 1u64);
+    single::entry(name, role, options, EXPIRY_METRICS.len(), build, move |(dedup, next, now_ns), meter| {
+        for _ in 0..population {
+            *next += 1;
+            assert!(!dedup.seen_or_insert(mix(*next), *now_ns), "{name}: a new key");
+        }
+        assert!(dedup.held() >= population, "{name}: a key of the window was forgotten");
+        *now_ns += D::WINDOWS * WINDOW_NS;
+        // A sweep may take long by itself.
+        meter.may_stall(0);
+        meter.time(0, || dedup.expire(*now_ns));
+        meter.count(0, population);
+        assert_eq!(dedup.held(), 0, "{name}: a key outlived its window");
+    })
+}
+
+/// P9: what it costs to forget a key.
+#[must_use]
+pub fn expiry(options: &Options, population: usize) -> Table {
+    #[allow(unused_mut)]
+    let mut entries = vec![
+        expiry_entry::<Ours>("tapeline", Role::Ours, population, options),
+        expiry_entry::<Std>("std HashMap+retain", Role::Peer, population, options),
+    ];
+    #[cfg(feature = "peers")]
+    {
+        entries.push(expiry_entry::<Hashbrown>("hashbrown+retain", Role::Peer, population, options));
+        entries.push(expiry_entry::<Lru>("lru", Role::Peer, population, options));
+    }
+    let records = duel::run(&entries, options);
+    let claims = [Claim::at_most("P9 expiry, ns a key", 0, Rival::Nobody, 1.0, 1.0)];
+    Table::new(
+        &format!("dedup expiry, {population} keys"),
+        "ns a key, one thread; a window is filled, unmeasured, and then all of its keys are too old: ours turns two generations, maps \
+         sweep, lru pops. A free cell of ours is overwritten by a later key: that is part of `stream` in the tables above",
+        &EXPIRY_METRICS,
+        &entries,
+        records,
+        &claims,
+        options,
+    )
+}
+
 /// Gives every table of the subject to `done` as it is ready.
 pub fn run(options: &Options, done: &mut dyn FnMut(Table)) {
     let sizes: &[usize] = if options.is_check() { &[1_000] } else { &[1_000, 1_000_000] };
     sizes.iter().for_each(|population| done(window(options, *population)));
+    done(expiry(options, if options.is_check() { 1_000 } else { 10_000 }));
 }
 
 /// Streams keys and hits, and asks for a key that has fallen out of the window.

@@ -43,6 +43,11 @@ impl DedupContender for Ours {
         }
     }
 
+    #[inline]
+    fn expire(&mut self, now_ns: u64) {
+        self.0.advance(UnixNanos(now_ns));
+    }
+
     fn held(&self) -> usize {
         self.0.len()
     }

@@ -31,6 +31,10 @@ impl DedupContender for Hashbrown {
         is_seen
     }
 
+    fn expire(&mut self, now_ns: u64) {
+        self.times.retain(|_, seen_ns| now_ns - *seen_ns < WINDOW_NS);
+    }
+
     fn held(&self) -> usize {
         self.times.len()
     }
@@ -85,6 +89,12 @@ impl DedupContender for Lru {
                 self.0.put(key, now_ns);
                 false
             }
+        }
+    }
+
+    fn expire(&mut self, now_ns: u64) {
+        while self.0.peek_lru().is_some_and(|(_, seen_ns)| now_ns - *seen_ns >= WINDOW_NS) {
+            self.0.pop_lru();
         }
     }
 

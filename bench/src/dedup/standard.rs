@@ -27,6 +27,10 @@ impl DedupContender for Std {
         is_seen
     }
 
+    fn expire(&mut self, now_ns: u64) {
+        self.times.retain(|_, seen_ns| now_ns - *seen_ns < WINDOW_NS);
+    }
+
     fn held(&self) -> usize {
         self.times.len()
     }

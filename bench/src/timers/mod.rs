@@ -6,7 +6,7 @@ mod peers;
 mod population;
 mod storm;
 
-use crate::duel::{self, Entry, Mode, Options, Role};
+use crate::duel::{self, Entry, Length, Mode, Options, Role};
 use crate::memory::{NodeLink, RandomStore};
 use crate::report::{Claim, Rival, Table};
 use crate::single;
@@ -173,7 +173,8 @@ pub fn churn(options: &Options, pending: usize) -> Table {
 #[must_use]
 pub fn storm(options: &Options, timers: usize) -> Table {
     fn entry<'a, T: Timers + 'a>(name: &'static str, role: Role, timers: usize, options: &'a Options) -> Entry<'a> {
-        Entry { name, role, run: Box::new(move || storm::slice::<T>(options, timers)) }
+        let length = Length::Fixed(timers as u32 * storm::TIMER);
+        Entry { name, role, length, run: Box::new(move || storm::slice::<T>(options, timers)) }
     }
     let mut entries = vec![entry::<Ours>("tapeline", Role::Ours, timers, options)];
     #[cfg(feature = "peers")]
@@ -205,6 +206,8 @@ pub fn storm(options: &Options, timers: usize) -> Table {
 /// Gives every table of the subject to `done` as it is ready.
 pub fn run(options: &Options, done: &mut dyn FnMut(Table)) {
     let (inserts, churns, storms): (&[usize], usize, &[usize]) = match options.mode {
+        // A storm of a million takes minutes by itself.
+        Mode::Full if options.budget.is_some() => (&[1_000, 100_000, 1_000_000], 100_000, &[100_000]),
         Mode::Full => (&[1_000, 100_000, 1_000_000], 100_000, &[100_000, 1_000_000]),
         Mode::Quick => (&[1_000, 100_000, 1_000_000], 100_000, &[10_000]),
         Mode::Check => (&[1_000], 1_000, &[2_000]),

@@ -5,6 +5,7 @@ use crate::clock::{Disturbance, GapDetector, Watch, pin};
 use crate::duel::{Options, Slice};
 use crate::single::Meter;
 use crate::stats::percentile;
+use std::time::Duration;
 
 /// Metrics of a slice: of all firing, then of single polls.
 pub(super) const METRICS: [&str; 5] = ["fire_ns", "poll_p50", "poll_worst", "worst/p50", "poll_p99"];
@@ -13,6 +14,8 @@ pub(super) const METRICS: [&str; 5] = ["fire_ns", "poll_p50", "poll_worst", "wor
 const LIMIT: usize = 64;
 /// Passes over the same timers.
 const PASSES: usize = 3;
+/// About what a timer takes in a slice: built and fired in every pass.
+pub(super) const TIMER: Duration = Duration::from_nanos(1_000);
 const TEN_MINUTES_NS: u64 = 600_000_000_000;
 
 /// One slice: the same timers built and fired in [`PASSES`] passes, of which those that the machine disturbed are left out.

@@ -273,6 +273,8 @@ kinds! {
     SOURCE_DEF = 3, "source_def";
     /// All sources begin a new epoch: dedup, gap detection and books begin anew. Control.
     EPOCH = 4, "epoch";
+    /// A handler begins, or ceases, to be called for a topic. Control.
+    SUBSCRIPTION = 5, "subscription";
     /// A trade.
     TRADE = 8, "trade";
     /// Best bid and offer.
@@ -291,12 +293,32 @@ kinds! {
     STATUS = 15, "status";
     /// Events of a source are missing.
     GAP = 16, "gap";
+    /// The engine starts up or shuts down.
+    SYSTEM = 17, "system";
+    /// The health of a part of the engine has changed.
+    HEALTH = 18, "health";
+    /// Something has gone wrong.
+    ERROR = 19, "error";
+    /// An exported dead letter: the record of its failures, and the whole event.
+    DEAD_LETTER = 20, "dead_letter";
     /// A scanner's rule fired.
     ALERT = 32, "alert";
     /// A vector of features.
     FEATURES = 33, "features";
     /// A strategy's decision.
     SIGNAL = 34, "signal";
+    /// Features of a symbol are wanted.
+    FEATURE_REQUEST = 35, "feature_request";
+    /// A symbol has begun, or ceased, to fulfil the publisher's rules.
+    SYMBOL_QUALIFIED = 36, "symbol_qualified";
+    /// A qualified symbol has gone up, or come down, a tier.
+    SYMBOL_PROMOTED = 37, "symbol_promoted";
+    /// Events of the past are needed.
+    BACKFILL_NEEDED = 38, "backfill_needed";
+    /// A backfill is over.
+    BACKFILL_DONE = 39, "backfill_done";
+    /// A handler was quarantined for a symbol, or let go again.
+    QUARANTINE = 40, "quarantine";
 }
 
 impl Kind {

@@ -2,8 +2,10 @@
 
 use super::{Bounds, Layout, Tail};
 use crate::event::payload::{
-    Alert, Bar, BarRest, BookDepth, BookLevel, BookOrder, DepthLevel, Epoch, Features, Gap, News, Quote, QuoteWide,
-    Signal, SourceDef, Status, SymbolDef, Tick, Trade,
+    Alert, BackfillDone, BackfillNeeded, BackfillReason, BackfillRest, BackfillStatus, Bar, BarRest, BookDepth,
+    BookLevel, BookOrder, CloseReason, Component, DeadLetter, DepthLevel, Epoch, ErrorReport, FeatureRequest, Features,
+    Gap, Health, HealthReason, HealthState, News, Quarantine, Quote, QuoteWide, Signal, SourceDef, Status,
+    Subscription, SymbolDef, SymbolPromoted, SymbolQualified, System, SystemPhase, SystemReason, Tick, Trade,
 };
 use crate::limits::{CONTINUATION_BYTES, SOURCE_BYTES_MAX, SPAN_SLOTS_MAX, SYMBOL_BYTES_MAX};
 use crate::schema_fields;
@@ -12,9 +14,23 @@ const ANY: Bounds = Bounds::Any;
 const ZERO: Bounds = Bounds::Zero;
 /// See [`crate::units::Side`].
 const SIDE: Bounds = Bounds::Unsigned(0, 2);
+/// 0 = low to 3 = critical.
+const SEVERITY: Bounds = Bounds::Unsigned(0, 3);
+/// 0 = no, 1 = yes.
+const FLAG: Bounds = Bounds::Unsigned(0, 1);
+
+/// Priority of a request, 0 = most urgent.
+const PRIORITY: Bounds = Bounds::Unsigned(0, 7);
+/// Number of a kind of event.
+const LAYER: Bounds = Bounds::Unsigned(1, 0xffe);
 
 /// Bytes of continuations that an event without a cause has at most.
 const TAIL_BYTES_MAX: u64 = ((SPAN_SLOTS_MAX - 1) * CONTINUATION_BYTES) as u64;
+
+/// Numbers of codes, from 0.
+const fn codes(count: usize) -> Bounds {
+    Bounds::Unsigned(0, count as u64 - 1)
+}
 
 /// Elements of that size that fit an event.
 const fn up_to(element_bytes: usize) -> Bounds {
@@ -55,6 +71,17 @@ pub(super) const LAYOUTS: &[Layout] = &[
         text("text_bytes"),
     ),
     Layout::of::<Epoch>("epoch", schema_fields!(Epoch: number "" = ANY, reserved "" = ZERO), Tail::None),
+    Layout::of::<Subscription>(
+        "subscription",
+        schema_fields!(Subscription:
+            handler "rapidhash_v3" = ANY,
+            topic "rapidhash_v3" = ANY,
+            priority "" = ANY,
+            subscribed "" = FLAG,
+            reserved "" = ZERO,
+        ),
+        Tail::None,
+    ),
     Layout::of::<Trade>(
         "trade",
         schema_fields!(Trade:
@@ -181,13 +208,62 @@ pub(super) const LAYOUTS: &[Layout] = &[
         Tail::None,
     ),
     Layout::of::<Gap>("gap", schema_fields!(Gap: expected "" = ANY, received "" = ANY, missing "" = ANY), Tail::None),
+    Layout::of::<System>(
+        "system",
+        schema_fields!(System:
+            engine "" = ANY,
+            uptime_ns "ns" = ANY,
+            text_bytes "bytes" = up_to(1),
+            shards "" = ANY,
+            phase "" = codes(SystemPhase::ALL.len()),
+            reason "" = codes(SystemReason::ALL.len()),
+        ),
+        text("text_bytes"),
+    ),
+    Layout::of::<Health>(
+        "health",
+        schema_fields!(Health:
+            value "" = Bounds::FINITE,
+            threshold "" = Bounds::FINITE,
+            text_bytes "bytes" = up_to(1),
+            state "" = codes(HealthState::ALL.len()),
+            component "" = codes(Component::ALL.len()),
+            reason "" = codes(HealthReason::ALL.len()),
+            number "" = ANY,
+        ),
+        text("text_bytes"),
+    ),
+    Layout::of::<ErrorReport>(
+        "error",
+        schema_fields!(ErrorReport:
+            origin "rapidhash_v3" = ANY,
+            count "" = Bounds::Unsigned(1, u64::MAX),
+            text_bytes "bytes" = up_to(1),
+            code "" = ANY,
+            severity "" = SEVERITY,
+            component "" = codes(Component::ALL.len()),
+        ),
+        text("text_bytes"),
+    ),
+    Layout::of::<DeadLetter>(
+        "dead_letter",
+        schema_fields!(DeadLetter:
+            event_ts_recv "ns" = ANY,
+            first_failure_ns "ns" = ANY,
+            tail_bytes "bytes" = Bounds::Unsigned(CONTINUATION_BYTES as u64, TAIL_BYTES_MAX),
+            event_kind "" = ANY,
+            event_flags "" = ANY,
+            reserved "" = ZERO,
+        ),
+        text("tail_bytes"),
+    ),
     Layout::of::<Alert>(
         "alert",
         schema_fields!(Alert:
             value "" = ANY,
             reference "" = ANY,
             rule "" = ANY,
-            severity "" = Bounds::Unsigned(0, 3),
+            severity "" = SEVERITY,
             side "" = SIDE,
             reserved "" = ZERO,
         ),
@@ -210,6 +286,84 @@ pub(super) const LAYOUTS: &[Layout] = &[
             price "1e-9" = ANY,
             strategy "" = ANY,
             side "" = SIDE,
+            reserved "" = ZERO,
+        ),
+        Tail::None,
+    ),
+    Layout::of::<FeatureRequest>(
+        "feature_request",
+        schema_fields!(FeatureRequest:
+            groups "" = ANY,
+            rules "" = ANY,
+            waited_us "us" = ANY,
+            alerts "" = ANY,
+            duplicates "" = ANY,
+            severity "" = SEVERITY,
+            closed_by "" = codes(CloseReason::ALL.len()),
+            priority "" = ANY,
+            reserved "" = ZERO,
+        ),
+        Tail::None,
+    ),
+    Layout::of::<SymbolQualified>(
+        "symbol_qualified",
+        schema_fields!(SymbolQualified:
+            score "" = Bounds::FINITE,
+            threshold "" = Bounds::FINITE,
+            rules "" = ANY,
+            qualified "" = FLAG,
+            reserved "" = ZERO,
+        ),
+        Tail::None,
+    ),
+    Layout::of::<SymbolPromoted>(
+        "symbol_promoted",
+        schema_fields!(SymbolPromoted:
+            score "" = Bounds::FINITE,
+            qualified_ns "ns" = ANY,
+            rules "" = ANY,
+            from_tier "" = ANY,
+            tier "" = ANY,
+            reserved "" = ZERO,
+        ),
+        Tail::None,
+    ),
+    Layout::of::<BackfillNeeded>(
+        "backfill_needed",
+        schema_fields!(BackfillNeeded:
+            from_ns "ns" = ANY,
+            to_ns "ns" = ANY,
+            interval_s "s" = ANY,
+            layer "" = LAYER,
+            reason "" = codes(BackfillReason::ALL.len()),
+            priority "" = PRIORITY,
+        ),
+        Tail::None,
+    ),
+    Layout::of::<BackfillDone>(
+        "backfill_done",
+        schema_fields!(BackfillDone:
+            from_ns "ns" = ANY,
+            to_ns "ns" = ANY,
+            interval_s "s" = ANY,
+            layer "" = LAYER,
+            status "" = codes(BackfillStatus::ALL.len()),
+            reserved "" = ZERO,
+        ),
+        Tail::One(schema_fields!(BackfillRest:
+            events "" = ANY,
+            first_ns "ns" = ANY,
+            last_ns "ns" = ANY,
+            origin "rapidhash_v3" = ANY,
+            reserved "" = ZERO,
+        )),
+    ),
+    Layout::of::<Quarantine>(
+        "quarantine",
+        schema_fields!(Quarantine:
+            handler "rapidhash_v3" = ANY,
+            strikes "" = ANY,
+            quarantined "" = FLAG,
             reserved "" = ZERO,
         ),
         Tail::None,

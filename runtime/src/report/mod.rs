@@ -3,17 +3,20 @@
 //! - [`json`]: one object on one line, whose names and meaning do not change;
 //! - [`text`]: the table for people, verdict first;
 //! - [`hgrm`]: a percentile distribution that the public HdrHistogram plotter reads;
+//! - [`handlers`]: calls, time and failures of each handler;
 //! - [`latency`]: what may be told of a histogram; [`verdict`]: whether the run may be believed.
 //!
 //! The order of fields here is the order of names in the JSON object. More fields may be added; those that are here keep
 //! their names and meaning.
 
+pub mod handlers;
 pub mod hgrm;
 pub mod json;
 pub mod latency;
 pub mod text;
 pub mod verdict;
 
+pub use handlers::HandlerReport;
 pub use latency::Summary;
 pub use verdict::{CoreEvidence, Evidence, Verdict, judge};
 
@@ -83,8 +86,8 @@ pub struct Report {
     pub allocations: Option<u64>,
     /// What became of the events that handlers failed on.
     pub retries: Retries,
-    /// Handlers that failed or panicked, in dispatch order.
-    pub handlers: Vec<HandlerFailures>,
+    /// Handlers in dispatch order: calls, time, failures.
+    pub handlers: Vec<HandlerReport>,
 }
 
 impl Report {
@@ -293,21 +296,6 @@ pub struct Retries {
     pub parked_by: Named<u64>,
     /// Entries that were not kept, by reason.
     pub refused_by: Named<u64>,
-}
-
-/// One handler that failed or panicked. Sums over the shards.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
-pub struct HandlerFailures {
-    /// Its name.
-    pub name: Cow<'static, str>,
-    /// Calls that asked for a retry or gave up.
-    pub failed: u64,
-    /// Calls that panicked.
-    pub panicked: u64,
-    /// Symbols for which it is quarantined.
-    pub quarantined: u64,
-    /// Events that it was not given because of that.
-    pub skipped: u64,
 }
 
 /// A shared limit that acted.

@@ -3,6 +3,7 @@
 //! Lines are at most [`COLUMNS`] wide unless one word is longer. Times have three significant digits and the unit that
 //! suits them; `-` is what cannot be told.
 
+use super::handlers::slowest;
 use super::latency::{BEYOND_MIN, Summary};
 use super::{Capture, CaptureTally, Events, Manifest, Named, Report, Speed};
 use std::fmt::Write as _;
@@ -45,6 +46,7 @@ pub fn table(report: &Report) -> String {
     }
     page.words("speed", &speed);
     page.blank();
+    handlers(&mut page, report);
     latencies(&mut page, report);
     page.blank();
     page.words("digest", &format!("{}, {}", report.digest, scope_text(report)));
@@ -52,6 +54,37 @@ pub fn table(report: &Report) -> String {
         page.words("note", &plain(note));
     }
     page.text
+}
+
+/// A line for each handler: calls, its share of the time in which shards handled events, and the times of its calls. Then, by name,
+/// those that overran their budgets, and in a saturated run the slowest.
+fn handlers(page: &mut Page, report: &Report) {
+    let handlers = &report.handlers;
+    if handlers.is_empty() {
+        return;
+    }
+    let _ = writeln!(page.text, "{:<25}{:>14}{:>9}{:>9}{:>9}", "handlers", "calls", "share", "mean", "longest");
+    for handler in handlers {
+        let cell = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), duration);
+        let share = handler.share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0));
+        let name = plain(&handler.name);
+        let mean = cell(handler.mean_ns.map(|ns| ns.round() as u64));
+        let longest = cell(handler.longest_ns);
+        let _ = writeln!(page.text, "  {name:<23}{:>14}{share:>9}{mean:>9}{longest:>9}", count(handler.calls));
+    }
+    if report.saturated
+        && let Some(slowest) = slowest(handlers)
+    {
+        let share = slowest.share.unwrap_or_default() * 100.0;
+        page.words("slowest", &format!("{} takes {share:.1} % of the engine's time", plain(&slowest.name)));
+    }
+    for handler in handlers.iter().filter(|handler| handler.overruns > 0) {
+        let budget = handler.budget_ns.map_or_else(|| "-".to_owned(), duration);
+        let (name, calls) = (plain(&handler.name), count(handler.calls));
+        let text = format!("{name}: {} of {calls} calls took longer than its {budget}", count(handler.overruns));
+        page.words("over budget", &text);
+    }
+    page.blank();
 }
 
 /// What handlers failed on, and what became of it. Nothing where nothing failed.
@@ -63,8 +96,11 @@ fn failures(page: &mut Page, report: &Report) {
             (handler.quarantined, "symbols quarantined"),
             (handler.skipped, "events not given"),
         ];
+        if counts.iter().all(|(number, _)| *number == 0) {
+            continue;
+        }
         let counts = counts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| named(what, *number));
-        page.words("handler", &format!("{}: {}", plain(&handler.name), counts.collect::<Vec<_>>().join(", ")));
+        page.words("failing", &format!("{}: {}", plain(&handler.name), counts.collect::<Vec<_>>().join(", ")));
     }
     let retries = &report.retries;
     if retries.failures == 0 {

@@ -11,11 +11,13 @@ use tapeline_core::event::EventRef;
 use tapeline_core::ledger::Ledger;
 use tapeline_core::limits::STAGED_SLOTS_MAX;
 use tapeline_core::ring::Producer;
-use tapeline_core::shard::{Batch, Limit, Outbox, Probe, Shard};
+use tapeline_core::shard::{Batch, Limit, Outbox, Probe, Shard, TimedBatches};
 
 /// Measures a shard: service and response times of its source events.
 pub struct RunProbe {
     clock: RunClock,
+    /// What a look at the clock takes, ns.
+    stamp_ns: u64,
     service: Histogram<u64>,
     response: Histogram<u64>,
     /// Run clock at the first and last batch.
@@ -31,7 +33,16 @@ impl RunProbe {
     #[must_use]
     pub fn new(clock: RunClock) -> Self {
         let gaps = GapDetector::new(GAP_NS, clock.now_ns());
-        Self { clock, service: new_histogram(), response: new_histogram(), span_ns: None, gaps, samples_in_gaps: 0 }
+        let stamp_ns = clock.stamp_ns();
+        Self {
+            clock,
+            stamp_ns,
+            service: new_histogram(),
+            response: new_histogram(),
+            span_ns: None,
+            gaps,
+            samples_in_gaps: 0,
+        }
     }
 }
 
@@ -39,6 +50,11 @@ impl Probe for RunProbe {
     #[inline]
     fn now(&mut self) -> u64 {
         self.clock.now_ns()
+    }
+
+    #[inline]
+    fn stamp_cost(&self) -> u64 {
+        self.stamp_ns
     }
 
     #[inline]
@@ -104,6 +120,8 @@ pub struct ShardReport {
     pub limits_hit: Vec<(Limit, u64)>,
     /// Counts of each handler, in dispatch order.
     pub handlers: Vec<(&'static str, HandlerStats)>,
+    /// Batches in which every handler was stamped.
+    pub timed: TimedBatches,
     /// Counts of the dead letters, and how many are parked.
     pub letters: (dead::Stats, usize),
     /// Events whose `ts_recv` was earlier than shard time.
@@ -166,6 +184,7 @@ impl<C: Chain> Station for ShardStation<C> {
             outputs: self.shard.digest().outputs(),
             limits_hit,
             handlers,
+            timed: self.shard.timed_batches(),
             letters: (*self.shard.letters().stats(), self.shard.letters().parked()),
             clamped: self.shard.clamped(),
             timers_fired: self.shard.timers_fired(),

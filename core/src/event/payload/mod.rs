@@ -2,9 +2,23 @@
 //!
 //! Prices are `i64` in units of 1e-9 ([`crate::units::PRICE_ONE`]); `i64::MAX` is undefined. Sizes are mantissas under
 //! the head's `scale`. Field names follow DBN. Every type is plain data without padding; its layout and golden bytes
-//! are tested at the end of this file.
+//! are tested at the end of its file. Market data and [`Cause`] are here; control, what the engine says of itself,
+//! what its handlers publish and exported dead letters have files of their own.
 
-use super::{EventRef, Flags, Identity, Kind, Slot};
+mod control;
+mod dead_letter;
+mod derived;
+mod system;
+
+pub use control::{Epoch, SourceDef, Subscription, SymbolDef, Tick};
+pub use dead_letter::{DEAD_CAUSE_NONE, DeadLetter, DeadLetterRest};
+pub use derived::{
+    Alert, BackfillDone, BackfillNeeded, BackfillReason, BackfillRest, BackfillStatus, CloseReason, FeatureRequest,
+    Features, PRIORITY_UNSET, Quarantine, Signal, SymbolPromoted, SymbolQualified,
+};
+pub use system::{Component, ErrorReport, Health, HealthReason, HealthState, System, SystemPhase, SystemReason};
+
+use super::{EventBuf, EventRef, Flags, Identity, Kind, KindVersion, Slot};
 use crate::limits::PAYLOAD_BYTES;
 use crate::units::{PRICE_UNDEFINED, Side};
 use bytemuck::{Pod, Zeroable};
@@ -26,11 +40,41 @@ macro_rules! payloads {
     };
 }
 
+/// A field of one byte that stands for one of a few words: its numbers, from 0, and their names.
+macro_rules! codes {
+    ($(#[$doc:meta])* $name:ident { $($(#[$text:meta])* $code:ident = $number:literal, $word:literal;)* }) => {
+        $(#[$doc])*
+        #[repr(u8)]
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $name { $($(#[$text])* $code = $number,)* }
+
+        impl $name {
+            /// Every code, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$code),*];
+
+            /// The code of that number.
+            #[inline]
+            #[must_use]
+            pub const fn from_u8(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$code),)* _ => None }
+            }
+
+            /// Name in NDJSON.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$code => $word,)* }
+            }
+        }
+    };
+}
+use codes;
+
 payloads! {
     Tick = TICK;
     SymbolDef = SYMBOL_DEF;
     SourceDef = SOURCE_DEF;
     Epoch = EPOCH;
+    Subscription = SUBSCRIPTION;
     Trade = TRADE;
     Quote = QUOTE;
     BookLevel = BOOK_LEVEL;
@@ -40,55 +84,19 @@ payloads! {
     News = NEWS;
     Status = STATUS;
     Gap = GAP;
+    System = SYSTEM;
+    Health = HEALTH;
+    ErrorReport = ERROR;
+    DeadLetter = DEAD_LETTER;
     Alert = ALERT;
     Features = FEATURES;
     Signal = SIGNAL;
-}
-
-/// Shard time moves to the head's `ts_recv`.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
-pub struct Tick {
-    /// Not 0: nothing follows this tick.
-    pub last: u64,
-    /// Always 0.
-    pub reserved: [u64; 2],
-}
-
-/// Defines the head's `symbol`. The text follows in continuations.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
-pub struct SymbolDef {
-    /// Stable hash of the text (rapidhash v3).
-    pub hash: u64,
-    /// Length of the text in bytes.
-    pub text_bytes: u32,
-    /// Always 0.
-    pub reserved: [u32; 3],
-}
-
-/// Defines the head's `source`. The name follows in continuations.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
-pub struct SourceDef {
-    /// Stable hash of the name (rapidhash v3).
-    pub hash: u64,
-    /// Length of the name in bytes.
-    pub text_bytes: u32,
-    /// How `seq` counts: see [`crate::catalog::SeqRule`].
-    pub seq_rule: u8,
-    /// Always 0.
-    pub reserved: [u8; 11],
-}
-
-/// Sources begin a new epoch.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
-pub struct Epoch {
-    /// Number of the epoch, from 0.
-    pub number: u64,
-    /// Always 0.
-    pub reserved: [u64; 2],
+    FeatureRequest = FEATURE_REQUEST;
+    SymbolQualified = SYMBOL_QUALIFIED;
+    SymbolPromoted = SYMBOL_PROMOTED;
+    BackfillNeeded = BACKFILL_NEEDED;
+    BackfillDone = BACKFILL_DONE;
+    Quarantine = QUARANTINE;
 }
 
 /// A trade.
@@ -382,6 +390,22 @@ pub struct News {
     pub reserved: u16,
 }
 
+/// Length of the text that follows `event` in bytes: of a news, a definition, and of what the engine says of itself; else 0.
+#[must_use]
+pub fn text_bytes(event: EventRef<'_>) -> usize {
+    let head = event.head();
+    let bytes = match event.kind() {
+        Kind::SYMBOL_DEF => head.payload_as::<SymbolDef>().text_bytes,
+        Kind::SOURCE_DEF => head.payload_as::<SourceDef>().text_bytes,
+        Kind::NEWS => head.payload_as::<News>().text_bytes,
+        Kind::SYSTEM => head.payload_as::<System>().text_bytes,
+        Kind::HEALTH => head.payload_as::<Health>().text_bytes,
+        Kind::ERROR => head.payload_as::<ErrorReport>().text_bytes,
+        _ => 0,
+    };
+    bytes as usize
+}
+
 impl News {
     /// Copies the text of `event` into `into` and returns its length in bytes (cut at `into.len()`).
     pub fn text_into(event: EventRef<'_>, into: &mut [u8]) -> usize {
@@ -431,62 +455,6 @@ pub struct Gap {
     pub received: u64,
     /// Numbers missing, where the rule tells; else 0.
     pub missing: u64,
-}
-
-/// A scanner's rule fired.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Debug, Default, Pod, Zeroable)]
-pub struct Alert {
-    /// What was measured.
-    pub value: f64,
-    /// What it was measured against.
-    pub reference: f64,
-    /// The rule: see [`crate::scanner::Rule`].
-    pub rule: u16,
-    /// 0 = low to 3 = critical.
-    pub severity: u8,
-    /// Direction: see [`Side`].
-    pub side: u8,
-    /// Always 0.
-    pub reserved: u32,
-}
-
-/// A vector of features; the values (f64) follow in continuations, seven to a slot.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
-pub struct Features {
-    /// Bit i: value i has warmed up. A value that has not is +0.0.
-    pub ready: u64,
-    /// Interval of the vector in ns, 0 = on request.
-    pub interval_ns: u64,
-    /// Values that follow.
-    pub count: u32,
-    /// Set of features: see [`crate::features`].
-    pub set: u32,
-}
-
-impl Features {
-    /// The values of `event`, in the order of its set; ends early where continuations are missing.
-    pub fn values_of(event: EventRef<'_>) -> impl Iterator<Item = f64> + '_ {
-        let count = event.get::<Self>().map_or(0, |features| features.count as usize);
-        event.tail_words().take(count).map(f64::from_bits)
-    }
-}
-
-/// A strategy's decision.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Debug, Default, Pod, Zeroable)]
-pub struct Signal {
-    /// Strength, -1 (sell) to 1 (buy).
-    pub strength: f64,
-    /// Price that it was decided on, 1e-9.
-    pub price: i64,
-    /// Number of the strategy.
-    pub strategy: u32,
-    /// Side: see [`Side`].
-    pub side: u8,
-    /// Always 0.
-    pub reserved: [u8; 3],
 }
 
 /// Last continuation of a derived event: which event caused it.
@@ -561,20 +529,6 @@ mod tests {
         assert_eq!(hex(bytemuck::bytes_of(&status)), "010002000300040000000000000000000000000000000000");
         let gap = Gap { expected: 1, received: 2, missing: 1 };
         assert_eq!(hex(bytemuck::bytes_of(&gap)), "010000000000000002000000000000000100000000000000");
-        let alert = Alert { value: 1.0, reference: 2.0, rule: 3, severity: 4, side: 5, reserved: 0 };
-        assert_eq!(hex(bytemuck::bytes_of(&alert)), "000000000000f03f00000000000000400300040500000000");
-        let features = Features { ready: 1, interval_ns: 2, count: 3, set: 4 };
-        assert_eq!(hex(bytemuck::bytes_of(&features)), "010000000000000002000000000000000300000004000000");
-        let signal = Signal { strength: 1.0, price: 2, strategy: 3, side: 1, reserved: [0; 3] };
-        assert_eq!(hex(bytemuck::bytes_of(&signal)), "000000000000f03f02000000000000000300000001000000");
-        let tick = Tick { last: 1, reserved: [0; 2] };
-        assert_eq!(hex(bytemuck::bytes_of(&tick)), "010000000000000000000000000000000000000000000000");
-        let epoch = Epoch { number: 1, reserved: [0; 2] };
-        assert_eq!(hex(bytemuck::bytes_of(&epoch)), "010000000000000000000000000000000000000000000000");
-        let symbol = SymbolDef { hash: 1, text_bytes: 2, reserved: [0; 3] };
-        assert_eq!(hex(bytemuck::bytes_of(&symbol)), "010000000000000002000000000000000000000000000000");
-        let source = SourceDef { hash: 1, text_bytes: 2, seq_rule: 3, reserved: [0; 11] };
-        assert_eq!(hex(bytemuck::bytes_of(&source)), "010000000000000002000000030000000000000000000000");
     }
 
     #[test]
@@ -582,6 +536,8 @@ mod tests {
         assert_eq!(size_of::<QuoteWide>(), 56);
         assert_eq!(size_of::<BarRest>(), 56);
         assert_eq!(size_of::<Cause>(), 56);
+        assert_eq!(size_of::<BackfillRest>(), 56);
+        assert_eq!(size_of::<DeadLetterRest>(), 56);
         assert_eq!(size_of::<DepthLevel>(), 32);
     }
 

@@ -102,6 +102,16 @@ fn init_writes_a_sample_once() {
 }
 
 #[test]
+fn the_configuration_of_the_readme_is_a_good_one() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(readme).expect("the README");
+    let block = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let place = Place::new();
+    place.write("readme.toml", block.expect("it shows a configuration"));
+    place.run("config check readme.toml").exits(0);
+}
+
+#[test]
 fn what_is_configured_acts_and_the_report_has_its_hash() {
     let place = Place::new();
     place.run("gen -o a.tape --events 20000 --symbols 10 --duration 60s").exits(0);

@@ -60,10 +60,9 @@ pub(crate) fn run<C: Chain + 'static>(
     if let Err(error) = on_interrupt(&interrupt) {
         out::note(format_args!("SIGINT will end the run without a report: {error}"));
     }
-    let parameters = Parameters::default();
     let run = engine::run(
         setup,
-        |bus| pipeline(bus, &parameters),
+        |bus| pipeline(bus, &loaded.config.pipeline),
         |plan, driver, why| {
             out::note(format_args!("driver {driver}: {why}"));
             out::note(plan);

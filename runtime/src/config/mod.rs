@@ -43,8 +43,8 @@ use tapeline_core::limits::{
     DEDUP_CAPACITY_DEFAULT, DEDUP_WINDOW_NS_DEFAULT, HISTORY_AGE_NS_DEFAULT, HISTORY_SLOTS_DEFAULT,
     MESH_PENDING_DEFAULT, MESH_RING_SLOTS_DEFAULT, RING_SLOTS_DEFAULT, SYMBOLS_DEFAULT,
 };
-use tapeline_core::shard;
 use tapeline_core::units::UnixNanos;
+use tapeline_core::{queue, requests, shard};
 
 /// Everything that can be configured.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -61,6 +61,8 @@ pub struct Config {
     pub dead_letters: DeadLetters,
     /// Retry policies.
     pub retry: Retry,
+    /// The request queue and its service.
+    pub requests: Requests,
     /// Parameters of the default handlers.
     pub pipeline: Parameters,
 }
@@ -208,12 +210,33 @@ impl Default for DeadLetters {
     }
 }
 
+/// The request queue of each shard, and how it is served.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Requests {
+    /// As [`requests::Config::queue`]. Its symbols and its tick are the engine's.
+    pub queue: queue::Config,
+    /// As [`requests::Config::service_interval_ns`].
+    pub service_interval_ns: u64,
+    /// As [`requests::Config::service_budget`].
+    pub service_budget: usize,
+    /// Name of the retry policy.
+    pub retry: String,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        let requests::Config { queue, service_interval_ns, service_budget, retry: _ } = requests::Config::default();
+        Self { queue, service_interval_ns, service_budget, retry: STANDARD.to_owned() }
+    }
+}
+
 impl Config {
     /// What does not fit together, though each value is one that its key allows: paths of keys, with what is wrong. This is the one
     /// place that checks; what it passes, the engine can be made of.
     #[must_use]
     pub fn check(&self) -> Vec<(String, String)> {
         let mut wrong = self.retry.check();
+        wrong.extend(self.retry.check_name("requests.retry", &self.requests.retry));
         let mut tell = |key: &str, what: String| wrong.push((key.to_owned(), what));
         if self.replay.overload == Overload::Live && !self.replay.pace().is_paced() {
             tell("replay.overload", "live needs a schedule: without one, every ring is full at once".to_owned());
@@ -240,7 +263,7 @@ impl Config {
     #[must_use]
     pub fn setup(&self, captures: Vec<Capture>) -> Setup {
         // Everything is taken apart without `..`: a field that nothing reads is an unused variable, and no build passes.
-        let Self { engine, replay, dedup, history, dead_letters, retry, pipeline: _ } = self;
+        let Self { engine, replay, dedup, history, dead_letters, retry, requests, pipeline: _ } = self;
         let Engine {
             shards,
             cores,
@@ -258,7 +281,9 @@ impl Config {
         let Dedup { capacity, window_ns } = dedup;
         let History { slots: history_slots, age_ns } = history;
         let DeadLetters { entries, slots, holds, held_per_symbol, error_codes } = dead_letters;
-        let (retry, retry_of) = retry.tables();
+        let Requests { queue, service_interval_ns, service_budget, retry: request_retry } = requests;
+        let (policies, retry_of) = retry.tables();
+        let request_retry = policies[usize::from(retry.number(request_retry))];
         Setup {
             passes: *passes,
             pace: replay.pace(),
@@ -290,8 +315,14 @@ impl Config {
                     errors: *error_codes,
                     ..dead::Config::default()
                 },
-                retry,
+                retry: policies,
                 retry_of,
+                requests: requests::Config {
+                    queue: *queue,
+                    service_interval_ns: *service_interval_ns,
+                    service_budget: *service_budget,
+                    retry: request_retry,
+                },
                 ..shard::Config::single()
             },
             ..Setup::new(captures)

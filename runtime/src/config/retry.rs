@@ -172,13 +172,26 @@ impl Retry {
             wrong.push((format!("retry.policy.{name}.attempts"), format!("at most {RETRY_POLICIES_MAX} policies")));
         }
         for (kind, policy) in Kind::ALL.iter().zip(&self.kinds) {
-            if !self.policies.iter().any(|(known, _)| known == policy) {
-                let known: Vec<&str> = self.policies.iter().map(|(known, _)| known.as_str()).collect();
-                let what = format!("no [retry.policy.{policy}]; there is {}", known.join(", "));
-                wrong.push((format!("retry.kinds.{}", kind.name()), what));
-            }
+            wrong.extend(self.check_name(&format!("retry.kinds.{}", kind.name()), policy));
         }
         wrong
+    }
+
+    /// What is wrong with a key that names a policy.
+    pub(super) fn check_name(&self, path: &str, policy: &str) -> Option<(String, String)> {
+        let known: Vec<&str> = self.policies.iter().map(|(known, _)| known.as_str()).collect();
+        let what = || format!("no [retry.policy.{policy}]; there is {}", known.join(", "));
+        (!known.contains(&policy)).then(|| (path.to_owned(), what()))
+    }
+
+    /// The number of a policy.
+    ///
+    /// # Panics
+    /// When there is none of that name, or it is beyond 256.
+    pub(super) fn number(&self, policy: &str) -> u8 {
+        let number = self.policies.iter().position(|(known, _)| known == policy);
+        let number = number.expect("Invariant: a checked configuration names policies that there are");
+        u8::try_from(number).expect("Invariant: at most 256 policies")
     }
 
     /// Policies by number, and the number for each kind's row.
@@ -189,9 +202,7 @@ impl Retry {
         let Self { policies, kinds } = self;
         let mut rows = [0; KIND_ROWS];
         for (kind, name) in Kind::ALL.iter().zip(kinds) {
-            let number = policies.iter().position(|(known, _)| known == name);
-            let number = number.expect("Invariant: a checked configuration names policies that there are");
-            rows[kind.row()] = u8::try_from(number).expect("Invariant: at most 256 policies");
+            rows[kind.row()] = self.number(name);
         }
         let policy = |(_, policy): &(String, RetryPolicy)| policy.policy();
         let policies = policies.iter().map(|named| policy(named).expect("Invariant: a checked policy")).collect();

@@ -5,8 +5,8 @@ use super::retry::{GROWTHS, ORDERS, SPREADS};
 use super::value::{Form, Value};
 use tapeline_core::event::Kind;
 use tapeline_core::limits::{
-    DEDUP_CAPACITY_MAX, HISTORY_SLOTS_MAX, RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SHARDS_MAX, SLOT_BYTES, SYMBOLS_MAX,
-    TIMERS_MAX,
+    DEDUP_CAPACITY_MAX, HISTORY_SLOTS_MAX, REQUEST_AGING_NS_MAX, REQUEST_TURN_BITS_MAX, REQUESTS_MAX,
+    RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SERVICE_BUDGET_MAX, SHARDS_MAX, SLOT_BYTES, SYMBOLS_MAX, TICK_NS, TIMERS_MAX,
 };
 use tapeline_core::scanner::breakout::RANGE_BARS_MAX;
 use tapeline_core::scanner::{COOLDOWN_BARS_MAX, SPIKE_BARS_MAX, SPIKE_FACTOR_MAX};
@@ -47,7 +47,7 @@ const fn count(min: u64, max: u64) -> Form {
 }
 
 const fn time(min: u64, max: u64) -> Form {
-    Form::Time { min, max }
+    Form::Time { min, max, step: 1 }
 }
 
 /// The value of a number of slots, in bytes.
@@ -316,6 +316,63 @@ pub static SECTIONS: &[Section] = &[
             |config, kind| Stored::value(config.retry.kind(kind)),
             |config, kind, value| *config.retry.kind_mut(kind) = Stored::stored(value),
         )],
+    },
+    Section {
+        path: "requests",
+        doc: "The request queue of each shard, and how it is served: what handlers ask each other for, such as features.",
+        names: None,
+        keys: &[
+            key!(
+                "capacity",
+                count(1, REQUESTS_MAX as u64),
+                requests.queue.capacity,
+                "Pending requests of all symbols together. One more is refused, and who asked is told."
+            ),
+            key!("per_symbol", count(1, u32::MAX as u64), requests.queue.per_symbol, "Pending requests of one symbol."),
+            key!(
+                "in_flight_per_symbol",
+                count(1, u32::MAX as u64),
+                requests.queue.in_flight_per_symbol,
+                "Requests of one symbol that are being served at one time."
+            ),
+            key!(
+                "aging",
+                time(0, REQUEST_AGING_NS_MAX),
+                requests.queue.aging_step_ns,
+                "Head start of one priority class over the next, in shard time. A request that waits this long is as urgent as \
+                 a new one of the class above. 0s = first come, first served."
+            ),
+            key!(
+                "merge_window",
+                time(0, DAY_NS),
+                requests.queue.merge_window_ns,
+                "Age up to which an equal request (job, symbol, groups) is merged into a pending one. 0s = none is."
+            ),
+            key!(
+                "turn_bits",
+                count(0, REQUEST_TURN_BITS_MAX as u64),
+                requests.queue.turn_bits,
+                "Symbols take turns within spans of 2 to the power of this ns."
+            ),
+            key!(
+                "service_interval",
+                Form::Time { min: TICK_NS, max: DAY_NS, step: TICK_NS },
+                requests.service_interval_ns,
+                "Requests are served at multiples of this, in shard time, before later events of their symbol."
+            ),
+            key!(
+                "service_budget",
+                count(1, SERVICE_BUDGET_MAX as u64),
+                requests.service_budget,
+                "Requests that are served at one instant."
+            ),
+            key!(
+                "retry",
+                Form::Name,
+                requests.retry,
+                "Name of the retry policy for requests whose handler asks for another try."
+            ),
+        ],
     },
     Section {
         path: "scanner",

@@ -120,6 +120,8 @@ pub enum Form {
         min: u64,
         /// Longest, ns.
         max: u64,
+        /// It is a multiple of this, ns; 1 = any.
+        step: u64,
     },
     /// A size with its unit, bounds included, in bytes.
     Bytes {
@@ -154,7 +156,7 @@ impl Form {
             Self::Power { min, max } => whole(raw.integer().filter(|number| number.is_power_of_two())?, min, max),
             Self::Number { min, max } => raw.number().filter(|number| (min..=max).contains(number)).map(Value::Number),
             Self::Positive => raw.number().filter(|number| *number > 0.0 && number.is_finite()).map(Value::Number),
-            Self::Time { min, max } => whole(time(raw.word()?)?, min, max),
+            Self::Time { min, max, step } => whole(time(raw.word()?).filter(|ns| ns.is_multiple_of(step))?, min, max),
             Self::Bytes { min, max, is_power } => {
                 let size = bytes(raw.word()?)?;
                 let is_legal = if is_power { size.is_power_of_two() } else { size.is_multiple_of(64) };
@@ -193,8 +195,15 @@ impl Form {
             Self::Power { min, max } => format!("a power of two, {min} to {max}"),
             Self::Number { min, max } => format!("a number, {min} to {max}"),
             Self::Positive => "a number above 0".to_owned(),
-            Self::Time { min, max } if unbounded(max) => format!("a time with its unit, at least {}", show_time(min)),
-            Self::Time { min, max } => format!("a time with its unit, {} to {}", show_time(min), show_time(max)),
+            Self::Time { min, max, step } => {
+                let step = if step > 1 { format!(", a multiple of {}", show_time(step)) } else { String::new() };
+                let bounds = if unbounded(max) {
+                    format!("at least {}", show_time(min))
+                } else {
+                    format!("{} to {}", show_time(min), show_time(max))
+                };
+                format!("a time with its unit{step}, {bounds}")
+            }
             Self::Bytes { min, max, is_power } => {
                 let multiple = if is_power { "a power of two of bytes" } else { "a multiple of 64B" };
                 format!("a size with its unit, {multiple}, {} to {}", show_bytes(min), show_bytes(max))
@@ -239,7 +248,8 @@ impl Form {
         let whole = if let Value::Whole(number) = value { *number } else { 0 };
         match *self {
             Self::Switch => Some(Value::Switch(*value != Value::Switch(true))),
-            Self::Count { min, max } | Self::Time { min, max } => near(whole, 1, min, max),
+            Self::Count { min, max } => near(whole, 1, min, max),
+            Self::Time { min, max, step } => near(whole, step, min, max),
             Self::Bytes { min, max, is_power: false } => near(whole, 64, min, max),
             Self::Power { min, max } | Self::Bytes { min, max, is_power: true } => {
                 let number = whole.clamp(min, max);
@@ -366,7 +376,7 @@ mod tests {
 
     #[test]
     fn units_are_humane_and_exact() {
-        let any = Form::Time { min: 0, max: u64::MAX };
+        let any = Form::Time { min: 0, max: u64::MAX, step: 1 };
         for (written, ns, shown) in [
             ("5ms", 5_000_000, "5ms"),
             ("250us", 250_000, "250us"),

@@ -139,6 +139,18 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const BUCKETS_MAX: usize = SYMBOLS_MAX;
 /// Different limits in one table of token buckets.
 pub const BUCKET_LIMITS_MAX: usize = 1 << 8;
+/// Alerts of one batch of the bridge at most.
+pub const BRIDGE_BATCH_MAX: u16 = 1 << 10;
+/// Longest interval of the bridge in ns: an hour of shard time.
+pub const BRIDGE_NS_MAX: u64 = 3_600 * 1_000_000_000;
+/// Feature groups that a request can name: one bit each.
+pub const MAPPER_GROUPS_MAX: usize = 64;
+/// Times of day of one mapper.
+pub const MAPPER_HOURS_MAX: usize = 64;
+/// How long features can be wanted, in ns: an hour of shard time.
+pub const MAPPER_EXPIRES_NS_MAX: u64 = 3_600 * 1_000_000_000;
+/// Changes of the offset of a time zone: two a year for a thousand years.
+pub const ZONE_TRANSITIONS_MAX: usize = 2_048;
 /// Series of sliding windows on one shard.
 pub const SERIES_MAX: usize = 1 << 10;
 /// Layouts that a schema table holds, all versions of all kinds together.
@@ -208,6 +220,7 @@ const _: () = {
     assert!(ERROR_CODES_DEFAULT <= 1 << 16, "error codes have 16 bits");
     assert!(KIND_ROWS <= KINDS_MAX && KIND_ROWS <= 64, "kind sets are one word");
     assert!(BUCKET_LIMITS_MAX == 1 << 8, "a bucket names its limit with one byte");
+    assert!(BRIDGE_NS_MAX < DRAIN_NS_MAX, "a batch that is open at the end of the input closes while time runs on");
     assert!(BREAKERS_MAX + SERIES_MAX <= u32::MAX as usize, "breakers and series are named by 32 bits");
     assert!(SCHEMAS_MAX < u16::MAX as usize, "the schema table links layouts by u16, one value of which is a mark");
     assert!(SCHEMA_FIELDS_MAX <= 64, "the bytes of a layout are at most 24 + 56, its fields fewer");

@@ -342,6 +342,16 @@ impl Stored for String {
     }
 }
 
+impl Stored for Vec<String> {
+    fn value(&self) -> Value {
+        Value::Words(self.clone())
+    }
+
+    fn of(value: Value) -> Option<Self> {
+        if let Value::Words(words) = value { Some(words) } else { None }
+    }
+}
+
 impl Stored for UnixNanos {
     fn value(&self) -> Value {
         Value::Whole(self.0)

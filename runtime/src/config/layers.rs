@@ -296,7 +296,13 @@ impl File<'_> {
                     DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix()).ok(),
                     _ => None,
                 };
-                values.iter().map(integer).collect::<Option<_>>().map_or_else(other, Raw::Integers)
+                let string = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
+                    DeValue::String(text) => Some(text.to_string()),
+                    _ => None,
+                };
+                let strings = values.iter().map(string).collect::<Option<_>>().map(Raw::Strings);
+                let integers = || values.iter().map(integer).collect::<Option<_>>().map(Raw::Integers);
+                strings.or_else(integers).unwrap_or_else(other)
             }
             DeValue::Table(_) => other(),
         }

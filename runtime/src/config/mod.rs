@@ -17,10 +17,12 @@
 
 mod key;
 mod layers;
+mod mapper;
 mod retry;
 mod table;
 mod tell;
 mod value;
+mod zone;
 
 #[cfg(test)]
 mod tests;
@@ -40,7 +42,7 @@ use crate::pipeline::Parameters;
 use crate::station::Overload;
 use tapeline_core::dead;
 use tapeline_core::limits::{
-    DEDUP_CAPACITY_DEFAULT, DEDUP_WINDOW_NS_DEFAULT, HISTORY_AGE_NS_DEFAULT, HISTORY_SLOTS_DEFAULT,
+    DEDUP_CAPACITY_DEFAULT, DEDUP_WINDOW_NS_DEFAULT, HISTORY_AGE_NS_DEFAULT, HISTORY_SLOTS_DEFAULT, MAPPER_HOURS_MAX,
     MESH_PENDING_DEFAULT, MESH_RING_SLOTS_DEFAULT, RING_SLOTS_DEFAULT, SYMBOLS_DEFAULT,
 };
 use tapeline_core::units::UnixNanos;
@@ -63,8 +65,22 @@ pub struct Config {
     pub retry: Retry,
     /// The request queue and its service.
     pub requests: Requests,
+    /// Names of the times of day of the mapper, in their order.
+    pub hours: Vec<String>,
+    /// Name of the time zone of the mapper.
+    pub zone: Zone,
     /// Parameters of the default handlers.
     pub pipeline: Parameters,
+}
+
+/// Name of a time zone: UTC by default.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Zone(pub String);
+
+impl Default for Zone {
+    fn default() -> Self {
+        Self("UTC".to_owned())
+    }
 }
 
 /// Placement and capacities of an engine.
@@ -250,8 +266,25 @@ impl Config {
             let what = "one symbol that is held has to leave room for others: less than dead_letters.entries";
             tell("dead_letters.held_per_symbol", what.to_owned());
         }
-        if let Err(what) = self.pipeline.check() {
-            tell("scanner", what);
+        if let Err(error) = self.pipeline.bridge.check() {
+            tell("bridge.rate", error.to_string());
+        }
+        let hours = self.hours.iter().zip(&self.pipeline.mapper.hours);
+        for (name, _) in hours.clone().filter(|(_, hours)| hours.days == 0) {
+            tell(&format!("mapper.hours.{name}.days"), "at least one day".to_owned());
+        }
+        for (name, _) in hours.filter(|(_, hours)| hours.from_s == hours.to_s || hours.from_s >= 86_400) {
+            tell(&format!("mapper.hours.{name}.from"), "it begins within the day, and not when it ends".to_owned());
+        }
+        if self.hours.len() > MAPPER_HOURS_MAX {
+            let last = &self.hours[MAPPER_HOURS_MAX];
+            tell(&format!("mapper.hours.{last}.days"), format!("at most {MAPPER_HOURS_MAX} times of day"));
+        }
+        // What is left is no value of one key.
+        if wrong.is_empty()
+            && let Err(what) = self.pipeline.check()
+        {
+            wrong.push(("pipeline".to_owned(), what));
         }
         wrong
     }
@@ -263,7 +296,8 @@ impl Config {
     #[must_use]
     pub fn setup(&self, captures: Vec<Capture>) -> Setup {
         // Everything is taken apart without `..`: a field that nothing reads is an unused variable, and no build passes.
-        let Self { engine, replay, dedup, history, dead_letters, retry, requests, pipeline: _ } = self;
+        let Self { engine, replay, dedup, history, dead_letters, retry, requests, hours: _, zone: _, pipeline: _ } =
+            self;
         let Engine {
             shards,
             cores,

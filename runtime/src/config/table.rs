@@ -1,15 +1,25 @@
 //! The table of keys.
 
+use super::Config;
 use super::key::{DRIVERS, IDLES, Key, Names, OVERLOADS, Section, Stored};
+use super::mapper::{
+    day_names, days, group_names, hours, hours_mut, rule_names, rule_plan, rule_plan_mut, rules, set_days, set_rules,
+};
 use super::retry::{GROWTHS, ORDERS, SPREADS};
 use super::value::{Form, Value};
+use super::zone::zone;
 use tapeline_core::event::Kind;
 use tapeline_core::limits::{
-    DEDUP_CAPACITY_MAX, HISTORY_SLOTS_MAX, REQUEST_AGING_NS_MAX, REQUEST_TURN_BITS_MAX, REQUESTS_MAX,
-    RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SERVICE_BUDGET_MAX, SHARDS_MAX, SLOT_BYTES, SYMBOLS_MAX, TICK_NS, TIMERS_MAX,
+    BRIDGE_BATCH_MAX, BRIDGE_NS_MAX, DEDUP_CAPACITY_MAX, HISTORY_SLOTS_MAX, MAPPER_EXPIRES_NS_MAX,
+    REQUEST_AGING_NS_MAX, REQUEST_TURN_BITS_MAX, REQUESTS_MAX, RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SERVICE_BUDGET_MAX,
+    SHARDS_MAX, SLOT_BYTES, SYMBOLS_MAX, TICK_NS, TIMERS_MAX,
 };
+use tapeline_core::mapper::Plan;
 use tapeline_core::scanner::breakout::RANGE_BARS_MAX;
-use tapeline_core::scanner::{COOLDOWN_BARS_MAX, SPIKE_BARS_MAX, SPIKE_FACTOR_MAX};
+use tapeline_core::scanner::momentum::MOMENTUM_BARS_MAX;
+use tapeline_core::scanner::{
+    AVERAGE_BARS_MAX, BPS_MAX, COOLDOWN_BARS_MAX, FACTOR_MAX, SPIKE_BARS_MAX, SPIKE_FACTOR_MAX,
+};
 
 /// A row whose value is one field of the configuration.
 macro_rules! key {
@@ -37,6 +47,73 @@ macro_rules! policy_key {
     };
 }
 
+/// Rows of a plan that may leave things as they are, found by the section's name. Further rows go before them.
+macro_rules! plan_keys {
+    ($get:expr, $get_mut:expr; $($row:expr),*) => {
+        &[
+            $($row,)*
+            plan_key!($get, $get_mut, "groups", Form::Words(group_names), groups, "Feature groups; what they need is computed, too. None at all = nothing is asked for."),
+            plan_key!($get, $get_mut, "priority", count(0, 7), priority, "0 = most urgent."),
+            plan_key!($get, $get_mut, "expires", time(0, MAPPER_EXPIRES_NS_MAX), expires_ns, "From when on the features are not wanted any more, after the request, in shard time. 0s \
+                 = they always are."),
+            plan_key!($get, $get_mut, "token", count(0, u64::MAX), token, "A number for whoever computes them."),
+        ]
+    };
+}
+
+/// A row of a plan.
+macro_rules! plan_key {
+    ($get:expr, $get_mut:expr, $name:literal, $form:expr, $field:ident, $doc:literal) => {
+        Key::new(
+            $name,
+            $form,
+            $doc,
+            |config, name| Stored::value(&$get(config, name).$field),
+            |config, name, value| $get_mut(config, name).$field = Stored::stored(value),
+        )
+        .unset("inherit", "as it was")
+    };
+}
+
+fn hours_plan(config: &Config, name: &str) -> Plan {
+    hours(config, name).plan
+}
+
+fn hours_plan_mut<'a>(config: &'a mut Config, name: &str) -> &'a mut Plan {
+    &mut hours_mut(config, name).plan
+}
+
+static HOURS: &[Key] = plan_keys!(hours_plan, hours_plan_mut;
+    Key::new(
+        "days",
+        Form::Words(day_names),
+        "Days of the week on which it begins.",
+        |config, name| Value::Words(days(&hours(config, name))),
+        |config, name, value| set_days(hours_mut(config, name), &Vec::stored(value)),
+    ),
+    Key::new(
+        "from",
+        Form::Clock,
+        "When it begins, by the events' own time in the mapper's zone.",
+        |config, name| Stored::value(&hours(config, name).from_s),
+        |config, name, value| hours_mut(config, name).from_s = Stored::stored(value),
+    ),
+    Key::new(
+        "to",
+        Form::Clock,
+        "When it ends, exclusive. Not after the beginning = on the next day.",
+        |config, name| Stored::value(&hours(config, name).to_s),
+        |config, name, value| hours_mut(config, name).to_s = Stored::stored(value),
+    ),
+    Key::new(
+        "rules",
+        Form::Words(rule_names),
+        "The rules that it concerns. None = all of them.",
+        |config, name| Value::Words(rules(&hours(config, name))),
+        |config, name, value| set_rules(hours_mut(config, name), &Vec::stored(value)),
+    )
+);
+
 const DAY_NS: u64 = 86_400_000_000_000;
 const SLOT: u64 = SLOT_BYTES as u64;
 /// Bound on capacities that an entry of memory stands for: far more than a machine has.
@@ -44,6 +121,10 @@ const ENTRIES_MAX: u64 = 1 << 28;
 
 const fn count(min: u64, max: u64) -> Form {
     Form::Count { min, max }
+}
+
+const fn factor() -> Form {
+    Form::Number { min: 1.0, max: FACTOR_MAX }
 }
 
 const fn time(min: u64, max: u64) -> Form {
@@ -319,7 +400,8 @@ pub static SECTIONS: &[Section] = &[
     },
     Section {
         path: "requests",
-        doc: "The request queue of each shard, and how it is served: what handlers ask each other for, such as features.",
+        doc: "The request queue of each shard, and how it is served: what handlers ask each other for, \
+                 such as features.",
         names: None,
         keys: &[
             key!(
@@ -346,7 +428,8 @@ pub static SECTIONS: &[Section] = &[
                 "merge_window",
                 time(0, DAY_NS),
                 requests.queue.merge_window_ns,
-                "Age up to which an equal request (job, symbol, groups) is merged into a pending one. 0s = none is."
+                "Age up to which an equal request (job, symbol, groups) is merged into a pending one. 0s \
+                 = none is."
             ),
             key!(
                 "turn_bits",
@@ -358,7 +441,8 @@ pub static SECTIONS: &[Section] = &[
                 "service_interval",
                 Form::Time { min: TICK_NS, max: DAY_NS, step: TICK_NS },
                 requests.service_interval_ns,
-                "Requests are served at multiples of this, in shard time, before later events of their symbol."
+                "Requests are served at multiples of this, in shard time, before later events of their \
+                 symbol."
             ),
             key!(
                 "service_budget",
@@ -404,6 +488,172 @@ pub static SECTIONS: &[Section] = &[
                 pipeline.scanner.spike_factor,
                 "Multiple of that average which a bar's volume must exceed."
             ),
+            key!(
+                "volatility_fast_bars",
+                count(1, AVERAGE_BARS_MAX as u64),
+                pipeline.scanner.volatility_fast_bars,
+                "Length of the average of squared returns that stands for now."
+            ),
+            key!(
+                "volatility_slow_bars",
+                count(1, AVERAGE_BARS_MAX as u64),
+                pipeline.scanner.volatility_slow_bars,
+                "Length of the average of squared returns that stands for the usual; the rules volatility \
+                 and momentum are ready after so many returns."
+            ),
+            key!(
+                "volatility_factor",
+                factor(),
+                pipeline.scanner.volatility_factor,
+                "Multiple of the usual volatility that the present one must exceed."
+            ),
+            key!(
+                "momentum_bars",
+                count(1, MOMENTUM_BARS_MAX as u64),
+                pipeline.scanner.momentum_bars,
+                "Bars of the return of the rule momentum."
+            ),
+            key!(
+                "momentum_factor",
+                factor(),
+                pipeline.scanner.momentum_factor,
+                "Standard deviations of a random walk over those bars that the return must exceed."
+            ),
+            key!(
+                "momentum_cooldown_bars",
+                count(1, COOLDOWN_BARS_MAX as u64),
+                pipeline.scanner.momentum_cooldown_bars,
+                "Bars for which a side of the rule momentum rests after an alert, that of the alert \
+                 included."
+            ),
+            key!(
+                "gap_bps",
+                count(1, BPS_MAX as u64),
+                pipeline.scanner.gap_bps,
+                "Distance from the last bar's close to a bar's first price that is no gap yet, in \
+                 hundredths of a per cent of the close."
+            ),
+            key!(
+                "spread_bars",
+                count(1, AVERAGE_BARS_MAX as u64),
+                pipeline.scanner.spread_bars,
+                "Length of the average of spreads; the rule is ready after as many bars."
+            ),
+            key!(
+                "spread_factor",
+                factor(),
+                pipeline.scanner.spread_factor,
+                "Multiple of that average which a spread must exceed."
+            ),
+            key!(
+                "spread_bps_min",
+                Form::Number { min: 0.0, max: BPS_MAX as f64 },
+                pipeline.scanner.spread_bps_min,
+                "What a spread must exceed besides, in hundredths of a per cent of the mid price."
+            ),
+            key!(
+                "spread_cooldown_bars",
+                count(1, COOLDOWN_BARS_MAX as u64),
+                pipeline.scanner.spread_cooldown_bars,
+                "Bars for which the rule spread rests after an alert, that of the alert included."
+            ),
         ],
+    },
+    Section {
+        path: "bridge",
+        doc: "How alerts of a symbol become requests for features: duplicates are left out, the rest \
+                 is batched, batches keep to a rate.",
+        names: None,
+        keys: &[
+            key!(
+                "dedup",
+                time(0, BRIDGE_NS_MAX),
+                pipeline.bridge.dedup_ns,
+                "An alert that says again what its rule said last (same side, severity not higher) within \
+                 this shard time is a duplicate. 0s = none is."
+            ),
+            key!("batch", count(1, BRIDGE_BATCH_MAX as u64), pipeline.bridge.batch_alerts, "Alerts that fill a batch."),
+            key!(
+                "batch_time",
+                time(1, BRIDGE_NS_MAX),
+                pipeline.bridge.batch_ns,
+                "A batch closes so long after its first alert, in shard time."
+            ),
+            key!(
+                "idle",
+                time(TICK_NS, BRIDGE_NS_MAX),
+                pipeline.bridge.idle_ns,
+                "A batch closes when no alert of its symbol has come for so long, in shard time."
+            ),
+            key!(
+                "rate",
+                count(1, 1_000_000_000),
+                pipeline.bridge.rate.tokens,
+                "Requests of one symbol that may pass in each interval, evenly."
+            ),
+            key!("rate_interval", time(1, DAY_NS), pipeline.bridge.rate.per_ns, "That interval, in shard time."),
+            key!(
+                "burst",
+                count(1, 100_000),
+                pipeline.bridge.rate.burst,
+                "Requests of one symbol that may pass at once."
+            ),
+            key!(
+                "delay_max",
+                time(0, BRIDGE_NS_MAX),
+                pipeline.bridge.delay_ns_max,
+                "A batch whose turn lies further ahead than this is refused, in shard time."
+            ),
+        ],
+    },
+    Section {
+        path: "mapper",
+        doc: "What alerts ask for. A plan is the base, over it that of the rule, over it that of the \
+                 time of day.",
+        names: None,
+        keys: &[Key::new(
+            "zone",
+            Form::Zone,
+            "Time zone of the times of day.",
+            |config, _| Value::Word(config.zone.0.clone()),
+            |config, _, value| {
+                config.zone.0 = Stored::stored(value);
+                config.pipeline.mapper.zone = zone(&config.zone.0).expect("Invariant: the form knows the zone");
+            },
+        )],
+    },
+    Section {
+        path: "mapper.base",
+        doc: "What every alert asks for, unless its rule or the time of day says otherwise.",
+        names: None,
+        keys: &[
+            key!(
+                "groups",
+                Form::Words(group_names),
+                pipeline.mapper.base.groups,
+                "Feature groups; what they need is computed, too. None at all = nothing is asked for."
+            ),
+            key!("priority", count(0, 7), pipeline.mapper.base.priority, "0 = most urgent."),
+            key!(
+                "expires",
+                time(0, MAPPER_EXPIRES_NS_MAX),
+                pipeline.mapper.base.expires_ns,
+                "From when on the features are not wanted any more, after the request, in shard time. 0s \
+                 = they always are."
+            ),
+            key!("token", count(0, u64::MAX), pipeline.mapper.base.token, "A number for whoever computes them."),
+        ],
+    },
+    Section {
+        path: "mapper.rule.<rule>",
+        doc: "What alerts of one rule ask for.",
+        names: Some(Names::Of(rule_names)),
+        keys: plan_keys!(rule_plan, rule_plan_mut;),
+    },
+    Section {
+        path: "mapper.hours.<name>",
+        doc: "A time of day, and what is asked for then instead. The first one that holds counts.",
+        names: Some(Names::Free(|config| config.hours.clone())),
+        keys: HOURS,
     },
 ];

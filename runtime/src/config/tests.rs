@@ -54,10 +54,10 @@ fn silent(settings: &[Setting], config: &Config) -> Vec<String> {
     settings.iter().filter(is_silent).map(ToString::to_string).collect()
 }
 
-/// A configuration with a second policy, which differs from the first.
+/// A configuration with a second policy, which differs from the first, and a time of day.
 fn with_another_policy() -> Loaded {
     let mut layers = Layers::default();
-    layers.file("t.toml", "[retry.policy.other]\nattempts = 2");
+    layers.file("t.toml", "[retry.policy.other]\nattempts = 2\n[mapper.hours.open]\nfrom = \"09:30\"");
     layers.finish().unwrap()
 }
 

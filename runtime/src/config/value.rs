@@ -20,6 +20,8 @@ pub enum Value {
     Number(f64),
     /// A choice or a name.
     Word(String),
+    /// Several words, in order.
+    Words(Vec<String>),
     /// Cores, in order.
     Cores(Vec<usize>),
 }
@@ -41,6 +43,8 @@ pub enum Raw {
     Datetime(String),
     /// A list of integers of TOML.
     Integers(Vec<i128>),
+    /// A list of strings of TOML; also one of nothing.
+    Strings(Vec<String>),
     /// Anything else of TOML, as it was written.
     Other(String),
 }
@@ -56,6 +60,7 @@ impl Raw {
             Self::Float(number) => format!("{number:?}"),
             Self::Boolean(switch) => switch.to_string(),
             Self::Integers(numbers) => format!("{numbers:?}"),
+            Self::Strings(words) => show_words(words),
         }
     }
 
@@ -87,7 +92,7 @@ impl Raw {
 }
 
 /// What a value must be.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Form {
     /// `true` or `false`.
     Switch,
@@ -138,6 +143,12 @@ pub enum Form {
     Choice(&'static [&'static str]),
     /// The name of something that the configuration defines.
     Name,
+    /// Any of these words, each once.
+    Words(fn() -> Vec<&'static str>),
+    /// A time of day, in seconds after midnight: `09:30` or `09:30:15`, up to `24:00`.
+    Clock,
+    /// The name of a time zone of the IANA.
+    Zone,
     /// A list of cores, as in `0,2-5`, in order.
     Cores,
 }
@@ -173,6 +184,26 @@ impl Form {
                 words.contains(&word).then(|| Value::Word(word.to_owned()))
             }
             Self::Name => raw.word().filter(|word| is_name(word)).map(|word| Value::Word(word.to_owned())),
+            Self::Words(known) => {
+                let words = match raw {
+                    Raw::Strings(words) => words.clone(),
+                    Raw::Text(text) => {
+                        let list = text.trim().trim_start_matches('[').trim_end_matches(']');
+                        let words = list.split(',').map(|word| word.trim().trim_matches('"').to_owned());
+                        words.filter(|word| !word.is_empty()).collect()
+                    }
+                    _ => return None,
+                };
+                let known = known();
+                let is_good =
+                    |(index, word): (usize, &String)| known.contains(&word.as_str()) && !words[..index].contains(word);
+                words.iter().enumerate().all(is_good).then_some(Value::Words(words))
+            }
+            Self::Clock => clock(raw.word()?).map(Value::Whole),
+            Self::Zone => {
+                let word = raw.word()?;
+                super::zone::zone(word).map(|_| Value::Word(word.to_owned()))
+            }
             Self::Cores => match raw {
                 Raw::Integers(numbers) => {
                     let list: Vec<String> = numbers.iter().map(ToString::to_string).collect();
@@ -214,6 +245,9 @@ impl Form {
                 words.join(", ")
             }
             Self::Name => format!("a name: a to z, 0 to 9 and _, a letter first, at most {NAME_BYTES_MAX} bytes"),
+            Self::Words(known) => format!("a list of any of {}", known().join(", ")),
+            Self::Clock => "a time of day, 00:00 to 24:00, as in \"09:30\"".to_owned(),
+            Self::Zone => "a time zone of the IANA, as in \"America/New_York\"".to_owned(),
             Self::Cores => "a list of cores, as in \"0,2-5\"".to_owned(),
         }
     }
@@ -228,10 +262,12 @@ impl Form {
             (Self::Instant, Value::Whole(ns)) => {
                 quoted(&humantime::format_rfc3339(UNIX_EPOCH + Duration::from_nanos(*ns)).to_string())
             }
+            (Self::Clock, Value::Whole(second)) => quoted(&show_clock(*second)),
             (_, Value::Whole(number)) => number.to_string(),
             // With a point or an exponent, so that it stays a float.
             (_, Value::Number(number)) => format!("{number:?}"),
             (_, Value::Word(word)) => quoted(word),
+            (_, Value::Words(words)) => show_words(words),
             (_, Value::Cores(cores)) => quoted(&show_cores(cores)),
             (_, Value::Unset) => String::new(),
         }
@@ -264,6 +300,16 @@ impl Form {
             Self::Choice(words) => {
                 let is_other = |word: &&&str| *value != Value::Word((**word).to_owned());
                 words.iter().find(is_other).map(|word| Value::Word((*word).to_owned()))
+            }
+            Self::Words(known) => {
+                let words: Vec<String> = known().into_iter().map(str::to_owned).collect();
+                let is_first = *value == Value::Words(words[..1].to_vec());
+                Some(Value::Words(words[if is_first { 1..2 } else { 0..1 }].to_vec()))
+            }
+            Self::Clock => Some(Value::Whole(if whole < DAY_S / 2 { whole + 60 } else { whole - 60 })),
+            Self::Zone => {
+                let is_utc = *value == Value::Word("UTC".to_owned());
+                Some(Value::Word(if is_utc { "America/New_York" } else { "UTC" }.to_owned()))
             }
             Self::Cores => Some(Value::Cores(if *value == Value::Cores(vec![0]) { vec![1] } else { vec![0] })),
             Self::Name => None,
@@ -346,6 +392,33 @@ fn instant(text: &str) -> Option<u64> {
     u64::try_from(since.as_nanos()).ok()
 }
 
+/// Seconds of a day.
+const DAY_S: u64 = 86_400;
+
+/// Seconds after midnight.
+fn clock(text: &str) -> Option<u64> {
+    let mut parts = text.trim().split(':');
+    let mut part = |max: u64| {
+        let part = parts.next()?;
+        let is_plain = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+        part.parse().ok().filter(|number| is_plain && *number <= max)
+    };
+    let (hours, minutes) = (part(24)?, part(59)?);
+    let seconds = if text.trim().len() > 5 { part(59)? } else { 0 };
+    let second = hours * 3_600 + minutes * 60 + seconds;
+    (parts.next().is_none() && second <= DAY_S).then_some(second)
+}
+
+fn show_clock(second: u64) -> String {
+    let (hours, minutes, seconds) = (second / 3_600, second / 60 % 60, second % 60);
+    if seconds == 0 { format!("{hours:02}:{minutes:02}") } else { format!("{hours:02}:{minutes:02}:{seconds:02}") }
+}
+
+fn show_words(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    format!("[{}]", words.join(", "))
+}
+
 fn cores(list: &str) -> Option<Value> {
     let cores = parse_cores_in_order(list).ok().filter(|cores| !cores.is_empty())?;
     Some(Value::Cores(cores.into_iter().map(|core| core as usize).collect()))
@@ -425,6 +498,26 @@ mod tests {
             assert_eq!(text(Form::Cores, bad), None, "{bad:?}");
         }
         assert_eq!(Form::Cores.read(&Raw::Integers(vec![-1])), None);
+    }
+
+    #[test]
+    fn times_of_day_zones_and_lists_of_words() {
+        for (written, second) in [("09:30", 34_200), ("00:00", 0), ("24:00", 86_400), ("23:59:59", 86_399)] {
+            assert_eq!(text(Form::Clock, written), Some(Value::Whole(second)), "{written}");
+            assert_eq!(Form::Clock.show(&Value::Whole(second)).trim_matches('"'), written);
+        }
+        for bad in ["9:30", "24:01", "12:60", "12", "12:30:", "12:30:15:00", "+1:30", ""] {
+            assert_eq!(text(Form::Clock, bad), None, "{bad:?}");
+        }
+        assert_eq!(text(Form::Zone, "Europe/Berlin"), Some(Value::Word("Europe/Berlin".to_owned())));
+        assert_eq!(text(Form::Zone, "Europe/Atlantis"), None);
+        let words = Form::Words(|| vec!["a", "b"]);
+        let both = Value::Words(vec!["b".to_owned(), "a".to_owned()]);
+        assert_eq!(text(words, "b, a"), Some(both.clone()));
+        assert_eq!(words.show(&both), "[\"b\", \"a\"]");
+        assert_eq!(text(words, "[\"b\", \"a\"]"), Some(both));
+        assert_eq!(text(words, ""), Some(Value::Words(Vec::new())));
+        assert_eq!((text(words, "a,a"), text(words, "c")), (None, None));
     }
 
     #[test]

@@ -220,8 +220,7 @@ pub struct DeadLetters {
 
 impl Default for DeadLetters {
     fn default() -> Self {
-        let dead::Config { entries, slots, holds, held_per_symbol, errors, symbols: _, seed: _ } =
-            dead::Config::default();
+        let dead::Config { entries, slots, holds, held_per_symbol, errors, .. } = dead::Config::default();
         Self { entries, slots, holds, held_per_symbol, error_codes: errors }
     }
 }
@@ -241,7 +240,7 @@ pub struct Requests {
 
 impl Default for Requests {
     fn default() -> Self {
-        let requests::Config { queue, service_interval_ns, service_budget, retry: _ } = requests::Config::default();
+        let requests::Config { queue, service_interval_ns, service_budget, .. } = requests::Config::default();
         Self { queue, service_interval_ns, service_budget, retry: STANDARD.to_owned() }
     }
 }
@@ -356,6 +355,8 @@ impl Config {
                     service_interval_ns: *service_interval_ns,
                     service_budget: *service_budget,
                     retry: request_retry,
+                    // Jobs off the core have no ring for their replies here yet.
+                    ..requests::Config::default()
                 },
                 ..shard::Config::single()
             },

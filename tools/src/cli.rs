@@ -22,7 +22,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Verb {
     /// Replay captures through the engine and report latency, with a verdict on the run
-    Replay(ReplayArgs),
+    Replay(Box<ReplayArgs>),
     /// Generate a session from the seeded market model, as a tape
     Gen(GenArgs),
     /// Decode captures, merge them in time order, and write a tape

@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod adaptive;
 mod arena;
 pub mod book;
 pub mod breaker;
@@ -30,6 +31,7 @@ pub mod ledger;
 pub mod limits;
 pub mod mapper;
 pub mod mesh;
+pub mod publisher;
 pub mod queue;
 pub mod requests;
 pub mod retry;
@@ -41,6 +43,7 @@ pub mod section;
 pub mod shard;
 pub mod slab;
 pub mod stop;
+pub mod strategy;
 pub mod swap;
 pub mod sync;
 #[cfg(feature = "testing")]

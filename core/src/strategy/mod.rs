@@ -15,10 +15,11 @@ mod crossover;
 
 pub use crossover::{Config, ConfigError, Crossover, State};
 
-/// Numbers of strategies, as [`Signal::strategy`](crate::event::payload::Signal::strategy) has them. Those below 1,024 are the engine's.
+/// Numbers of strategies, as [`Signal::strategy`](crate::event::payload::Signal::strategy) has them. Those from [`numbers::ENGINE`] on are the
+/// engine's, all below are for strategies of users' own.
 pub mod numbers {
+    /// First number of the engine's own.
+    pub const ENGINE: u32 = 1 << 31;
     /// [`Crossover`](super::Crossover).
-    pub const CROSSOVER: u32 = 1_001;
-    /// First number for strategies of users' own.
-    pub const USER: u32 = 1_024;
+    pub const CROSSOVER: u32 = ENGINE + 1;
 }

@@ -41,9 +41,9 @@ pub mod scanner;
 pub mod schema;
 pub mod section;
 pub mod shard;
+pub mod signals;
 pub mod slab;
 pub mod stop;
-pub mod strategy;
 pub mod swap;
 pub mod sync;
 #[cfg(feature = "testing")]

@@ -17,7 +17,7 @@ use tapeline_core::handler::{CallSite, Ctx, Full, Handler, Staging, Verdict};
 use tapeline_core::limits::TICK_NS;
 use tapeline_core::publisher::{Condition, Config, ConfigError, FAIL_REFUSED, OnRefusal, Publisher, Sink, Tier, ToBus};
 use tapeline_core::scanner::Rule;
-use tapeline_core::strategy::{self, Crossover, numbers};
+use tapeline_core::signals::{self, Crossover, numbers};
 use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
 
 const START: u64 = 1_700_000_000 * SECOND;
@@ -381,6 +381,6 @@ fn crossovers_by_hand() {
     // What has not warmed up is not zero.
     let cold = vector(START, 0, SECOND, &[("ema_fast", 1.0), ("last_price", 100.0)]);
     assert!(signals(&[trend(0, 101.0, 100.0), cold, trend(3, 101.0, 100.0)]).0.is_empty());
-    assert!(Crossover::new(strategy::Config { band: -1.0, ..strategy::Config::default() }).is_err());
-    assert!(Crossover::new(strategy::Config { sentiment_min: 0, ..strategy::Config::default() }).is_err());
+    assert!(Crossover::new(signals::Config { band: -1.0, ..signals::Config::default() }).is_err());
+    assert!(Crossover::new(signals::Config { sentiment_min: 0, ..signals::Config::default() }).is_err());
 }

@@ -9,7 +9,7 @@ use tapeline_core::handler::Handler;
 use tapeline_core::mapper::{self, Mapper};
 use tapeline_core::publisher::{self, Publisher};
 use tapeline_core::scanner::{self, Scanner};
-use tapeline_core::strategy::{self, Crossover};
+use tapeline_core::signals::{self, Crossover};
 
 /// Parameters of the default handlers: what the configuration says about them. The default is what runs without one.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -23,7 +23,7 @@ pub struct Parameters {
     /// Which symbols qualify and are promoted.
     pub publisher: publisher::Config,
     /// The strategy.
-    pub crossover: strategy::Config,
+    pub crossover: signals::Config,
 }
 
 impl Parameters {

@@ -77,6 +77,9 @@ pub const HOLDS_DEFAULT: usize = 1 << 12;
 /// Error codes with rows of their own in failure counts and chains, unless configured otherwise. Higher codes share one row.
 pub const ERROR_CODES_DEFAULT: usize = 256;
 
+/// Symbols that are correlated with one benchmark: each gets an event at each close of it, within one staging area.
+pub const CORRELATION_FOLLOWERS_MAX: usize = 256;
+
 /// Resolution of shard timers in nanoseconds.
 pub const TICK_NS: u64 = 1_000_000;
 /// Delay of an event that is published for another symbol, in nanoseconds of shard time. At least one tick.
@@ -209,6 +212,10 @@ const _: () = {
     assert!(PAYLOAD_BYTES + 40 == SLOT_BYTES, "head = 40 bytes of header and the payload");
     assert!(CONTINUATION_BYTES + 8 == SLOT_BYTES, "continuation = the published word and the payload");
     assert!(SPAN_BYTES_MAX == 3_552, "the documented bound of an event");
+    assert!(
+        CORRELATION_FOLLOWERS_MAX * 3 <= STAGED_SLOTS_MAX / 2,
+        "a benchmark's close goes to every follower at once"
+    );
     assert!(SPAN_SLOTS_MAX == 1 << 6, "span_lane has six bits for slots - 1");
     assert!(BATCH_SLOTS >= SPAN_SLOTS_MAX, "a batch holds at least one event, whatever its length");
     assert!(RING_SLOTS_DEFAULT.is_power_of_two() && RING_SLOTS_DEFAULT <= RING_SLOTS_MAX, "rings are masked");

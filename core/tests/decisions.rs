@@ -66,8 +66,11 @@ fn config() -> Config {
     }
 }
 
-/// What a twin makes of alerts and values: changes as (time, qualified or not, from tier, tier).
-fn naive(config: &Config, seen: &[(u64, Seen)]) -> Vec<(u64, Option<bool>, Option<(u8, u8)>)> {
+/// A change of a symbol: when, whether it qualifies from then on or not, and from which tier to which.
+type Change = (u64, Option<bool>, Option<(u8, u8)>);
+
+/// What a twin makes of alerts and values.
+fn naive(config: &Config, seen: &[(u64, Seen)]) -> Vec<Change> {
     let mut changes = Vec::new();
     let (mut since, mut tier, mut changed): (Option<u64>, u8, Option<u64>) = (None, 0, None);
     let mut held = vec![false; config.conditions.len()];
@@ -150,8 +153,8 @@ fn slots(seen: &[(u64, Seen)]) -> Vec<Vec<Slot>> {
 }
 
 /// What a publisher has published: changes as the twin has them.
-fn published<'a>(events: impl Iterator<Item = EventRef<'a>>) -> Vec<(u64, Option<bool>, Option<(u8, u8)>)> {
-    let mut changes: Vec<(u64, Option<bool>, Option<(u8, u8)>)> = Vec::new();
+fn published<'a>(events: impl Iterator<Item = EventRef<'a>>) -> Vec<Change> {
+    let mut changes: Vec<Change> = Vec::new();
     for event in events {
         let now = event.head().ts_recv.0;
         if changes.last().is_none_or(|(at, ..)| *at != now) {
@@ -176,7 +179,7 @@ fn changes_equal_those_of_a_twin() {
         let mut shard = MiniShard::new(Publisher::new(&config()).unwrap(), 2);
         slots(&seen).iter().for_each(|slots| shard.event(slots));
         // Two vectors of one instant can both bring something about: the twin's are joined as the outputs are.
-        let mut want: Vec<(u64, Option<bool>, Option<(u8, u8)>)> = Vec::new();
+        let mut want: Vec<Change> = Vec::new();
         for (now, qualified, promoted) in naive(&config(), &seen) {
             match want.last_mut().filter(|last| last.0 == now) {
                 Some(last) => (last.1, last.2) = (qualified.or(last.1), promoted.or(last.2)),

@@ -65,7 +65,7 @@ impl Config {
 }
 
 /// Signals when the trend turns; see the [module](self).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Crossover {
     config: Config,
 }
@@ -78,12 +78,6 @@ impl Crossover {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         Ok(Self { config })
-    }
-}
-
-impl Default for Crossover {
-    fn default() -> Self {
-        Self { config: Config::default() }
     }
 }
 

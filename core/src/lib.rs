@@ -5,9 +5,11 @@
 
 #![deny(unsafe_code)]
 
+pub mod adaptive;
 mod arena;
 pub mod book;
 pub mod breaker;
+pub mod bridge;
 pub mod bucket;
 pub mod bus;
 pub mod catalog;
@@ -27,7 +29,9 @@ pub mod invariant;
 pub mod lanes;
 pub mod ledger;
 pub mod limits;
+pub mod mapper;
 pub mod mesh;
+pub mod publisher;
 pub mod queue;
 pub mod requests;
 pub mod retry;
@@ -37,6 +41,7 @@ pub mod scanner;
 pub mod schema;
 pub mod section;
 pub mod shard;
+pub mod signals;
 pub mod slab;
 pub mod stop;
 pub mod swap;

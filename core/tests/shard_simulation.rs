@@ -454,6 +454,7 @@ fn rough(seed: u64, prng: &mut Prng, met: &mut Met) {
         room: 4_096 + prng.in_range(0..9_000) as usize,
         timers_max: prng.in_range(4..300) as usize,
         pending: prng.in_range(64..160) as usize,
+        ..Sizes::of(shards)
     };
     let letters = dead::Config {
         entries: prng.in_range(2..200) as usize,

@@ -8,11 +8,15 @@ use super::order_flow::OrderFlow;
 use super::set::{Feature, SET_2};
 use super::vector::Vector;
 use super::vwap::Vwap;
+use crate::book::BookView;
 use crate::event::payload::{Features, Trade};
 use crate::event::{EventRef, Kind, KindSet};
 use crate::handler::{Ask, Ctx, Handler, Job, JobSet, Verdict};
 use crate::units::{PRICE_UNDEFINED, Side, price_f64, size_f64};
 use bytemuck::{Pod, Zeroable};
+
+/// Levels of each side of the order book that `depth_imbalance` looks at.
+pub const DEPTH_LEVELS: usize = 5;
 
 /// Keeps the features of set 2 for every symbol; see [`crate::features`] for what they are and when they come.
 ///
@@ -89,9 +93,41 @@ impl State {
         self.unpublished
     }
 
-    /// Opens the bar of `cx.now()` at its first usable event.
+    /// Takes a usable trade of the open bar in.
+    #[inline(always)]
+    fn trade(&mut self, trade: &Trade, scale: u8) {
+        let size = size_f64(trade.size, scale);
+        self.bar.update(trade.price);
+        self.bar_vwap.update(trade.price, size);
+        if let Some(sign) = FLOW.get(usize::from(trade.side)) {
+            self.trade_flow += sign * size;
+        }
+    }
+
+    /// Takes a usable quote of the open bar in.
+    #[inline(always)]
+    fn quote(&mut self, top: BookTop) {
+        if self.top.is_some() {
+            self.order_flow.update(&self.top, &top);
+        }
+        self.top = top;
+    }
+
+    /// A bar's first usable event, whole: nothing is then left to do after the call, for which the other events would have to
+    /// save registers.
     #[cold]
     #[inline(never)]
+    fn first_event(&mut self, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        self.open_bar(cx);
+        if let Some(trade) = ev.get::<Trade>() {
+            self.trade(trade, ev.head().scale);
+        } else if let Some(top) = BookTop::of(ev) {
+            self.quote(top);
+        }
+        Verdict::Done
+    }
+
+    /// Opens the bar of `cx.now()`.
     fn open_bar(&mut self, cx: &mut Ctx<'_>) {
         let now = cx.now();
         if self.bar_end != 0 {
@@ -129,7 +165,7 @@ impl State {
         if let Some(bar) = &bar {
             self.indicators.update(bar);
         }
-        let vector = self.with_bar(bar.as_ref());
+        let vector = self.with_bar(bar.as_ref(), cx.book());
         let head = Features { ready: vector.ready, interval_ns: BAR_NS, count: 0, set: SET_2 };
         match cx.features(&head, &vector.values) {
             Ok(()) => self.published += 1,
@@ -145,11 +181,11 @@ impl State {
     /// The values of `groups` as they stand ([`super::groups`]; what is needed to compute them need not be named): those of a
     /// bar are of the open bar so far, those that go by closes as of the last close.
     #[must_use]
-    pub fn vector(&self, groups: u64) -> Vector {
-        self.with_bar(self.bar_so_far().as_ref()).of_groups(groups)
+    pub fn vector(&self, groups: u64, book: Option<BookView<'_>>) -> Vector {
+        self.with_bar(self.bar_so_far().as_ref(), book).of_groups(groups)
     }
 
-    fn with_bar(&self, bar: Option<&ClosedBar>) -> Vector {
+    fn with_bar(&self, bar: Option<&ClosedBar>, book: Option<BookView<'_>>) -> Vector {
         let mut to = Vector::EMPTY;
         let last = self.bar.close().map(price_f64);
         to.set(Feature::LastPrice, last);
@@ -169,6 +205,7 @@ impl State {
         to.set(Feature::TopImbalance, top.map(|top| top.imbalance));
         to.set(Feature::Microprice, top.map(|top| top.microprice));
         to.set(Feature::OrderFlowImbalance, self.order_flow.value());
+        to.set(Feature::DepthImbalance, book.and_then(|book| book.imbalance(DEPTH_LEVELS)));
         self.indicators.write(self.bar_end, bar, &mut to);
         to
     }
@@ -194,26 +231,18 @@ impl Handler for Engine {
             }
             // Also true when no bar is open: `bar_end` is 0 then.
             if cx.now().0 >= st.bar_end {
-                st.open_bar(cx);
+                return st.first_event(ev, cx);
             }
-            st.bar.update(trade.price);
-            let size = size_f64(trade.size, ev.head().scale);
-            st.bar_vwap.update(trade.price, size);
-            if let Some(sign) = FLOW.get(usize::from(trade.side)) {
-                st.trade_flow += sign * size;
-            }
+            st.trade(trade, ev.head().scale);
         } else if ev.kind() == Kind::QUOTE {
             let Some(top) = BookTop::of(ev) else {
                 st.skipped_quotes += 1;
                 return Verdict::Done;
             };
             if cx.now().0 >= st.bar_end {
-                st.open_bar(cx);
+                return st.first_event(ev, cx);
             }
-            if st.top.is_some() {
-                st.order_flow.update(&st.top, &top);
-            }
-            st.top = top;
+            st.quote(top);
         }
         Verdict::Done
     }
@@ -224,7 +253,7 @@ impl Handler for Engine {
 
     /// The values of the groups as they stand now, the open bar included; nothing ends. No group asks for all.
     fn on_request(&self, st: &mut State, ask: &Ask, cx: &mut Ctx<'_>) -> Verdict {
-        let vector = st.vector(if ask.groups == 0 { u64::MAX } else { ask.groups });
+        let vector = st.vector(if ask.groups == 0 { u64::MAX } else { ask.groups }, cx.book());
         let head = Features { ready: vector.ready, interval_ns: 0, count: 0, set: SET_2 };
         match cx.features(&head, &vector.values) {
             Ok(()) => st.published += 1,

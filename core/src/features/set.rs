@@ -1,5 +1,6 @@
 //! The sets of features: names, units, groups and order.
 
+use super::correlation::{BENCHMARK, CORRELATION, SET_BENCHMARK, SET_CORRELATION};
 use super::groups::Group;
 
 /// What reports say of one value of a feature vector.
@@ -138,6 +139,8 @@ features! {
         "Change of the close per size that aggressors bought net, over 20 bars.";
     SeasonalVolume = "seasonal_volume", Seasonality, "ratio", "volume in this half-hour of an earlier session",
         "Traded size of the bar against the mean of bars in this half-hour of earlier sessions.";
+    DepthImbalance = "depth_imbalance", Microstructure, "ratio", "usable order book",
+        "Size of the best five bids less that of the best five offers, over both: -1 to 1.";
 }
 
 /// Values of a vector of set 2.
@@ -153,6 +156,8 @@ pub const fn names(set: u32) -> Option<&'static [FeatureDef]> {
     match set {
         SET_1 => Some(SET.split_at(SET_1_LEN).0),
         SET_2 => Some(SET),
+        SET_CORRELATION => Some(CORRELATION),
+        SET_BENCHMARK => Some(BENCHMARK),
         _ => None,
     }
 }

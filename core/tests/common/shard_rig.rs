@@ -11,6 +11,7 @@ use tapeline_core::bus::{Bus, Chain};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::payload::{Quote, QuoteWide, Tick, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Slot};
+use tapeline_core::handler::JobSet;
 use tapeline_core::ledger::Ledger;
 use tapeline_core::limits::{MESH_DELAY_NS, STAGED_SLOTS_MAX, TIME_NS_MAX};
 use tapeline_core::requests::Counters as Requested;
@@ -202,11 +203,21 @@ pub(crate) struct Sizes {
     pub(crate) room: usize,
     pub(crate) timers_max: usize,
     pub(crate) pending: usize,
+    /// Jobs that are done off the core: the test attaches the rings.
+    pub(crate) off_core: JobSet,
 }
 
 impl Sizes {
     pub(crate) const fn of(shards: usize) -> Self {
-        Self { shards, source_ring: 1024, mesh_ring: 1024, room: 1 << 20, timers_max: 1 << 14, pending: 1 << 13 }
+        Self {
+            shards,
+            source_ring: 1024,
+            mesh_ring: 1024,
+            room: 1 << 20,
+            timers_max: 1 << 14,
+            pending: 1 << 13,
+            off_core: JobSet::EMPTY,
+        }
     }
 }
 
@@ -263,7 +274,7 @@ impl<C: Chain> Rig<C> {
         sizes: Sizes,
         set: &dyn Fn(&mut Config),
     ) -> Self {
-        let Sizes { shards: count, source_ring, mesh_ring, room, timers_max, pending } = sizes;
+        let Sizes { shards: count, source_ring, mesh_ring, room, timers_max, pending, off_core } = sizes;
         let routes = RouteTable::new(count);
         let authority = authority(&bus);
         let mut is_meshed = false;
@@ -292,6 +303,7 @@ impl<C: Chain> Rig<C> {
                 seed: SEED,
                 ..Config::single()
             };
+            config.requests.off_core = off_core;
             set(&mut config);
             shards.push(Shard::new(config, catalog, bus, (), consumer, peers, outlets));
         }

@@ -10,6 +10,7 @@
 use crate::invariant::{Broken, require};
 use crate::section::{Reader, RestoreError, Writer};
 use crate::slab::NONE;
+use crate::steps::step;
 use bytemuck::{Pod, Zeroable};
 
 /// Most indices, and most chains, of one [`Chains`].
@@ -72,6 +73,7 @@ impl Chains {
     #[inline]
     #[must_use]
     pub fn len(&self, chain: u32) -> usize {
+        step();
         self.ends.get(chain as usize).map_or(0, |ends| ends.len as usize)
     }
 
@@ -86,6 +88,7 @@ impl Chains {
     #[inline]
     #[must_use]
     pub fn first(&self, chain: u32) -> Option<u32> {
+        step();
         some(self.ends.get(chain as usize)?.head)
     }
 
@@ -93,6 +96,7 @@ impl Chains {
     #[inline]
     #[must_use]
     pub fn last(&self, chain: u32) -> Option<u32> {
+        step();
         some(self.ends.get(chain as usize)?.tail)
     }
 
@@ -100,6 +104,7 @@ impl Chains {
     #[inline]
     #[must_use]
     pub fn next(&self, index: u32) -> Option<u32> {
+        step();
         some(self.links.get(index as usize)?.next)
     }
 
@@ -107,6 +112,7 @@ impl Chains {
     #[inline]
     #[must_use]
     pub fn prev(&self, index: u32) -> Option<u32> {
+        step();
         some(self.links.get(index as usize)?.prev)
     }
 

@@ -35,6 +35,7 @@ pub mod schema;
 pub mod section;
 pub mod shard;
 pub mod slab;
+mod steps;
 pub mod stop;
 pub mod swap;
 pub mod sync;

@@ -27,6 +27,7 @@
 
 use crate::invariant::{Broken, require};
 use crate::slab::{NONE, SLAB_MAX};
+use crate::steps::step;
 use bytemuck::{Pod, Zeroable, must_cast_slice, must_cast_slice_mut};
 
 /// Place of the root: the one that makes every family of children a line.
@@ -103,6 +104,7 @@ impl Line {
     /// foretold most often, by all of the element.
     #[inline]
     pub(super) fn least(&self) -> (Element, usize) {
+        step();
         let [a, b, c, d] = self.0.map(|element| element.key().major());
         let (left, left_lane) = if b < a { (b, 1) } else { (a, 0) };
         let (right, right_lane) = if d < c { (d, 3) } else { (c, 2) };
@@ -278,6 +280,7 @@ impl IndexedHeap {
 
     #[inline]
     fn at(&self, position: usize) -> Element {
+        step();
         elements(&self.lines)[position]
     }
 
@@ -320,6 +323,7 @@ impl IndexedHeap {
     fn sift_up(&mut self, mut hole: usize, element: Element) {
         let places = elements_mut(&mut self.lines);
         while hole > ROOT {
+            step();
             let above = places[parent(hole)];
             if above <= element {
                 break;

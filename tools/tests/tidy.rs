@@ -2,6 +2,11 @@
 //!
 //! Patterns that this file must not contain itself are put together from two halves.
 
+#[path = "tidy/peers.rs"]
+mod peers;
+#[path = "tidy/requirements.rs"]
+mod requirements;
+
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 

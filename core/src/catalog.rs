@@ -453,6 +453,18 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "symbols, not 1")]
+    fn a_table_without_a_symbol_panics() {
+        let _ = Catalog::new(1);
+    }
+
+    #[test]
+    #[should_panic(expected = "symbols, not")]
+    fn more_symbols_than_ids_panic() {
+        let _ = Catalog::new(SYMBOLS_MAX + 1);
+    }
+
+    #[test]
     fn a_clone_has_the_capacity_of_the_original() {
         let mut clone = Catalog::new(1_000).clone();
         for i in 1..1_000 {

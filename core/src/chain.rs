@@ -316,6 +316,18 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "chains and indices, not 1073741825 and 1")]
+    fn more_chains_than_the_limit_panic() {
+        let _ = Chains::new(CHAIN_MAX + 1, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "chains and indices, not 1 and 4294967296")]
+    fn more_indices_than_32_bits_panic() {
+        let _ = Chains::new(1, 1 << 32);
+    }
+
+    #[test]
     fn damage_is_refused_or_harmless() {
         let (mut chains, mut twin) = (Chains::new(3, 8), vec![VecDeque::new(); 3]);
         live(&mut Prng::new(5), &mut chains, &mut twin, 101);

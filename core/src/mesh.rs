@@ -284,6 +284,18 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "room for one event at least, not 63 slots")]
+    fn less_room_than_for_one_event_panics() {
+        let _ = Pending::new(SPAN_SLOTS_MAX - 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "room for one event at least, not 4294967295 slots")]
+    fn more_slots_than_indices_panic() {
+        let _ = Pending::new(NIL as usize);
+    }
+
+    #[test]
     fn a_full_slab_refuses_and_keeps_what_it_has() {
         let mut pending = Pending::new(64);
         let event = sample(1, 1, 1, 30);

@@ -15,6 +15,7 @@ use tapeline_core::limits::{
 };
 use tapeline_core::retry::{Backoff, Factor, Jitter, Names, Order, Policy, RetryConfig};
 use tapeline_core::slab::SLAB_MAX;
+use tapeline_core::testing::steps_of;
 use tapeline_core::units::{SymbolId, UnixNanos};
 use tapeline_core::wheel::Wheel;
 
@@ -537,6 +538,34 @@ fn more_codes_than_there_are_panic() {
 #[should_panic(expected = "retry policies")]
 fn no_policy_panics() {
     let _ = DeadLetters::new(&CONFIG, &[]);
+}
+
+/// Adding, finding and removing look at a few elements whatever is there; the old design, a list that is searched, looks at all.
+#[test]
+fn req_3538_3463_what_an_entry_costs_does_not_depend_on_how_many_there_are() {
+    let site = Site { handler: 1, policy: RELEASED };
+    for entries in [100, 1_000, 10_000] {
+        let config = Config { entries: entries + 10, slots: entries + 10, ..CONFIG };
+        let mut letters = DeadLetters::new(&config, &policies(3));
+        let fail = |letters: &mut DeadLetters, seq: u64| {
+            let event = event(seq, (seq % 7) as u32, Kind::TRADE, 1);
+            letters
+                .fail(Subject::New(EventRef::first(&event).unwrap()), site, Failure::Fail(1), NAMES, UnixNanos(seq))
+                .unwrap()
+        };
+        let handles: Vec<Handle> = (0..entries as u64).map(|seq| fail(&mut letters, seq).handle).collect();
+        let (added, steps) = steps_of(|| fail(&mut letters, entries as u64));
+        assert!(steps <= 40, "adding one to {entries} looks at {steps}");
+        for at in [0, entries / 2, entries - 1] {
+            let (found, steps) = steps_of(|| letters.get(handles[at]).is_some());
+            assert!(found && steps <= 3, "finding one of {entries} looks at {steps}");
+            let (found, steps) = steps_of(|| letters.iter().any(|(handle, _)| handle == added.handle));
+            assert!(found && steps as usize >= entries, "a search through all looks at {steps}");
+            let (removed, steps) = steps_of(|| letters.remove(handles[at]).is_some());
+            assert!(removed && steps <= 40, "removing one of {entries} looks at {steps}");
+        }
+        letters.assert_invariants();
+    }
 }
 
 /// Two slabs of one engine, which live the same life: by index and number of lives their handles are the same.

@@ -440,3 +440,15 @@ fn no_slots_panic() {
 fn an_odd_number_of_slots_panics() {
     let _ = History::new(3, 1, 1);
 }
+
+#[test]
+#[should_panic(expected = "at most 1073741824 slots, not 4294967296")]
+fn more_slots_than_the_limit_panic() {
+    let _ = History::new(1 << 32, 1, 0);
+}
+
+#[test]
+#[should_panic(expected = "symbols, not")]
+fn more_symbols_than_ids_panic() {
+    let _ = History::new(1, tapeline_core::limits::SYMBOLS_MAX + 1, 0);
+}

@@ -14,8 +14,10 @@ const LAYOUT: &str = "u64: sources; symbols: length u8 * capacity, texts 32 byte
     length u8 * 256, texts 64 bytes * 256";
 const SOURCE_ARENA_BYTES: usize = SOURCES_MAX * SOURCE_BYTES_MAX;
 
-const _: () =
-    assert!(SYMBOL_BYTES_MAX <= u8::MAX as usize && SOURCE_BYTES_MAX <= u8::MAX as usize, "a length is a byte");
+const _: () = {
+    assert!(SYMBOL_BYTES_MAX < 256, "the length of a symbol is a byte");
+    assert!(SOURCE_BYTES_MAX < 256, "the length of a source's name is a byte");
+};
 
 fn shape(symbols_max: usize) -> Shape {
     Shape { name: NAME, version: 1, element: 1, layout: LAYOUT, capacity: symbols_max as u64 }

@@ -51,7 +51,7 @@ fn event(prng: &mut Prng, seq: u64, time: u64) -> Slot {
 }
 
 #[test]
-fn a_million_events_allocate_nothing() {
+fn req_w1_a_million_events_allocate_nothing() {
     const EVENTS: u64 = 1_000_000;
     let bus = |catalog: &mut Catalog| {
         let bus = BusBuilder::new(SYMBOLS_MAX).then(Engine::new()).then(Scanner::default()).then(Chatter);

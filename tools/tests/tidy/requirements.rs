@@ -49,7 +49,7 @@ fn looks_like_an_id(word: &str) -> bool {
 
 /// The ids that a test's name begins with: `req_q8_3466_no_lock` has two. The first word is one, whatever it looks like; the others
 /// are as long as they look like one or are known.
-fn ids<'a>(name: &'a str, is_known: impl Fn(&str) -> bool) -> Vec<&'a str> {
+fn ids(name: &str, is_known: impl Fn(&str) -> bool) -> Vec<&str> {
     let mut words = name.strip_prefix("req_").unwrap_or_default().split('_');
     let first = words.next().into_iter().filter(|word| !word.is_empty());
     let others = words.take_while(|word| looks_like_an_id(word) && (is_known(word) || word.len() >= 4));

@@ -39,6 +39,7 @@ pub mod section;
 pub mod shard;
 pub mod slab;
 pub mod stop;
+pub mod subscriptions;
 pub mod swap;
 pub mod sync;
 #[cfg(feature = "testing")]

@@ -181,6 +181,8 @@ fn eventful() -> Report {
             },
             HandlerReport { name: "of_another_make".into(), ..HandlerReport::default() },
         ],
+        topics: vec![],
+        watermarks: vec![],
     }
 }
 

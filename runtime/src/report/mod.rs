@@ -4,6 +4,7 @@
 //! - [`text`]: the table for people, verdict first;
 //! - [`hgrm`]: a percentile distribution that the public HdrHistogram plotter reads;
 //! - [`handlers`]: calls, time and failures of each handler;
+//! - [`topics`]: ledgers of topics, and what their policies did;
 //! - [`latency`]: what may be told of a histogram; [`verdict`]: whether the run may be believed.
 //!
 //! The order of fields here is the order of names in the JSON object. More fields may be added; those that are here keep
@@ -14,10 +15,12 @@ pub mod hgrm;
 pub mod json;
 pub mod latency;
 pub mod text;
+pub mod topics;
 pub mod verdict;
 
 pub use handlers::HandlerReport;
 pub use latency::Summary;
+pub use topics::{TopicReport, Watermark};
 pub use verdict::{CoreEvidence, Evidence, Verdict, judge};
 
 use crate::input::Tally;
@@ -88,6 +91,10 @@ pub struct Report {
     pub retries: Retries,
     /// Handlers in dispatch order: calls, time, failures.
     pub handlers: Vec<HandlerReport>,
+    /// Topics that had events: their parts of the ledger, and what their policies did.
+    pub topics: Vec<TopicReport>,
+    /// The last transitions of watermarks of each shard, in its order.
+    pub watermarks: Vec<Watermark>,
 }
 
 impl Report {
@@ -145,7 +152,7 @@ pub struct Manifest {
     pub batch_limit: usize,
     /// Whether any input is generated: it did not happen on a market.
     pub generated: bool,
-    /// What happens when a ring is full: `wait` or `live`.
+    /// What happens when events come faster than a shard handles them: `wait` or `live`.
     pub overload: String,
     /// How idle loops wait: `busy-spin`, `backoff`, `yield`, `park`.
     pub idle: String,

@@ -72,12 +72,12 @@ impl Rig {
         let config = SourceConfig {
             pacer: Pacer::new(pace, None),
             has_dues: true,
-            overload: Overload::Wait,
             start: None,
             end: None,
             routes: RouteTable::new(1),
             symbols_max: 8,
             is_meshed: false,
+            commands: None,
             interrupt: Arc::default(),
         };
         let source = SourceStation::new(config, clock, queue, vec![producer], None);

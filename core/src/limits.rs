@@ -179,6 +179,11 @@ pub const SERVICE_BUDGET_DEFAULT: usize = 256;
 pub const SERVICE_BUDGET_MAX: usize = 1 << 16;
 /// Those who asked for one request at most: who asks for the same once there are as many gets a request of its own.
 pub const ASKERS_PER_REQUEST_MAX: u32 = 16;
+/// Time from the service of a request to the reply of a job that is done off the core, in nanoseconds of shard time, unless
+/// configured otherwise.
+pub const JOB_DELAY_NS_DEFAULT: u64 = 10 * TICK_NS;
+/// Jobs of one shard that may be under way off the core, unless configured otherwise.
+pub const JOBS_DEFAULT: usize = 64;
 /// Requests that may expire in one step of a shard.
 pub const EXPIRIES_PER_STEP: usize = 64;
 /// How far a request queue's clock can run ahead at the end of time, where nothing else tells requests of one instant apart.

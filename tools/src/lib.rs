@@ -83,6 +83,8 @@ pub fn main_with<C: Chain + 'static>(pipeline: impl Fn(BusBuilder<End>, &Paramet
         cli::Verb::Dump(args) => cmd::dump::run(&args),
         cli::Verb::Diff(args) => cmd::diff::run(&args),
         cli::Verb::Doctor(args) => cmd::doctor::run(&args),
+        cli::Verb::Config(verb) => cmd::config::run(&verb),
+        cli::Verb::Init(args) => cmd::init::run(&args),
     }));
     ExitCode::from(code.unwrap_or(1))
 }

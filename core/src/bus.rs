@@ -720,7 +720,7 @@ impl<C: Chain> Bus<C> {
     /// is no longer. False when that cannot be: an unknown handler, no kind that it knows, no room.
     pub fn apply(&mut self, change: &Subscription, kinds: KindSet) -> bool {
         let is_named = |name: &&'static str| hash::stable(name.as_bytes()) == change.handler;
-        let Some(handler) = self.names.iter().position(|name| is_named(&name)) else { return false };
+        let Some(handler) = self.names.iter().position(|name| is_named(name)) else { return false };
         let handler = handler as u16;
         if change.subscribed != 0 {
             return self.subscribe(handler, change.topic, kinds).is_ok();

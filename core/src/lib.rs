@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod adaptive;
 mod arena;
 pub mod book;
 pub mod breaker;
@@ -30,6 +31,7 @@ pub mod ledger;
 pub mod limits;
 pub mod mapper;
 pub mod mesh;
+pub mod publisher;
 pub mod queue;
 pub mod requests;
 pub mod retry;
@@ -39,6 +41,7 @@ pub mod scanner;
 pub mod schema;
 pub mod section;
 pub mod shard;
+pub mod signals;
 pub mod slab;
 pub mod stop;
 pub mod subscriptions;

@@ -719,9 +719,8 @@ impl<C: Chain> Bus<C> {
     /// Does what a control event says: the handler of that name's hash is subscribed to the topic of that name's hash, which has `kinds`, or it
     /// is no longer. False when that cannot be: an unknown handler, no kind that it knows, no room.
     pub fn apply(&mut self, change: &Subscription, kinds: KindSet) -> bool {
-        let is_named = |name: &&'static str| hash::stable(name.as_bytes()) == change.handler;
-        let Some(handler) = self.names.iter().position(|name| is_named(name)) else { return false };
-        let handler = handler as u16;
+        let handler = self.names.iter().position(|name| hash::stable(name.as_bytes()) == change.handler);
+        let Some(handler) = handler.map(|handler| handler as u16) else { return false };
         if change.subscribed != 0 {
             return self.subscribe(handler, change.topic, kinds).is_ok();
         }

@@ -4,7 +4,11 @@
 //! - [`text`]: the table for people, verdict first;
 //! - [`hgrm`]: a percentile distribution that the public HdrHistogram plotter reads;
 //! - [`handlers`]: calls, time and failures of each handler;
+<<<<<<< HEAD
 //! - [`topics`]: ledgers of topics, and what their policies did;
+=======
+//! - [`requests`]: what became of what handlers asked for;
+>>>>>>> main
 //! - [`latency`]: what may be told of a histogram; [`verdict`]: whether the run may be believed.
 //!
 //! The order of fields here is the order of names in the JSON object. More fields may be added; those that are here keep
@@ -14,13 +18,18 @@ pub mod handlers;
 pub mod hgrm;
 pub mod json;
 pub mod latency;
+pub mod requests;
 pub mod text;
 pub mod topics;
 pub mod verdict;
 
 pub use handlers::HandlerReport;
 pub use latency::Summary;
+<<<<<<< HEAD
 pub use topics::{TopicReport, Watermark};
+=======
+pub use requests::Requests;
+>>>>>>> main
 pub use verdict::{CoreEvidence, Evidence, Verdict, judge};
 
 use crate::input::Tally;
@@ -89,6 +98,8 @@ pub struct Report {
     pub allocations: Option<u64>,
     /// What became of the events that handlers failed on.
     pub retries: Retries,
+    /// What became of the requests of handlers.
+    pub requests: Requests,
     /// Handlers in dispatch order: calls, time, failures.
     pub handlers: Vec<HandlerReport>,
     /// Topics that had events: their parts of the ledger, and what their policies did.

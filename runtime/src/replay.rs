@@ -10,11 +10,7 @@ use crate::report::latency::new_histogram;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
     Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit, Manifest, Named,
-<<<<<<< HEAD
-    Pacer, Report, Retries, Speed, Summary, handlers, judge, topics,
-=======
-    Pacer, Report, Requests, Retries, Speed, Summary, handlers, judge,
->>>>>>> main
+    Pacer, Report, Requests, Retries, Speed, Summary, handlers, judge, topics,
 };
 use crate::station::{Overload, ShardReport, SourceReport, StationReport};
 use hdrhistogram::Histogram;
@@ -155,12 +151,9 @@ pub fn tell(run: Run, request: &Request) -> Told {
         measured_cores: evidence.cores.clone(),
         allocations: None,
         retries: retries(&shards),
-<<<<<<< HEAD
         topics: topics::sum(shards.iter().map(|shard| &shard.topics[..])),
         watermarks: shards.iter().flat_map(|shard| shard.watermarks.iter().cloned()).collect(),
-=======
         requests: Requests::of(&sums.requests, sums.waits.as_ref()),
->>>>>>> main
         handlers: handlers::sum(shards.iter().map(|shard| (&shard.handlers[..], shard.timed))),
         events,
     };

@@ -4,11 +4,8 @@
 //! - [`text`]: the table for people, verdict first;
 //! - [`hgrm`]: a percentile distribution that the public HdrHistogram plotter reads;
 //! - [`handlers`]: calls, time and failures of each handler;
-<<<<<<< HEAD
-//! - [`topics`]: ledgers of topics, and what their policies did;
-=======
 //! - [`requests`]: what became of what handlers asked for;
->>>>>>> main
+//! - [`topics`]: ledgers of topics, and what their policies did;
 //! - [`latency`]: what may be told of a histogram; [`verdict`]: whether the run may be believed.
 //!
 //! The order of fields here is the order of names in the JSON object. More fields may be added; those that are here keep
@@ -25,11 +22,8 @@ pub mod verdict;
 
 pub use handlers::HandlerReport;
 pub use latency::Summary;
-<<<<<<< HEAD
-pub use topics::{TopicReport, Watermark};
-=======
 pub use requests::Requests;
->>>>>>> main
+pub use topics::{TopicReport, Watermark};
 pub use verdict::{CoreEvidence, Evidence, Verdict, judge};
 
 use crate::input::Tally;

@@ -10,9 +10,12 @@
 
 use crate::catalog::{Catalog, CatalogError, SeqRule};
 use crate::dead::{DeadLetters, ERROR_PANIC, Failure};
+use crate::event::payload::Subscription;
 use crate::event::{EventRef, Kind, KindSet};
 use crate::handler::{Ask, Ctx, Handler, Job, JobSet, RequestEnd, RequestId, TimerRequest, Verdict};
+use crate::hash;
 use crate::limits::{HANDLERS_MAX, KIND_ROWS, STRIKES_MAX};
+use crate::subscriptions::{Stale, SubscribeError, SubscriptionId, Subscriptions};
 use crate::timing::{HandlerTime, Timing, Untimed};
 use crate::units::{SourceId, SymbolId};
 use bytemuck::Zeroable;
@@ -247,6 +250,7 @@ pub trait Subscriber: Send + sealed::Sealed {
     fn about(&self) -> About;
     fn number(&self) -> u16;
     fn set_number(&mut self, number: u16, source: SourceId);
+    fn set_kinds(&mut self, kinds: KindSet);
     fn on_event(&mut self, event: EventRef<'_>, call: &mut Call<'_>);
     fn on_event_with_care(&mut self, event: EventRef<'_>, call: &mut Call<'_>);
     fn on_run(&mut self, run: &[EventRef<'_>], call: &mut Call<'_>) -> usize;
@@ -295,6 +299,10 @@ impl<H: Handler> Subscriber for Registered<H> {
 
     fn set_number(&mut self, number: u16, source: SourceId) {
         (self.number, self.source) = (number, source);
+    }
+
+    fn set_kinds(&mut self, kinds: KindSet) {
+        self.kinds = kinds;
     }
 
     #[inline]
@@ -557,6 +565,7 @@ impl<C: Chain> BusBuilder<C> {
             has_budgets: false,
             names: Vec::new(),
             sources: Vec::new(),
+            subscriptions: Subscriptions::new(&[]),
         };
         let (mut handlers, mut sources, mut error) = (Vec::<About>::new(), Vec::new(), None);
         bus.each(&mut |handler| {
@@ -578,7 +587,6 @@ impl<C: Chain> BusBuilder<C> {
             error.get_or_insert(BusError::TooMany(handlers.len()));
         }
         for (number, about) in handlers.iter().enumerate() {
-            bus.interests = bus.interests.union(about.kinds);
             bus.crosses_symbols |= about.crosses_symbols;
             bus.has_budgets |= about.has_budget;
             bus.jobs = bus.jobs.union(about.jobs);
@@ -589,16 +597,10 @@ impl<C: Chain> BusBuilder<C> {
                 }
                 *server = number as u16;
             }
-            // A budget is for one event.
-            if about.takes_runs && !about.has_budget {
-                let others = handlers.iter().enumerate().filter(|(other, _)| *other != number);
-                let others = others.fold(KindSet::EMPTY, |kinds, (_, other)| kinds.union(other.kinds));
-                let alone = about.kinds.without(others);
-                for row in (0..KIND_ROWS).filter(|row| alone.contains(Kind(*row as u16))) {
-                    (bus.run_kinds[row], bus.runners[row]) = (alone, number as u16);
-                }
-            }
         }
+        let interests: Vec<KindSet> = handlers.iter().take(HANDLERS_MAX).map(|about| about.kinds).collect();
+        bus.subscriptions = Subscriptions::new(&interests);
+        bus.find_runners();
         bus.names = handlers.iter().map(|about| about.name).collect();
         error.map_or(Ok(bus), Err)
     }
@@ -629,6 +631,7 @@ pub struct Bus<C: Chain> {
     names: Vec<&'static str>,
     /// By number of the handler, the source of what it makes.
     sources: Vec<SourceId>,
+    subscriptions: Subscriptions,
 }
 
 impl<C: Chain> Bus<C> {
@@ -649,6 +652,79 @@ impl<C: Chain> Bus<C> {
             }
         });
         result
+    }
+
+    /// Sets what all handlers together are called for, and who takes runs: one that is alone with its kinds. O(handlers squared).
+    fn find_runners(&mut self) {
+        let (mut abouts, mut count) = ([None; HANDLERS_MAX], 0);
+        self.each(&mut |handler| {
+            if let Some(place) = abouts.get_mut(count) {
+                *place = Some(handler.about());
+            }
+            count += 1;
+        });
+        let abouts = || abouts.iter().flatten().enumerate();
+        self.interests = abouts().fold(KindSet::EMPTY, |kinds, (_, about)| kinds.union(about.kinds));
+        self.run_kinds.fill(KindSet::EMPTY);
+        self.runners.fill(NOBODY);
+        // A budget is for one event.
+        for (number, about) in abouts().filter(|(_, about)| about.takes_runs && !about.has_budget) {
+            let others = abouts().filter(|(other, _)| *other != number);
+            let others = others.fold(KindSet::EMPTY, |kinds, (_, other)| kinds.union(other.kinds));
+            let alone = about.kinds.without(others);
+            for row in (0..KIND_ROWS).filter(|row| alone.contains(Kind(*row as u16))) {
+                (self.run_kinds[row], self.runners[row]) = (alone, number as u16);
+            }
+        }
+    }
+
+    /// Which handler is subscribed to what.
+    #[must_use]
+    pub fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+
+    /// Subscribes a handler to a topic, from the next event on. See [`Subscriptions::subscribe`]. O(handlers squared), no allocation.
+    ///
+    /// # Errors
+    /// As [`Subscriptions::subscribe`].
+    pub fn subscribe(&mut self, handler: u16, topic: u64, kinds: KindSet) -> Result<SubscriptionId, SubscribeError> {
+        let id = self.subscriptions.subscribe(handler, topic, kinds)?;
+        self.follow(handler);
+        Ok(id)
+    }
+
+    /// Ends a subscription: its handler is not called for it from the next event on. What waits for a retry, and timers, go on. O(handlers
+    /// squared), no allocation.
+    ///
+    /// # Errors
+    /// As [`Subscriptions::unsubscribe`].
+    pub fn unsubscribe(&mut self, subscription: SubscriptionId) -> Result<(), Stale> {
+        let handler = self.subscriptions.unsubscribe(subscription)?;
+        self.follow(handler);
+        Ok(())
+    }
+
+    /// Calls `handler` for what it is subscribed to.
+    fn follow(&mut self, handler: u16) {
+        let kinds = self.subscriptions.kinds(handler);
+        for listed in self.before.iter_mut().chain(&mut self.after).filter(|listed| listed.handler.number() == handler)
+        {
+            listed.kinds = kinds;
+        }
+        self.with(handler, |handler| handler.set_kinds(kinds));
+        self.find_runners();
+    }
+
+    /// Does what a control event says: the handler of that name's hash is subscribed to the topic of that name's hash, which has `kinds`, or it
+    /// is no longer. False when that cannot be: an unknown handler, no kind that it knows, no room.
+    pub fn apply(&mut self, change: &Subscription, kinds: KindSet) -> bool {
+        let handler = self.names.iter().position(|name| hash::stable(name.as_bytes()) == change.handler);
+        let Some(handler) = handler.map(|handler| handler as u16) else { return false };
+        if change.subscribed != 0 {
+            return self.subscribe(handler, change.topic, kinds).is_ok();
+        }
+        self.subscriptions.find(handler, change.topic).is_some_and(|there| self.unsubscribe(there).is_ok())
     }
 
     /// Gives the event to every interested handler that has not had it.

@@ -10,7 +10,7 @@
 //! A shard has two: one for source events, one for the events that its handlers derive. Ticks, definitions and epochs
 //! are counted apart, as `control`.
 
-use crate::event::Kind;
+use crate::event::{Kind, KindSet};
 use crate::limits::KIND_ROWS;
 
 /// Why an event was refused at admission.
@@ -32,15 +32,17 @@ pub enum Refusal {
     BrokenSpan = 5,
     /// Cross-symbol events that found no room to wait.
     MeshFull = 6,
-    /// The shard's ring was full, and the source could not wait (`--overload live`).
-    RingFull = 7,
+    /// Its topic had no room, and refuses what finds none (`--overload live`).
+    TopicFull = 7,
     /// Its identity was seen already.
     Duplicate = 8,
+    /// No open bus has a topic for its kind (`--overload live`).
+    NoTopic = 9,
 }
 
 impl Refusal {
     /// Every reason, by number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::UnknownKind,
         Self::UnknownVersion,
         Self::UnknownSymbol,
@@ -48,8 +50,9 @@ impl Refusal {
         Self::OutOfRange,
         Self::BrokenSpan,
         Self::MeshFull,
-        Self::RingFull,
+        Self::TopicFull,
         Self::Duplicate,
+        Self::NoTopic,
     ];
 
     /// Name in JSON (`refused_by`).
@@ -63,8 +66,9 @@ impl Refusal {
             Self::OutOfRange => "out_of_range",
             Self::BrokenSpan => "broken_span",
             Self::MeshFull => "mesh_full",
-            Self::RingFull => "ring_full",
+            Self::TopicFull => "topic_full",
             Self::Duplicate => "duplicate",
+            Self::NoTopic => "no_topic",
         }
     }
 }
@@ -120,8 +124,14 @@ impl Row {
 pub enum Outcome {
     /// Every live handler has finished.
     Delivered,
-    /// A handler gave up.
+    /// A handler gave up, or its topic parks what finds no room.
     DeadLettered,
+    /// A newer event of its key has come while it waited.
+    Coalesced,
+    /// It waited for longer than its topic allows.
+    Expired,
+    /// Its topic dropped it.
+    RefusedAfterAdmission,
 }
 
 /// Counts by kind, and by reason of refusal.
@@ -167,7 +177,28 @@ impl Ledger {
         match outcome {
             Outcome::Delivered => row.delivered += 1,
             Outcome::DeadLettered => row.dead_lettered += 1,
+            Outcome::Coalesced => row.coalesced += 1,
+            Outcome::Expired => row.expired += 1,
+            Outcome::RefusedAfterAdmission => row.refused_after_admission += 1,
         }
+    }
+
+    /// An event that waited is taken into a batch: it is accepted anew as it is begun, as every event of a batch is.
+    #[inline]
+    pub fn hand_over(&mut self, kind: Kind) {
+        let row = &mut self.rows[kind.row()];
+        debug_assert!(row.in_flight > 0, "Invariant: only an accepted event waits");
+        row.offered = row.offered.saturating_sub(1);
+        row.accepted = row.accepted.saturating_sub(1);
+        row.in_flight = row.in_flight.saturating_sub(1);
+    }
+
+    /// Counts of the kinds of a topic together.
+    #[must_use]
+    pub fn sum(&self, kinds: KindSet) -> Row {
+        let mut sum = Row::default();
+        Kind::ALL.iter().filter(|kind| kinds.contains(**kind)).for_each(|kind| sum.add(self.row(*kind)));
+        sum
     }
 
     /// A dead letter is on its way again.

@@ -45,6 +45,7 @@ pub mod signals;
 pub mod slab;
 mod steps;
 pub mod stop;
+pub mod subscriptions;
 pub mod swap;
 pub mod sync;
 #[cfg(feature = "testing")]

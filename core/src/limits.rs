@@ -101,6 +101,8 @@ pub const TIME_NS_MAX: u64 = u64::MAX - DRAIN_NS_MAX - 2 * MESH_DELAY_NS;
 pub const BUSES_MAX: usize = 16;
 /// Topics of all buses of one engine at most.
 pub const TOPICS_MAX: usize = 64;
+/// Subscriptions of the handlers of one bus at most. Each handler begins with one.
+pub const SUBSCRIPTIONS_MAX: usize = 256;
 /// Slots that may wait in the lanes of one shard at most, and in one topic.
 pub const LANE_SLOTS_MAX: usize = 1 << 24;
 /// Events of higher lanes that pass a lane in which something waits, at most, before one of that lane goes.
@@ -244,6 +246,7 @@ const _: () = {
     assert!(SCHEMA_FIELDS_MAX <= 64, "the bytes of a layout are at most 24 + 56, its fields fewer");
     assert!(GROUPS_MAX.is_multiple_of(64) && GROUPS_MAX <= u16::MAX as usize, "a set of groups is whole words");
     assert!(GROUP_NEEDS_MAX <= u16::MAX as usize, "the feature graph links dependencies by u16");
+    assert!(SUBSCRIPTIONS_MAX >= HANDLERS_MAX, "every handler begins with a subscription");
     assert!(TOPICS_MAX == 64 && BUSES_MAX <= TOPICS_MAX, "the topics of a bus are the bits of one word");
     assert!(LANE_SLOTS_MAX <= 1 << 30, "waiting events are linked by u32, the highest of which are marks");
     assert!(LANE_TURNS_MAX >= 1 && LANE_TURNS_MAX as usize <= BATCH_SLOTS, "every lane has a turn within two batches");

@@ -4,7 +4,8 @@
 //! Each [`Shard::step`] goes, in this order:
 //! 1. mesh rings are drained into the waiting room, whatever else is stuck (two shards that are full toward each other
 //!    must not deadlock);
-//! 2. an event that a panic cut short is finished;
+//! 2. with `--overload live`, what the source ring holds is taken into the lanes, where the topics' policies act (see [`crate::lanes`]);
+//!    an event that a panic cut short is finished;
 //! 3. then, until the batch is done, whatever is next by (time, timers before mesh events before source events): timers
 //!    due, events of other symbols that fall due, source events;
 //! 4. effects leave: to the wheel, the digest and the outbox, and to other shards;
@@ -38,7 +39,7 @@ use crate::catalog::Catalog;
 use crate::dead::{DeadLetters, Failure, Fate, Handle};
 use crate::dedup::{DedupWindow, Seen};
 use crate::digest::Digest;
-use crate::event::payload::{BookDepth, Quarantine, Tick};
+use crate::event::payload::{BookDepth, Quarantine, Subscription, Tick};
 use crate::event::{EventBuf, EventRef, Flags, Identity, Kind, KindSet, Slot};
 use crate::handler::{Ask, CallSite, Ctx, RequestRefusal, Staging, TimerRequest};
 use crate::history::History;
@@ -58,11 +59,13 @@ use crate::units::{SCALE_MAX, SourceId, SymbolId, UnixNanos};
 use crate::wheel::{Popped, Wheel};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+mod inlet;
 mod letters;
 mod runs;
 mod service;
 mod timers;
 
+pub use inlet::{ERROR_NO_ROOM, NO_ROOM};
 pub use timers::Cancelled;
 
 /// Due stamp of an event that is no sample: replayed before the measured part, to build state.
@@ -119,6 +122,18 @@ pub trait Outbox {
 
     /// Takes an output with its cause.
     fn put(&mut self, output: EventRef<'_>);
+
+    /// Takes an event whose topic has no room and spills ([`crate::topics::Policy::Spill`]), to give it back by
+    /// [`Outbox::unspill`]. False when it cannot: the event is refused then. Whoever has no store cannot.
+    fn spill(&mut self, _event: EventRef<'_>) -> bool {
+        false
+    }
+
+    /// The oldest of the events that were spilled, without its ring positions: each once, in the order in which they were spilled. Returns its
+    /// slots; 0 when none is at hand, which may be so while the store reads.
+    fn unspill(&mut self, _event: &mut [Slot; SPAN_SLOTS_MAX]) -> usize {
+        0
+    }
 }
 
 /// Outputs are counted and digested only.
@@ -161,6 +176,9 @@ pub struct Config {
     pub retry_of: [u8; KIND_ROWS],
     /// The request queue and the service of requests.
     pub requests: crate::requests::Config,
+    /// Buses whose topics say what waits, and what happens without room, where the source cannot wait (`--overload live`); `None` = it
+    /// waits, and there are no lanes.
+    pub live: Option<Vec<crate::topics::Bus>>,
     /// Pages of [`crate::book::PAGE_LEVELS`] price levels for all order books together; 0 = no books are kept.
     pub book_pages: usize,
     /// Single orders in all order books together.
@@ -186,6 +204,7 @@ impl Config {
             retry: vec![Policy::STANDARD],
             retry_of: [0; KIND_ROWS],
             requests: crate::requests::Config::default(),
+            live: None,
             book_pages: 0,
             book_orders: 0,
         }
@@ -417,6 +436,11 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     bus: Bus<C>,
     probe: P,
     input: Inlet,
+    live: Option<Box<inlet::Live>>,
+    /// Hashes of the names of [`crate::topics::Topic::market`], and their kinds.
+    market: Box<[(u64, KindSet)]>,
+    /// Gap events that were made in the lanes and are accounted for.
+    gaps_told: u64,
     peers: Vec<Peer>,
     /// By shard; `None` for this one.
     outlets: Vec<Option<Outlet>>,
@@ -502,10 +526,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// at this one's place; both may be empty when no handler crosses symbols.
     ///
     /// # Panics
-    /// When the bus crosses symbols and the rings do not match the number of shards, or a kind has a retry policy that is not there.
+    /// When the bus crosses symbols and the rings do not match the number of shards, a kind has a retry policy that is not there, or the
+    /// buses of topics cannot be open together.
     #[must_use]
     pub fn new(
-        config: Config,
+        mut config: Config,
         catalog: Catalog,
         bus: Bus<C>,
         probe: P,
@@ -520,6 +545,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             assert_eq!(outlets.len(), shards, "a ring to each other shard");
         }
         let symbols_max = catalog.symbols_max();
+        let live = config.live.as_ref().map(|buses| Box::new(inlet::Live::new(buses, symbols_max, config.seed)));
+        if let Some(live) = &live {
+            live.set_retries(&mut config.retry_of);
+        }
         let has_peers = bus.crosses_symbols() && !peers.is_empty();
         let policies = config.retry.len();
         assert!(
@@ -555,6 +584,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             bus,
             probe,
             input: Inlet::new(input, config.has_dues),
+            live,
+            market: inlet::market(),
+            gaps_told: 0,
             peers: peers
                 .into_iter()
                 .map(|ring| Peer {
@@ -634,6 +666,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// Does one batch of work and returns. Never waits, never allocates. See the module's poll order.
     pub fn step(&mut self, out: &mut impl Outbox) -> Step {
         let mut step = Step::default();
+        if self.live.is_some() {
+            step.work += self.take_live(out);
+        }
         let meshed = self.horizon != UnixNanos::UNKNOWN;
         if meshed {
             step.work += self.take_mesh();
@@ -646,15 +681,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             step.is_stuck = true;
             return step;
         }
-        let taken = self.input.refill();
-        if taken > 0 {
-            self.ahead = runs::Ahead::NONE;
-        }
-        if let Some(dedup) = &self.dedup
-            && taken > 0
-        {
-            dedup.touch(&self.input.slots[..taken]);
-        }
+        let taken = if self.live.is_some() { self.refill_live() } else { self.refill() };
         step.work += taken;
         if P::TIMES_HANDLERS && taken > 0 {
             self.is_timed = self.batches.is_multiple_of(TIMED_BATCHES);
@@ -976,6 +1003,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                         books.forget_source(head.source);
                     }
                 }
+            }
+            Kind::SUBSCRIPTION => {
+                let change = *head.payload_as::<Subscription>();
+                refused = (!self.bus.apply(&change, self.kinds_of(change.topic))).then_some(Refusal::OutOfRange);
             }
             Kind::SYMBOL_DEF | Kind::SOURCE_DEF => {
                 refused = match EventRef::first(&self.input.slots[at..len]) {
@@ -1382,6 +1413,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.source_done
             && self.active == Active::None
             && self.input.at == self.input.len
+            && self.live.as_ref().is_none_or(|live| live.is_empty())
             && self.letters.ready().is_none()
             && (self.pending.is_empty() || self.pending.next_due() > drain_end)
             && self.wheel.next_due_hint().is_none_or(|due| due > drain_end)
@@ -1512,12 +1544,13 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// Slots that the source may still put into the ring, and that wait in the batch, for reports.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        self.input.len - self.input.at
+        let waiting = self.live.as_ref().map_or(0, |live| live.lanes.used_slots());
+        self.input.len - self.input.at + waiting
     }
 
     /// Bytes per structure. Those of states and digest are zero pages until a symbol is used.
     #[must_use]
-    pub fn bytes(&mut self) -> [(&'static str, usize); 11] {
+    pub fn bytes(&mut self) -> [(&'static str, usize); 12] {
         [
             ("catalog", self.catalog.bytes()),
             ("handler states", self.bus.bytes()),
@@ -1526,6 +1559,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             ("requests", self.requests.bytes()),
             ("books", self.books.as_ref().map_or(0, Books::bytes)),
             ("mesh", self.pending.bytes()),
+            ("lanes", self.live.as_ref().map_or(0, |live| live.bytes())),
             ("staging", self.staging.bytes()),
             ("dedup", self.dedup.as_ref().map_or(0, DedupWindow::bytes)),
             ("history", self.history.as_ref().map_or(0, History::bytes)),

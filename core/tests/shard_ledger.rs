@@ -226,8 +226,9 @@ fn req_s1_random_events_are_counted_and_never_a_panic() {
                 settle(&mut shard);
                 continue;
             }
-            // A random definition is always damaged; every other kind below the first of an event is control.
-            let is_definition = [Kind::SYMBOL_DEF, Kind::SOURCE_DEF].contains(&event[0].kind());
+            // A random definition is always damaged, and a random subscription names no handler; every other kind below the first of an
+            // event is control.
+            let is_definition = [Kind::SYMBOL_DEF, Kind::SOURCE_DEF, Kind::SUBSCRIPTION].contains(&event[0].kind());
             let is_control = event[0].kind().is_control() && !is_definition;
             controls += u64::from(is_control);
             offered += u64::from(!is_control);

@@ -17,10 +17,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tapeline_core::bus::{BusBuilder, BusError, Chain, End};
 use tapeline_core::catalog::Catalog;
+use tapeline_core::commands::CommandReceiver;
+use tapeline_core::event::payload::Subscription;
 use tapeline_core::limits::{MESH_RING_SLOTS_DEFAULT, RING_SLOTS_DEFAULT, SYMBOLS_DEFAULT, TIMERS_DEFAULT};
 use tapeline_core::ring;
 use tapeline_core::route::RouteTable;
 use tapeline_core::shard::{self, Shard};
+use tapeline_core::topics::{Bus, OpenError, Policy, Registry};
 use tapeline_core::units::UnixNanos;
 
 /// How long the start waits for the reader to fill its blocks, so that decoding does not disturb the first events.
@@ -38,8 +41,10 @@ pub struct Setup {
     pub pace: Pace,
     /// Longest gap that pacing keeps, in ns of capture time.
     pub max_gap_ns: Option<u64>,
-    /// What happens when a ring is full.
+    /// What happens when events come faster than a shard handles them.
     pub overload: Overload,
+    /// Buses whose topics say so, with [`Overload::Live`].
+    pub buses: Vec<Bus>,
     /// Measured from here on.
     pub start: Option<UnixNanos>,
     /// Replayed up to here.
@@ -68,6 +73,8 @@ pub struct Setup {
     pub timers_max: Option<usize>,
     /// Parameters of every shard. The engine itself says the number of each, its routes, its stamps, its timers and its seed.
     pub shard: shard::Config,
+    /// Changes of subscriptions while it runs, from another thread: see [`tapeline_core::commands`].
+    pub commands: Option<CommandReceiver<Subscription>>,
     /// Set from outside to end the replay early.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -82,6 +89,7 @@ impl Setup {
             pace: Pace::Speed(1.0),
             max_gap_ns: None,
             overload: Overload::Wait,
+            buses: vec![Bus::market()],
             start: None,
             end: None,
             shards: None,
@@ -96,6 +104,7 @@ impl Setup {
             seed: 0,
             timers_max: None,
             shard: shard::Config::single(),
+            commands: None,
             interrupt: Arc::default(),
         }
     }
@@ -108,6 +117,7 @@ impl Setup {
             timers_max: self.timers_max.unwrap_or(TIMERS_DEFAULT.max(self.symbols_max * 2)),
             has_dues: self.has_dues(),
             seed: self.seed,
+            live: (self.overload == Overload::Live).then(|| self.buses.clone()),
             ..self.shard.clone()
         }
     }
@@ -128,6 +138,12 @@ pub enum EngineError {
     /// The bus could not be built.
     #[error(transparent)]
     Bus(#[from] BusError),
+    /// The topics cannot be.
+    #[error(transparent)]
+    Topics(#[from] OpenError),
+    /// A topic spills, and there is no store for what it spills.
+    #[error("topic {0}: there is no store for spilled events in this build")]
+    NoStore(String),
     /// The forced driver cannot run here.
     #[error("--driver glommio: {0}")]
     Driver(String),
@@ -196,6 +212,9 @@ pub fn run<C: Chain + 'static>(
     pipeline: impl Fn(BusBuilder<End>) -> BusBuilder<C>,
     notice: impl FnOnce(&Plan, Driver, &str),
 ) -> Result<Run, EngineError> {
+    if setup.overload == Overload::Live {
+        check_topics(&setup.buses)?;
+    }
     let machine = Machine::here();
     let allowed: Vec<usize> = match &machine.limits.affinity {
         Ok(cores) => cores.iter().map(|core| *core as usize).collect(),
@@ -263,12 +282,12 @@ pub fn run<C: Chain + 'static>(
     let source = SourceConfig {
         pacer: Pacer::new(setup.pace, setup.max_gap_ns),
         has_dues,
-        overload: setup.overload,
         start: setup.start,
         end: setup.end,
         routes,
         symbols_max: setup.symbols_max,
         is_meshed,
+        commands: setup.commands,
         interrupt: Arc::clone(&setup.interrupt),
     };
     prefill(&queue, || reader.is_finished() || setup.interrupt.load(Ordering::Relaxed));
@@ -313,6 +332,13 @@ pub fn run<C: Chain + 'static>(
         idle: idles,
         steal_ns,
     })
+}
+
+/// Whether the buses can be open together, and every policy is one that this build has.
+fn check_topics(buses: &[Bus]) -> Result<(), EngineError> {
+    Registry::of(buses)?;
+    let spills = buses.iter().flat_map(|bus| &bus.topics).find(|topic| topic.policy == Policy::Spill);
+    spills.map_or(Ok(()), |topic| Err(EngineError::NoStore(topic.name.clone())))
 }
 
 type Peers = Vec<ring::Consumer>;

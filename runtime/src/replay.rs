@@ -10,7 +10,7 @@ use crate::report::latency::new_histogram;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
     Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit, Manifest, Named,
-    Pacer, Report, Requests, Retries, Speed, Summary, handlers, judge,
+    Pacer, Report, Requests, Retries, Speed, Summary, handlers, judge, topics,
 };
 use crate::station::{Overload, ShardReport, SourceReport, StationReport};
 use hdrhistogram::Histogram;
@@ -28,7 +28,7 @@ use tapeline_core::shard::Limit;
 pub struct Request {
     /// Schedule.
     pub pace: Pace,
-    /// What happens when a ring is full.
+    /// What happens when events come faster than a shard handles them.
     pub overload: Overload,
     /// Passes over the captures.
     pub passes: u64,
@@ -151,6 +151,8 @@ pub fn tell(run: Run, request: &Request) -> Told {
         measured_cores: evidence.cores.clone(),
         allocations: None,
         retries: retries(&shards),
+        topics: topics::sum(shards.iter().map(|shard| &shard.topics[..])),
+        watermarks: shards.iter().flat_map(|shard| shard.watermarks.iter().cloned()).collect(),
         requests: Requests::of(&sums.requests, sums.waits.as_ref()),
         handlers: handlers::sum(shards.iter().map(|shard| (&shard.handlers[..], shard.timed))),
         events,
@@ -191,13 +193,13 @@ struct Sums {
     requests: Counters,
     waits: Option<Waits>,
     bytes: Vec<(&'static str, usize)>,
-    refused_by_load: u64,
+    has_acted: bool,
 }
 
 impl Sums {
     fn of(shards: &[Box<ShardReport>], source: &SourceReport) -> Self {
         let mut sums = Self {
-            ledger: source.refused.clone(),
+            ledger: Ledger::new(),
             derived: Ledger::new(),
             digest: 0,
             service: new_histogram(),
@@ -209,7 +211,7 @@ impl Sums {
             requests: Counters::default(),
             waits: None,
             bytes: Vec::new(),
-            refused_by_load: source.refused.total().refused,
+            has_acted: shards.iter().any(|shard| shard.has_acted),
         };
         for shard in shards {
             sums.ledger.add(&shard.ledger);
@@ -305,7 +307,7 @@ fn pacer(source: &SourceReport, noise: f64) -> Pacer {
 
 /// How far the digest may be compared: what acted on the outputs that other runs need not share.
 fn scope(sums: &Sums) -> DigestScope {
-    if sums.refused_by_load > 0 {
+    if sums.has_acted {
         DigestScope::ThisRun
     } else if sums.limits.iter().any(|(limit, _)| limit.is_shared()) {
         DigestScope::SameShards

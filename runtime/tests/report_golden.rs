@@ -197,6 +197,8 @@ fn eventful() -> Report {
             },
             HandlerReport { name: "of_another_make".into(), ..HandlerReport::default() },
         ],
+        topics: vec![],
+        watermarks: vec![],
     }
 }
 

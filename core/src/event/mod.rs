@@ -397,6 +397,27 @@ impl KindSet {
         Self(self.0 | other.0)
     }
 
+    /// Kinds of both sets.
+    #[inline]
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// One bit for each kind, by number.
+    #[inline]
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The set of [`KindSet::bits`].
+    #[inline]
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// Kinds of this set that are not in the other.
     #[inline]
     #[must_use]

@@ -123,12 +123,14 @@ impl Losses {
         }
     }
 
-    /// The event at `first` waits from now on.
-    pub(super) fn queue(&mut self, first: u32, symbol: SymbolId) {
+    /// The event at `first` waits from now on: behind what is owed to its symbol, or, when it was spilled before that was lost, in front.
+    pub(super) fn queue(&mut self, first: u32, symbol: SymbolId, was_spilled: bool) {
         if !self.knows(symbol) {
             return;
         }
-        self.before[first as usize] = core::mem::take(&mut self.owed[symbol.index()]);
+        if !was_spilled {
+            self.before[first as usize] = core::mem::take(&mut self.owed[symbol.index()]);
+        }
         if self.due.is_linked(symbol.0) {
             self.due.unlink(0, symbol.0);
         }

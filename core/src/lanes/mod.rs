@@ -432,7 +432,7 @@ impl Lanes {
                     let oldest = self.topics.first(u32::from(topic.0)).expect("Invariant: what is used is waiting");
                     self.leave(oldest, Left::DroppedOldest, left);
                 }
-                self.queue(event, topic, &open, due, (key, since));
+                self.queue(event, topic, &open, due, (key, since), false);
             }
             Offered::Blocked => stats.blocked += 1,
             Offered::Refused | Offered::DroppedNewest => {
@@ -490,7 +490,7 @@ impl Lanes {
         state.stats.unspilled += 1;
         self.spilled -= 1;
         let since = self.next_position;
-        self.queue(event, topic, &open, DUE_NONE, (None, since));
+        self.queue(event, topic, &open, DUE_NONE, (None, since), true);
         true
     }
 
@@ -510,7 +510,7 @@ impl Lanes {
             return false;
         }
         let since = self.next_position;
-        self.queue(event, topic, &open, DUE_NONE, (None, since));
+        self.queue(event, topic, &open, DUE_NONE, (None, since), false);
         true
     }
 
@@ -555,6 +555,7 @@ impl Lanes {
         open: &OpenTopic,
         due: u64,
         (key, since): (Option<Key>, u64),
+        was_spilled: bool,
     ) {
         let head = event.head();
         let lane = rank(if head.lane() == Lane::Normal { open.lane } else { head.lane() });
@@ -587,7 +588,7 @@ impl Lanes {
             self.keys.set(key, first, |first| waiting[first as usize].key);
         }
         if STRICT_KINDS.contains(head.kind()) {
-            self.losses.queue(first, head.symbol);
+            self.losses.queue(first, head.symbol, was_spilled);
         }
         let state = &mut self.state[topic.index()];
         state.stats.queued += 1;
@@ -674,7 +675,10 @@ impl Lanes {
         assert!(dues.len() >= out.len(), "room for one due time for each slot");
         let mut done = 0;
         while done < out.len() {
-            if let Some(gap) = self.losses.pop_due() {
+            // What was lost while events are spilled is behind those.
+            if self.spilled == 0
+                && let Some(gap) = self.losses.pop_due()
+            {
                 (out[done], dues[done]) = (gap, DUE_NONE);
                 self.counts.gaps += 1;
                 done += 1;

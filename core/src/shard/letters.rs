@@ -27,6 +27,13 @@ pub(super) struct Origin {
     depth: u8,
 }
 
+impl Origin {
+    /// Of an event that came from a source.
+    pub(super) const fn source() -> Self {
+        Self { is_source: true, is_lost: false, depth: 0 }
+    }
+}
+
 impl<C: Chain, P: Probe> Shard<C, P> {
     /// Keeps the active event for each handler that is not done with it. Returns where the event stands then.
     #[cold]
@@ -138,11 +145,15 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.update_quiet();
     }
 
-    /// Sends a parked letter on its way again, now, with its policy and its history of failures. It counts as in flight.
+    /// Sends a parked letter on its way again, now, with its policy and its history of failures. It counts as in flight. One that was parked
+    /// for want of room goes back into its topic, and from there to every handler.
     ///
     /// # Errors
-    /// As [`DeadLetters::redrive`]; the letter stays parked. [`Refused::HoldBusy`] also when no timer is left.
+    /// As [`DeadLetters::redrive`]; the letter stays parked. [`Refused::HoldBusy`] also when no timer is left, or no room in the topic.
     pub fn redrive(&mut self, letter: Handle) -> Result<(), Refused> {
+        if self.letters.get(letter).is_some_and(|entry| entry.handler() == super::NO_ROOM) {
+            return self.readmit(letter);
+        }
         let redriven = self.letters.redrive(letter, self.clock)?;
         let origin = origin(&self.origins, &self.letters, letter);
         apply(&mut self.ledger, &mut self.derived, redriven.change, origin);

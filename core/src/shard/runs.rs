@@ -27,6 +27,11 @@ pub(super) struct Ahead {
 
 impl Ahead {
     pub(super) const NONE: Self = Self { asked_until: 0, refused: None, singly_until: 0 };
+
+    /// Admission has let pass all before this place.
+    pub(super) const fn asked(until: usize) -> Self {
+        Self { asked_until: until, ..Self::NONE }
+    }
 }
 
 impl<C: Chain, P: Probe> Shard<C, P> {

@@ -251,7 +251,14 @@ impl Twin {
         }
     }
 
-    fn queue(&mut self, slots: &[Slot], topic: usize, due: u64, key: Option<Key>, since: Option<u64>) {
+    fn queue(
+        &mut self,
+        slots: &[Slot],
+        topic: usize,
+        due: u64,
+        (key, since): (Option<Key>, Option<u64>),
+        spilled: bool,
+    ) {
         let head = slots[0];
         let config = &self.topics[topic].topic;
         let (lane, expires) = (lane_of(config.lane, &head), config.expire_after_ns);
@@ -269,7 +276,9 @@ impl Twin {
             key,
         });
         if Self::is_strict(&head) {
-            self.streams.entry(head.symbol.0).or_default().push_back(Item::Event(self.position));
+            let stream = self.streams.entry(head.symbol.0).or_default();
+            let is_before = spilled && matches!(stream.back(), Some(Item::Hole(_)));
+            stream.insert(stream.len() - usize::from(is_before), Item::Event(self.position));
             self.tidy(head.symbol.0);
         }
         self.position += 1;
@@ -322,7 +331,7 @@ impl Twin {
                     let oldest = self.waits.iter().position(|event| event.topic == topic).unwrap();
                     self.leave(oldest, Left::DroppedOldest, left);
                 }
-                self.queue(slots, topic, due, wanted, since);
+                self.queue(slots, topic, due, (wanted, since), false);
             }
             Offered::Blocked => stats.blocked += 1,
             Offered::Refused => stats.refused += 1,
@@ -356,7 +365,7 @@ impl Twin {
         }
         self.topics[topic].spilled -= 1;
         self.topics[topic].stats.unspilled += 1;
-        self.queue(slots, topic, DUE_NONE, None, None);
+        self.queue(slots, topic, DUE_NONE, (None, None), true);
         true
     }
 
@@ -366,7 +375,7 @@ impl Twin {
         if self.used(topic) + slots.len() > self.topics[topic].topic.capacity {
             return false;
         }
-        self.queue(slots, topic, DUE_NONE, None, None);
+        self.queue(slots, topic, DUE_NONE, (None, None), false);
         true
     }
 
@@ -377,7 +386,9 @@ impl Twin {
     fn pop_batch(&mut self, room: usize) -> Vec<(Slot, u64)> {
         let mut out: Vec<(Slot, u64)> = Vec::new();
         while out.len() < room {
-            if let Some(symbol) = self.due_gaps.pop_front() {
+            if self.topics.iter().all(|topic| topic.spilled == 0)
+                && let Some(symbol) = self.due_gaps.pop_front()
+            {
                 let Some(Item::Hole(hole)) = self.streams.get_mut(&symbol).unwrap().pop_front() else { unreachable!() };
                 out.push((hole.slot(symbol), DUE_NONE));
                 self.counts.gaps += 1;

@@ -252,8 +252,8 @@ pub static SECTIONS: &[Section] = &[
                 "overload",
                 Form::Choice(OVERLOADS),
                 replay.overload,
-                "At a full ring the source waits, and the wait shows as latency; or it refuses the event \
-                 and counts it, as on a feed that cannot wait."
+                "The source waits for room, and the wait shows as latency; or each topic's policy acts, as on a feed \
+                 that cannot wait."
             )
             .flag("overload"),
             key!("loop", count(1, u64::MAX), replay.passes, "Passes over the captures, their times shifted.")

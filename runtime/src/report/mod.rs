@@ -5,6 +5,7 @@
 //! - [`hgrm`]: a percentile distribution that the public HdrHistogram plotter reads;
 //! - [`handlers`]: calls, time and failures of each handler;
 //! - [`requests`]: what became of what handlers asked for;
+//! - [`topics`]: ledgers of topics, and what their policies did;
 //! - [`latency`]: what may be told of a histogram; [`verdict`]: whether the run may be believed.
 //!
 //! The order of fields here is the order of names in the JSON object. More fields may be added; those that are here keep
@@ -16,11 +17,13 @@ pub mod json;
 pub mod latency;
 pub mod requests;
 pub mod text;
+pub mod topics;
 pub mod verdict;
 
 pub use handlers::HandlerReport;
 pub use latency::Summary;
 pub use requests::Requests;
+pub use topics::{TopicReport, Watermark};
 pub use verdict::{CoreEvidence, Evidence, Verdict, judge};
 
 use crate::input::Tally;
@@ -93,6 +96,10 @@ pub struct Report {
     pub requests: Requests,
     /// Handlers in dispatch order: calls, time, failures.
     pub handlers: Vec<HandlerReport>,
+    /// Topics that had events: their parts of the ledger, and what their policies did.
+    pub topics: Vec<TopicReport>,
+    /// The last transitions of watermarks of each shard, in its order.
+    pub watermarks: Vec<Watermark>,
 }
 
 impl Report {
@@ -150,7 +157,7 @@ pub struct Manifest {
     pub batch_limit: usize,
     /// Whether any input is generated: it did not happen on a market.
     pub generated: bool,
-    /// What happens when a ring is full: `wait` or `live`.
+    /// What happens when events come faster than a shard handles them: `wait` or `live`.
     pub overload: String,
     /// How idle loops wait: `busy-spin`, `backoff`, `yield`, `park`.
     pub idle: String,

@@ -46,6 +46,7 @@ pub fn table(report: &Report) -> String {
     }
     page.words("speed", &speed);
     page.blank();
+    topics(&mut page, report);
     handlers(&mut page, report);
     latencies(&mut page, report);
     page.blank();
@@ -54,6 +55,37 @@ pub fn table(report: &Report) -> String {
         page.words("note", &plain(note));
     }
     page.text
+}
+
+/// With `--overload live`, a line for each topic: what was offered, what its policy kept from the handlers, and how crowded it was.
+/// Nothing while the source waits for room: no policy acts then.
+fn topics(page: &mut Page, report: &Report) {
+    if report.manifest.overload != "live" || report.topics.is_empty() {
+        return;
+    }
+    let titles = ("offered", "delivered", "diverted", "peak", "crowded");
+    let (offered, delivered, diverted, peak, crowded) = titles;
+    let _ = writeln!(page.text, "{:<25}{offered:>14}{delivered:>14}{diverted:>12}{peak:>9}{crowded:>9}", "topics");
+    for topic in &report.topics {
+        let name = format!("{} ({}, {})", plain(&topic.topic), topic.lane, topic.policy);
+        let diverted = topic.offered - topic.delivered.min(topic.offered);
+        let _ = writeln!(
+            page.text,
+            "  {name:<23}{:>14}{:>14}{:>12}{:>9}{:>9}",
+            count(topic.offered),
+            count(topic.delivered),
+            count(diverted),
+            count(topic.peak_slots),
+            count(topic.crowded)
+        );
+    }
+    if report.topics.iter().any(|topic| topic.crowded > 0)
+        && let Some(slowest) = slowest(&report.handlers)
+    {
+        let share = slowest.share.unwrap_or_default() * 100.0;
+        page.words("slow consumer", &format!("{} takes {share:.1} % of the engine's time", plain(&slowest.name)));
+    }
+    page.blank();
 }
 
 /// A line for each handler: calls, its share of the time in which shards handled events, and the times of its calls. Then, by name,

@@ -4,10 +4,12 @@ use super::{Station, StationReport};
 use crate::clock::RunClock;
 use crate::jitter::{GAP_NS, GapDetector};
 use crate::report::latency::new_histogram;
+use crate::report::topics::{self, TopicReport, Watermark};
 use hdrhistogram::Histogram;
 use tapeline_core::bus::{Chain, HandlerStats};
 use tapeline_core::dead;
 use tapeline_core::event::EventRef;
+use tapeline_core::lanes::Lanes;
 use tapeline_core::ledger::Ledger;
 use tapeline_core::limits::STAGED_SLOTS_MAX;
 use tapeline_core::queue::Waits;
@@ -134,6 +136,12 @@ pub struct ShardReport {
     pub clamped: u64,
     /// Timers that fired.
     pub timers_fired: u64,
+    /// Ledgers of topics, and what their policies did.
+    pub topics: Vec<TopicReport>,
+    /// The last transitions of watermarks.
+    pub watermarks: Vec<Watermark>,
+    /// Whether what was dispatched, or its order, depended on load.
+    pub has_acted: bool,
     /// Bytes per structure.
     pub bytes: Vec<(&'static str, usize)>,
     /// Scheduler gaps of its core.
@@ -182,8 +190,15 @@ impl<C: Chain> Station for ShardStation<C> {
         let limits_hit = limits_hit.filter(|(_, count)| *count > 0).collect();
         let handlers = self.shard.handlers();
         let bytes = self.shard.bytes().to_vec();
+        let lanes = self.shard.lanes();
+        let topics = topics::of(lanes, self.shard.ledger());
+        let watermarks = lanes.map_or_else(Vec::new, |lanes| topics::watermarks(self.number, lanes));
+        let has_acted = lanes.is_some_and(Lanes::has_acted);
         StationReport::Shard(Box::new(ShardReport {
             shard: self.number,
+            topics,
+            watermarks,
+            has_acted,
             ledger: self.shard.ledger().clone(),
             derived: self.shard.derived().clone(),
             digest: self.shard.digest_total(),

@@ -15,9 +15,9 @@ use crate::report::verdict::PACER_MISSED_NS;
 use hdrhistogram::Histogram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tapeline_core::event::payload::{SymbolDef, Tick};
+use tapeline_core::commands::CommandReceiver;
+use tapeline_core::event::payload::{Subscription, SymbolDef, Tick};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, Slot};
-use tapeline_core::ledger::{Ledger, Refusal};
 use tapeline_core::limits::{BATCH_SLOTS, MESH_DELAY_NS, ROUTE_SLOTS, TIME_NS_MAX};
 use tapeline_core::ring::Producer;
 use tapeline_core::route::RouteTable;
@@ -31,13 +31,14 @@ const EVENTS_PER_READING: usize = 16;
 /// Shards hear of the passing of time at least this often, in ns of capture time.
 const TICK_EVERY_NS: u64 = 10_000_000;
 
-/// What the source does when a ring is full.
+/// What happens when events come faster than a shard handles them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Overload {
-    /// Waits for room: nothing is lost, and the wait shows as latency.
+    /// The source waits for room in the ring: nothing is lost, and the wait shows as latency.
     #[default]
     Wait,
-    /// Refuses the event and counts it, as on a feed that cannot wait.
+    /// Shards take all that comes into their lanes, where the topics' policies act, as on a feed that cannot wait. The source waits only where
+    /// a topic blocks, and for a shard that is in the midst of a step.
     Live,
 }
 
@@ -47,8 +48,6 @@ pub struct SourceConfig {
     pub pacer: Pacer,
     /// Whether the rings carry due stamps: for paced runs, and where a part is not measured.
     pub has_dues: bool,
-    /// What happens when a ring is full.
-    pub overload: Overload,
     /// Events before this time are replayed at once and are no samples.
     pub start: Option<UnixNanos>,
     /// Events from this time on are not replayed.
@@ -59,6 +58,8 @@ pub struct SourceConfig {
     pub symbols_max: usize,
     /// Whether shards keep step with each other.
     pub is_meshed: bool,
+    /// Changes of subscriptions, from the control thread. Each takes its place in the stream, on every shard the same.
+    pub commands: Option<CommandReceiver<Subscription>>,
     /// Set from outside to end the replay early.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -78,8 +79,6 @@ pub struct SourceReport {
     pub messages: u64,
     /// Source events put into rings.
     pub sent: u64,
-    /// Source events that a full ring refused.
-    pub refused: Ledger,
     /// Ticks of captures that said that nothing follows them, and were taken as plain ticks.
     pub end_marks: u64,
     /// Polls that found a ring full.
@@ -144,6 +143,8 @@ pub struct SourceStation {
     /// Whose the lag of late events is.
     lag: LagAccount,
     ticks: EventBuf,
+    /// A command that found a ring full.
+    command: Option<Subscription>,
     report: SourceReport,
 }
 
@@ -177,6 +178,7 @@ impl SourceStation {
             events_since_reading: 0,
             lag: LagAccount::default(),
             ticks: EventBuf::new(&Tick::default()),
+            command: None,
             report: SourceReport {
                 pacer_lag: new_histogram(),
                 backpressure: new_histogram(),
@@ -184,7 +186,6 @@ impl SourceStation {
                 last_due_ns: 0,
                 messages: 0,
                 sent: 0,
-                refused: Ledger::new(),
                 end_marks: 0,
                 full_polls: 0,
                 is_interrupted: false,
@@ -354,13 +355,13 @@ impl SourceStation {
         if (head.ts_recv < time || head.ts_recv.0 > TIME_NS_MAX) && lane.time < time {
             self.ticks.head_mut().ts_recv = time;
             if lane.ring.free_slots() < span + 1 {
-                return self.full(event, time);
+                return self.full(time);
             }
             let is_sent = push(&mut lane.ring, self.ticks.slots(), DUE_NONE, self.config.has_dues);
             debug_assert!(is_sent, "Invariant: there was room");
         }
         if !push(&mut lane.ring, event.slots(), due, self.config.has_dues) {
-            return self.full(event, time);
+            return self.full(time);
         }
         lane.time = time;
         self.time = time;
@@ -438,26 +439,33 @@ impl SourceStation {
         }
     }
 
-    /// A ring is full: the event waits, or is refused.
+    /// A ring is full: the event waits.
     #[cold]
-    fn full(&mut self, event: EventRef<'_>, time: UnixNanos) -> usize {
+    fn full(&mut self, time: UnixNanos) -> usize {
         self.report.full_polls += 1;
-        if self.config.overload == Overload::Live && self.phase == Phase::Measured {
-            self.report.refused.refuse(event.kind(), Refusal::RingFull);
-            if event.head().flags.contains(Flags::LAST) {
-                self.message_due = None;
-                self.report.messages += 1;
-            }
-            self.time = time;
-            self.at += event.slots().len();
-            return event.slots().len();
-        }
         self.block();
         if self.config.is_meshed {
             // The full shard may be waiting for one of the others to hear what time it is.
             self.tick_all(time);
         }
         0
+    }
+
+    /// Puts the commands that have come into the stream, at the time that it has reached.
+    fn take_commands(&mut self) {
+        let Some(commands) = &mut self.config.commands else { return };
+        while let Some(change) = self.command.take().or_else(|| commands.receive()) {
+            let mut event = EventBuf::new(&change);
+            event.head_mut().ts_recv = self.time;
+            if self.lanes.iter_mut().any(|lane| lane.ring.free_slots() < event.slots().len()) {
+                self.command = Some(change);
+                return;
+            }
+            for lane in &mut self.lanes {
+                let is_sent = push(&mut lane.ring, event.slots(), DUE_NONE, self.config.has_dues);
+                debug_assert!(is_sent, "Invariant: there was room");
+            }
+        }
     }
 
     /// Notes that a ring is full.
@@ -507,6 +515,7 @@ impl Station for SourceStation {
             // Nothing but the end itself is work: a shard that died must not keep this core from seeing the stop word.
             return usize::from(self.phase == Phase::Done);
         }
+        self.take_commands();
         if self.block.is_none() {
             // Before the queue: what the reader sent before it ended is taken.
             let has_ended = self.queue.has_ended();

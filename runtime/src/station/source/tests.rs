@@ -72,12 +72,12 @@ impl Rig {
         let config = SourceConfig {
             pacer: Pacer::new(pace, None),
             has_dues: true,
-            overload: Overload::Wait,
             start: None,
             end: None,
             routes: RouteTable::new(1),
             symbols_max: 8,
             is_meshed: false,
+            commands: None,
             interrupt: Arc::default(),
         };
         let source = SourceStation::new(config, clock, queue, vec![producer], None);
@@ -312,4 +312,29 @@ fn a_shard_is_told_the_time_before_an_event_that_would_not_tell_it() {
         let expected = [(Kind::TICK, 20), (Kind::TRADE, first.ts_recv.0 - FIRST), (Kind::TRADE, 5), (Kind::TRADE, 30)];
         assert_eq!(all[..4], expected, "once, and before the first of them");
     }
+}
+
+#[test]
+fn req_3386_a_command_waits_for_room_and_takes_its_place_in_the_stream() {
+    let mut rig = Rig::new(vec![at(&[(0, 1), (1_000, ROOM), (500_000, 1)])], Pace::Speed(1.0)).begun();
+    let (mut sender, receiver) = tapeline_core::commands::channel(2);
+    rig.source.config.commands = Some(receiver);
+    rig.advance(1_000);
+    rig.fill();
+    for handler in [7, 8] {
+        sender.send(Subscription { handler, subscribed: 1, ..Subscription::default() }).unwrap();
+    }
+    rig.poll();
+    let mut slots = [Slot::ZERO; ROOM];
+    let mut dues = [0; ROOM];
+    assert_eq!(rig.ring.pop_batch(&mut slots, Some(&mut dues)), ROOM);
+    assert!(slots.iter().all(|slot| slot.kind() == Kind::TRADE), "a full ring holds what came before");
+    rig.advance(499_000);
+    rig.poll();
+    assert_eq!(rig.ring.pop_batch(&mut slots, Some(&mut dues)), 3);
+    let kinds: Vec<Kind> = slots[..3].iter().map(|slot| slot.kind()).collect();
+    assert_eq!(kinds, [Kind::SUBSCRIPTION, Kind::SUBSCRIPTION, Kind::TRADE]);
+    let handlers: Vec<u64> = slots[..2].iter().map(|slot| slot.payload_as::<Subscription>().handler).collect();
+    assert_eq!((handlers, slots[0].ts_recv), (vec![7, 8], UnixNanos(FIRST + 1_000)), "in order, at the time reached");
+    assert_eq!((dues[0], dues[1]), (DUE_NONE, DUE_NONE), "commands are no samples");
 }

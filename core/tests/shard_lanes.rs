@@ -1,0 +1,544 @@
+//! A shard whose source cannot wait: what goes first, what happens without room, and that every event is accounted for.
+
+#[path = "common/shard_rig.rs"]
+#[allow(dead_code, reason = "of the rig, only what makes events is used here")]
+mod shard_rig;
+
+use shard_rig::{MILLI, START, SYMBOLS, SYMBOLS_MAX, tick};
+use std::collections::VecDeque;
+use tapeline_core::bus::{Bus, BusBuilder, End, Link};
+use tapeline_core::catalog::{Catalog, SeqRule};
+use tapeline_core::event::payload::{Alert, BookLevel, Epoch, Gap, News, Payload, Quote, Signal, Status, Trade};
+use tapeline_core::event::{EventBuf, EventRef, Kind, KindSet, Lane, Slot};
+use tapeline_core::handler::{Ctx, Handler, Verdict};
+use tapeline_core::ledger::Refusal;
+use tapeline_core::limits::{BATCH_SLOTS, LANE_TURNS_MAX, SPAN_SLOTS_MAX};
+use tapeline_core::ring::{self, Producer};
+use tapeline_core::shard::{Config, NO_ROOM, Outbox, Shard};
+use tapeline_core::testing::{CountingAlloc, Prng, allocations};
+use tapeline_core::topics::{Bus as TopicBus, Policy, Topic};
+use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
+
+#[global_allocator]
+static ALLOC: CountingAlloc = CountingAlloc;
+
+/// Says of every event that it saw it: `strength` is the sequence number.
+struct Witness;
+
+impl Handler for Witness {
+    type State = [u64; 1];
+    const NAME: &'static str = "witness";
+    const STATE_VERSION: u16 = 1;
+    const ROLLBACK: bool = false;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE, Kind::QUOTE, Kind::BOOK_LEVEL, Kind::NEWS, Kind::STATUS, Kind::GAP])
+    }
+
+    fn on_event(&self, _: &mut [u64; 1], ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let missing = ev.get::<Gap>().map_or(0, |gap| gap.missing);
+        let seen = Signal { strength: ev.head().seq as f64, price: missing as i64, ..Signal::default() };
+        let _ = cx.signal(&seen);
+        Verdict::Done
+    }
+}
+
+/// What the handler saw, in order, and the store of spilled events.
+#[derive(Default)]
+struct Out {
+    /// Kind of the event and its number; for gaps how many are missing.
+    seen: Vec<(Kind, u64)>,
+    count: u64,
+    keeps: bool,
+    store: VecDeque<Vec<Slot>>,
+    store_max: usize,
+    spilled: u64,
+    is_full: bool,
+}
+
+impl Outbox for Out {
+    fn has_room(&mut self) -> bool {
+        !self.is_full
+    }
+
+    fn put(&mut self, output: EventRef<'_>) {
+        self.count += 1;
+        let Some(signal) = output.get::<Signal>().filter(|_| self.keeps) else { return };
+        let number = if signal.price > 0 { signal.price as u64 } else { signal.strength as u64 };
+        self.seen.push((if signal.price > 0 { Kind::GAP } else { Kind::SIGNAL }, number));
+    }
+
+    fn spill(&mut self, event: EventRef<'_>) -> bool {
+        if self.store.len() == self.store_max {
+            return false;
+        }
+        self.spilled += 1;
+        self.store.push_back(event.slots().to_vec());
+        true
+    }
+
+    fn unspill(&mut self, event: &mut [Slot; SPAN_SLOTS_MAX]) -> usize {
+        let Some(slots) = self.store.pop_front() else { return 0 };
+        event[..slots.len()].copy_from_slice(&slots);
+        slots.len()
+    }
+}
+
+struct Rig {
+    shard: Shard<Link<End, Witness>>,
+    ring: Producer,
+    out: Out,
+    seq: u64,
+    time: u64,
+}
+
+fn bus(catalog: &mut Catalog) -> Bus<Link<End, Witness>> {
+    BusBuilder::new(SYMBOLS_MAX).then(Witness).build(catalog).unwrap()
+}
+
+impl Rig {
+    fn new(buses: Option<Vec<TopicBus>>, ring_slots: usize) -> Self {
+        let mut catalog = Catalog::new(SYMBOLS_MAX);
+        let bus = bus(&mut catalog);
+        for symbol in 1..=SYMBOLS {
+            catalog.symbol(format!("SYM{symbol}").as_bytes()).unwrap();
+        }
+        assert_eq!(catalog.source(b"test.feed", SeqRule::Increasing), Ok(SourceId(2)));
+        let (ring, consumer) = ring::channel(ring_slots);
+        let config = Config { live: buses, ..Config::single() };
+        let shard = Shard::new(config, catalog, bus, (), consumer, vec![], vec![]);
+        let out = Out { keeps: true, store_max: usize::MAX, ..Out::default() };
+        Self { shard, ring, out, seq: 0, time: START }
+    }
+
+    fn live(topics: Vec<Topic>, ring_slots: usize) -> Self {
+        Self::new(Some(vec![TopicBus::new("bus", topics)]), ring_slots)
+    }
+
+    fn event<P: Payload>(&mut self, symbol: u32, payload: &P) -> EventBuf {
+        self.seq += 1;
+        self.time += 1_000;
+        let mut event = EventBuf::new(payload);
+        let head = event.head_mut();
+        (head.seq, head.ts_recv, head.source) = (self.seq, UnixNanos(self.time), SourceId(2));
+        head.symbol = SymbolId(symbol);
+        event
+    }
+
+    /// Pushes an event, which has to fit. Returns its number.
+    fn push<P: Payload>(&mut self, symbol: u32, payload: &P) -> u64 {
+        let event = self.event(symbol, payload);
+        self.ring.push(event.slots()).unwrap();
+        self.seq
+    }
+
+    fn step(&mut self) {
+        let _ = self.shard.step(&mut self.out);
+        let ledger = self.shard.ledger();
+        assert!(ledger.is_balanced(), "{:?}", ledger.total());
+        let waiting = self.shard.lanes().map_or(0, |lanes| lanes.len() as u64);
+        assert!(ledger.total().in_flight >= waiting, "what waits is in flight");
+    }
+
+    fn steps(&mut self, steps: usize) {
+        (0..steps).for_each(|_| self.step());
+    }
+
+    /// Ends the stream and goes on until nothing is left.
+    fn drain(&mut self) {
+        let last = tick(UnixNanos(self.time), true);
+        let mut is_sent = false;
+        for _ in 0..1_000_000 {
+            is_sent = is_sent || self.ring.push(last.slots()).is_ok();
+            self.step();
+            if self.shard.is_drained() {
+                self.shard.lanes().inspect(|lanes| lanes.assert_invariants());
+                return;
+            }
+        }
+        panic!("not drained: {:?}", self.shard);
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        self.out.seen.iter().map(|(_, number)| *number).collect()
+    }
+}
+
+fn topic(name: &str, kind: Kind, capacity: usize, policy: Policy) -> Topic {
+    Topic { policy, lossy: true, ..Topic::new(name, KindSet::of(&[kind]), capacity) }
+}
+
+fn trade() -> Trade {
+    Trade { price: 1, size: 1, ..Trade::default() }
+}
+
+/// P16.
+#[test]
+fn req_3468_3480_a_critical_event_behind_ten_thousand_is_in_the_next_batch_and_the_others_keep_their_order() {
+    // All of them in the ring when the step begins, and all of them in the lanes.
+    for in_lanes in [false, true] {
+        let status = Topic { lane: Lane::Critical, ..topic("status", Kind::STATUS, 64, Policy::Block) };
+        let mut rig = Rig::live(vec![topic("trades", Kind::TRADE, 1 << 14, Policy::Block), status], 1 << 14);
+        let trades: Vec<u64> = (0..10_000).map(|number| rig.push(1 + number % SYMBOLS, &trade())).collect();
+        if in_lanes {
+            rig.step();
+            assert!(rig.shard.lanes().unwrap().len() > 9_900);
+        }
+        let before = rig.out.seen.len();
+        let critical = rig.push(1, &Status::default());
+        rig.step();
+        let place = rig.numbers().iter().position(|number| *number == critical);
+        let place = place.expect("it is dispatched within one batch") - before;
+        assert!(place < BATCH_SLOTS, "behind {place}");
+        rig.drain();
+        let mut others = rig.numbers();
+        others.retain(|number| *number != critical);
+        assert_eq!(others, trades, "equal priority keeps its order");
+        assert!(rig.shard.lanes().unwrap().counts().overtaken > 0);
+    }
+}
+
+#[test]
+fn req_3468_3480_a_lower_lane_has_its_turn_while_higher_ones_never_end() {
+    let mut topics = Vec::new();
+    for (kind, lane) in [(Kind::STATUS, Lane::Critical), (Kind::NEWS, Lane::High), (Kind::TRADE, Lane::Normal)] {
+        topics.push(Topic { lane, ..topic(kind.name(), kind, 1 << 10, Policy::Block) });
+    }
+    topics.push(Topic { lane: Lane::Low, ..topic("quotes", Kind::QUOTE, 1 << 10, Policy::Block) });
+    let mut rig = Rig::live(topics, 1 << 10);
+    let low: Vec<u64> = (0..20).map(|_| rig.push(1, &Quote::default())).collect();
+    let normal: Vec<u64> = (0..20).map(|_| rig.push(1, &trade())).collect();
+    let mut dispatched = 0;
+    for _ in 0..40 {
+        while rig.shard.lanes().unwrap().len_of(Lane::Critical) + rig.ring.occupied_slots() < 200 {
+            rig.push(2, &Status::default());
+            if rig.seq % 3 == 0 {
+                rig.push(3, &News::default());
+            }
+        }
+        rig.step();
+        dispatched = rig.out.seen.len();
+    }
+    let numbers = rig.numbers();
+    for lane in [&low, &normal] {
+        let places: Vec<usize> =
+            numbers.iter().enumerate().filter(|(_, n)| lane.contains(n)).map(|(at, _)| at).collect();
+        assert_eq!(places.len(), 20, "none starved in {dispatched} events");
+        let longest = places.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(longest <= LANE_TURNS_MAX as usize + 4, "a turn came after {longest} events");
+        let order: Vec<u64> = places.iter().map(|at| numbers[*at]).collect();
+        assert_eq!(&order, lane);
+    }
+}
+
+#[test]
+fn without_load_lanes_change_nothing_that_shows() {
+    let run = |buses| {
+        let mut rig = Rig::new(buses, 256);
+        let mut prng = Prng::new(3);
+        for _ in 0..3_000 {
+            let symbol = 1 + prng.index(SYMBOLS as usize) as u32;
+            match prng.index(3) {
+                0 => rig.push(symbol, &trade()),
+                1 => rig.push(symbol, &BookLevel::default()),
+                _ => rig.push(symbol, &News::default()),
+            };
+            if prng.one_in(4) {
+                let _ = rig.ring.push(tick(UnixNanos(rig.time + 5 * MILLI), false).slots());
+            }
+            rig.step();
+        }
+        rig.drain();
+        (rig.shard.digest_total(), rig.shard.ledger().total(), rig.numbers())
+    };
+    let wait = run(None);
+    let live = run(Some(vec![TopicBus::market()]));
+    assert_eq!(wait, live);
+}
+
+#[test]
+fn req_3454_where_a_topic_blocks_the_source_waits_and_nothing_is_lost() {
+    let mut rig = Rig::live(vec![topic("trades", Kind::TRADE, 64, Policy::Block)], 128);
+    let mut waited = 0;
+    for _ in 0..5_000 {
+        let event = rig.event(1, &trade());
+        while rig.ring.push(event.slots()).is_err() {
+            waited += 1;
+            rig.step();
+        }
+    }
+    rig.drain();
+    assert!(waited > 0, "the ring was full");
+    assert_eq!(rig.numbers(), (1..=5_000).collect::<Vec<_>>());
+    let total = rig.shard.ledger().total();
+    assert_eq!((total.offered, total.delivered, total.refused), (5_000, 5_000, 0));
+    assert!(!rig.shard.lanes().unwrap().has_acted());
+}
+
+#[test]
+fn req_3454_what_is_refused_or_dropped_is_counted_and_watermarks_are_transitions() {
+    for (policy, refused, dropped) in
+        [(Policy::Refuse, true, false), (Policy::DropNewest, false, true), (Policy::DropOldest, false, true)]
+    {
+        let news = Topic { high: 60, low: 10, ..topic("news", Kind::NEWS, 100, policy) };
+        let mut rig = Rig::live(vec![news], 1 << 10);
+        let pushed: Vec<u64> = (0..300).map(|_| rig.push(1, &News::default())).collect();
+        rig.step();
+        let lanes = rig.shard.lanes().unwrap();
+        let highs: Vec<bool> = lanes.transitions().since(0).map(|transition| transition.is_high).collect();
+        assert_eq!(highs, [true], "{}", policy.name());
+        rig.drain();
+        let lanes = rig.shard.lanes().unwrap();
+        let highs: Vec<bool> = lanes.transitions().since(0).map(|transition| transition.is_high).collect();
+        assert_eq!(highs, [true, false]);
+        let total = rig.shard.ledger().total();
+        assert_eq!((total.offered, total.delivered), (300, 100), "{}", policy.name());
+        assert_eq!(total.refused, if refused { 200 } else { 0 });
+        assert_eq!(total.refused, rig.shard.ledger().refused_by(Refusal::TopicFull));
+        assert_eq!(total.refused_after_admission, if dropped { 200 } else { 0 });
+        let kept = if policy == Policy::DropOldest { &pushed[200..] } else { &pushed[..100] };
+        assert_eq!(rig.numbers(), kept);
+    }
+}
+
+#[test]
+fn req_3486_only_the_newest_event_of_a_key_waits_and_what_was_merged_away_is_counted() {
+    let mut rig = Rig::live(vec![topic("quotes", Kind::QUOTE, 1_000, Policy::Conflate)], 1 << 10);
+    for _ in 0..30 {
+        (1..=SYMBOLS).for_each(|symbol| {
+            rig.push(symbol, &Quote::default());
+        });
+    }
+    rig.drain();
+    let newest: Vec<u64> = (1..=u64::from(SYMBOLS)).map(|symbol| 29 * u64::from(SYMBOLS) + symbol).collect();
+    assert_eq!(rig.numbers(), newest);
+    let total = rig.shard.ledger().total();
+    assert_eq!((total.offered, total.coalesced, total.delivered), (270, 261, 9));
+}
+
+#[test]
+fn req_3454_a_hole_among_trades_is_told_in_its_place() {
+    let mut rig = Rig::live(vec![topic("trades", Kind::TRADE, 64, Policy::DropNewest)], 1 << 10);
+    (0..100).for_each(|_| {
+        rig.push(1, &trade());
+    });
+    rig.steps(2);
+    // 64 waited, 36 were lost; the gap goes out behind what was before it.
+    assert_eq!(rig.out.seen.last(), Some(&(Kind::GAP, 36)));
+    assert_eq!(rig.out.seen.len(), 65);
+    rig.drain();
+    let gaps = rig.shard.ledger().row(Kind::GAP);
+    assert_eq!((gaps.offered, gaps.delivered), (1, 1), "it is an event of the stream");
+    assert_eq!(rig.shard.ledger().row(Kind::TRADE).refused_after_admission, 36);
+}
+
+#[test]
+fn req_3454_what_is_spilled_comes_back_in_order() {
+    let mut rig = Rig::live(vec![topic("trades", Kind::TRADE, 128, Policy::Spill)], 1 << 12);
+    for _ in 0..10 {
+        (0..1_000).for_each(|number| {
+            rig.push(1 + number % SYMBOLS, &trade());
+        });
+        rig.steps(5);
+    }
+    assert!(rig.shard.ledger().total().in_flight > 1_000, "what is spilled is in flight");
+    rig.drain();
+    assert_eq!(rig.numbers(), (1..=10_000).collect::<Vec<_>>());
+    let total = rig.shard.ledger().total();
+    assert_eq!((total.delivered, total.in_flight), (10_000, 0));
+    assert!(rig.out.spilled > 5_000 && rig.out.store.is_empty());
+    // A store that is full keeps what it has, and the others are refused.
+    let mut rig = Rig::live(vec![topic("trades", Kind::TRADE, 128, Policy::Spill)], 1 << 12);
+    rig.out.store_max = 100;
+    (0..1_000).for_each(|_| {
+        rig.push(1, &trade());
+    });
+    rig.drain();
+    let total = rig.shard.ledger().total();
+    assert_eq!((total.delivered, total.refused_after_admission), (228 + 1, 772));
+    assert_eq!(rig.out.seen.last(), Some(&(Kind::GAP, 772)));
+}
+
+#[test]
+fn req_3454_what_finds_no_room_is_parked_and_can_be_redriven() {
+    let mut rig = Rig::live(vec![topic("news", Kind::NEWS, 100, Policy::DeadLetter)], 1 << 10);
+    let pushed: Vec<u64> = (0..150).map(|_| rig.push(1, &News::default())).collect();
+    rig.step();
+    let parked: Vec<_> = rig.shard.letters().iter().map(|(handle, _)| handle).collect();
+    assert_eq!((parked.len(), rig.shard.ledger().total().dead_lettered), (50, 50));
+    assert!(rig.shard.letters().iter().all(|(_, entry)| entry.handler() == NO_ROOM));
+    rig.steps(5);
+    for letter in parked {
+        rig.shard.redrive(letter).unwrap();
+        assert!(rig.shard.redrive(letter).is_err(), "once");
+    }
+    assert_eq!((rig.shard.ledger().total().dead_lettered, rig.shard.letters().len()), (0, 0));
+    rig.drain();
+    let mut seen = rig.numbers();
+    seen.sort_unstable();
+    assert_eq!(seen, pushed);
+    assert_eq!(rig.shard.ledger().total().delivered, 150);
+}
+
+#[test]
+fn control_keeps_its_place_in_the_stream() {
+    let mut rig = Rig::live(vec![topic("trades", Kind::TRADE, 1 << 10, Policy::Block)], 1 << 10);
+    let event = rig.event(1, &trade());
+    (0..200).for_each(|_| {
+        rig.push(1, &trade());
+    });
+    rig.ring.push(event.slots()).unwrap();
+    rig.ring.push(EventBuf::new(&Epoch::default()).slots()).unwrap();
+    // In the new epoch, what was seen before is new.
+    rig.ring.push(event.slots()).unwrap();
+    rig.step();
+    assert_eq!(rig.shard.ledger().total().offered, 201, "what follows the epoch waits for it");
+    rig.drain();
+    let total = rig.shard.ledger().total();
+    assert_eq!((total.delivered, total.refused), (202, 0));
+}
+
+#[test]
+fn a_topic_that_is_overdue_expires_by_source_time() {
+    let news = Topic { expire_after_ns: 50_000, ..topic("news", Kind::NEWS, 1 << 10, Policy::Block) };
+    let mut rig = Rig::live(vec![news], 1 << 10);
+    // One a microsecond: of 200, those that came more than 50 us before the last have waited for too long.
+    (0..200).for_each(|_| {
+        rig.push(1, &News::default());
+    });
+    rig.step();
+    let total = rig.shard.ledger().total();
+    assert_eq!((total.expired, total.delivered), (150, 50));
+}
+
+#[test]
+fn buses_close_and_open_while_the_shard_runs() {
+    let mut rig = Rig::live(vec![topic("trades", Kind::TRADE, 1 << 10, Policy::Block)], 1 << 10);
+    let lanes = rig.shard.lanes().unwrap();
+    let id = lanes.registry().find("bus").unwrap();
+    (0..100).for_each(|_| {
+        rig.push(1, &trade());
+    });
+    rig.step();
+    rig.shard.close_bus(id).unwrap();
+    rig.push(1, &trade());
+    rig.step();
+    let total = rig.shard.ledger().total();
+    assert_eq!((total.delivered, total.refused), (100, 1));
+    assert_eq!(rig.shard.ledger().refused_by(Refusal::NoTopic), 1);
+    assert!(rig.shard.close_bus(id).is_err() && rig.shard.clear_bus(id).is_err(), "gone");
+    let again = TopicBus::new("again", vec![topic("trades", Kind::TRADE, 1 << 10, Policy::Block)]);
+    let again = rig.shard.open_bus(&again).unwrap().unwrap();
+    (0..100).for_each(|_| {
+        rig.push(1, &trade());
+    });
+    rig.step();
+    assert_eq!(rig.shard.clear_bus(again), Ok(36));
+    rig.drain();
+    let trades = rig.shard.ledger().row(Kind::TRADE);
+    assert_eq!((trades.delivered, trades.refused_after_admission), (164, 36));
+    assert_eq!(rig.out.seen.last(), Some(&(Kind::GAP, 36)), "what was cleared is missing");
+}
+
+#[test]
+fn policies_act_while_the_way_out_is_full() {
+    let mut rig = Rig::live(vec![topic("quotes", Kind::QUOTE, 256, Policy::Conflate)], 64);
+    rig.out.is_full = true;
+    for _ in 0..10_000 {
+        let event = rig.event(1, &Quote::default());
+        rig.ring.push(event.slots()).expect("the ring never fills");
+        rig.step();
+    }
+    rig.out.is_full = false;
+    rig.drain();
+    assert!(rig.shard.ledger().total().coalesced > 9_000);
+}
+
+/// P17: twice as many events as the shard can take, with every policy at work.
+fn overload(events: u64) {
+    let mut topics = vec![
+        topic("quotes", Kind::QUOTE, 1 << 6, Policy::Conflate),
+        topic("trades", Kind::TRADE, 4, Policy::DropOldest),
+        topic("levels", Kind::BOOK_LEVEL, 4, Policy::DropNewest),
+        topic("news", Kind::NEWS, 1 << 8, Policy::Refuse),
+        topic("alerts", Kind::ALERT, 1 << 8, Policy::DeadLetter),
+        topic("gaps", Kind::GAP, 1 << 8, Policy::Block),
+    ];
+    topics.push(Topic { lane: Lane::Critical, ..topic("status", Kind::STATUS, 1 << 8, Policy::Block) });
+    let mut rig = Rig::live(topics, 1 << 10);
+    rig.out.keeps = false;
+    let mut prng = Prng::new(17);
+    let mut bytes = 0;
+    let (mut sent, mut steps, mut allocated) = (0, 0_u64, 0);
+    while sent < events {
+        // A step takes 64 slots.
+        for _ in 0..2 * BATCH_SLOTS as u64 {
+            let symbol = 1 + prng.index(SYMBOLS as usize) as u32;
+            let event = match prng.index(100) {
+                0..=19 => rig.event(symbol, &Quote::default()),
+                20 => rig.event(symbol, &trade()),
+                21 => rig.event(symbol, &BookLevel::default()),
+                22..=61 => rig.event(symbol, &News::default()),
+                62..=94 => rig.event(symbol, &Alert::default()),
+                _ => rig.event(symbol, &Status::default()),
+            };
+            sent += u64::from(rig.ring.push(event.slots()).is_ok());
+        }
+        rig.step();
+        steps += 1;
+        if steps == 100 {
+            (bytes, allocated) = (rig.shard.bytes().iter().map(|(_, bytes)| bytes).sum(), allocations());
+        }
+    }
+    assert!(allocated > 0);
+    assert_eq!(allocations(), allocated, "memory is flat");
+    assert_eq!(rig.shard.bytes().iter().map(|(_, bytes)| bytes).sum::<usize>(), bytes);
+    // Before what still waits is let out: a shard at its limit does nothing but handle events.
+    let delivered = rig.shard.ledger().total().delivered - rig.shard.ledger().row(Kind::GAP).delivered;
+    let goodput = delivered as f64 / (steps * BATCH_SLOTS as u64) as f64;
+    assert!(goodput >= 0.95, "{goodput}");
+    rig.drain();
+    let total = rig.shard.ledger().total();
+    let gaps = rig.shard.lanes().unwrap().counts().gaps;
+    assert_eq!(total.offered, sent + gaps, "every event is there, and so is every gap");
+    let ends = [total.delivered, total.coalesced, total.expired, total.refused_after_admission, total.dead_lettered];
+    assert_eq!(total.accepted, ends.iter().sum::<u64>());
+    assert_eq!(total.offered, total.accepted + total.refused);
+    assert!(ends[0] > 0 && ends[1] > 0 && ends[3] > 0 && ends[4] > 0 && total.refused > 0, "{total:?}");
+    let stats = rig.shard.lanes().unwrap().registry().topics();
+    let peak: u64 = stats.map(|(topic, _)| rig.shard.lanes().unwrap().stats(topic).peak_slots).sum();
+    assert!(peak as usize <= rig.shard.lanes().unwrap().registry().slots(), "no queue is without a limit");
+}
+
+#[test]
+fn req_3387_3454_at_twice_the_capacity_nothing_is_lost_silently_and_memory_is_flat() {
+    overload(300_000);
+}
+
+#[test]
+#[ignore = "soak: 10 million events; cargo test --release -p tapeline-core --test shard_lanes -- --ignored"]
+fn soak_ten_million_events_at_twice_the_capacity() {
+    overload(10_000_000);
+}
+
+#[test]
+fn req_3389_3394_a_batch_is_published_as_one_operation_of_the_ring() {
+    let (mut producer, mut consumer) = ring::channel(256);
+    let mut rig = Rig::live(vec![topic("trades", Kind::TRADE, 64, Policy::Block)], 64);
+    let slots: Vec<Slot> = (0..100).map(|_| rig.event(1, &trade()).slots()[0]).collect();
+    // One by one and not yet published: the consumer sees none of it, then all of it.
+    for slot in &slots {
+        producer.claim(core::slice::from_ref(slot)).unwrap();
+        assert!(consumer.is_empty());
+    }
+    producer.commit();
+    let mut out = [Slot::ZERO; 256];
+    assert_eq!(consumer.pop_batch(&mut out, None), 100);
+    assert_eq!(out[..100], slots[..]);
+    // A slice goes in by one call, and what does not fit stays with the caller: whole events, from the front.
+    assert_eq!(producer.push_batch(&slots, None), 100);
+    assert_eq!(producer.push_batch(&slots, None), 100);
+    assert_eq!(producer.push_batch(&slots, None), 56);
+    assert_eq!(consumer.pop_batch(&mut out, None), 256);
+    assert_eq!(out[200..], slots[..56]);
+}

@@ -4,6 +4,7 @@
 //! - [`text`]: the table for people, verdict first;
 //! - [`hgrm`]: a percentile distribution that the public HdrHistogram plotter reads;
 //! - [`handlers`]: calls, time and failures of each handler;
+//! - [`requests`]: what became of what handlers asked for;
 //! - [`latency`]: what may be told of a histogram; [`verdict`]: whether the run may be believed.
 //!
 //! The order of fields here is the order of names in the JSON object. More fields may be added; those that are here keep
@@ -13,11 +14,13 @@ pub mod handlers;
 pub mod hgrm;
 pub mod json;
 pub mod latency;
+pub mod requests;
 pub mod text;
 pub mod verdict;
 
 pub use handlers::HandlerReport;
 pub use latency::Summary;
+pub use requests::Requests;
 pub use verdict::{CoreEvidence, Evidence, Verdict, judge};
 
 use crate::input::Tally;
@@ -86,6 +89,8 @@ pub struct Report {
     pub allocations: Option<u64>,
     /// What became of the events that handlers failed on.
     pub retries: Retries,
+    /// What became of the requests of handlers.
+    pub requests: Requests,
     /// Handlers in dispatch order: calls, time, failures.
     pub handlers: Vec<HandlerReport>,
 }

@@ -43,6 +43,7 @@ pub mod section;
 pub mod shard;
 pub mod signals;
 pub mod slab;
+mod steps;
 pub mod stop;
 pub mod subscriptions;
 pub mod swap;

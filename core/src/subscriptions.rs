@@ -24,7 +24,7 @@ use crate::chain::Chains;
 use crate::event::KindSet;
 use crate::invariant::{Broken, require};
 use crate::limits::{HANDLERS_MAX, SUBSCRIPTIONS_MAX};
-use crate::slab::{Handle, Slab};
+use crate::slab::{Handle, Slab, seed_of};
 use bytemuck::{Pod, Zeroable};
 
 /// A subscription of one handler. Refused once it has ended.
@@ -79,7 +79,7 @@ impl Subscriptions {
     pub fn new(interests: &[KindSet]) -> Self {
         assert!(interests.len() <= HANDLERS_MAX, "at most {HANDLERS_MAX} handlers, not {}", interests.len());
         let mut subscriptions = Self {
-            records: Slab::new(SUBSCRIPTIONS_MAX),
+            records: Slab::new(SUBSCRIPTIONS_MAX, seed_of("subscriptions", 0)),
             by_handler: Chains::new(interests.len(), SUBSCRIPTIONS_MAX),
             interests: interests.into(),
             kinds: vec![KindSet::EMPTY; interests.len()].into_boxed_slice(),

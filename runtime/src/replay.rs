@@ -3,6 +3,7 @@
 use crate::driver::{CoreReport, Idle};
 use crate::engine::Run;
 use crate::jitter::GapDetector;
+use crate::letters::Parked;
 use crate::machine::Machine;
 use crate::pacer::Pace;
 use crate::placement::Seat;
@@ -51,6 +52,8 @@ pub struct Told {
     pub input_exit: Option<u8>,
     /// Bytes per structure, all shards together.
     pub bytes: Vec<(&'static str, usize)>,
+    /// Dead letters by shard, if they were asked for.
+    pub letters: Vec<Parked>,
 }
 
 /// Share of events held up by full rings above which a run is headed SATURATED.
@@ -80,6 +83,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         }
     }
     shards.sort_by_key(|shard| shard.shard);
+    let letters = shards.iter_mut().filter_map(|shard| shard.parked.take()).collect();
     let source = source.expect("Invariant: every plan seats the source");
     let mut sums = Sums::of(&shards, &source);
     if !source_shares_core {
@@ -151,7 +155,14 @@ pub fn tell(run: Run, request: &Request) -> Told {
         events,
     };
     let input_exit = run.ingest.errors.iter().map(crate::input::InputError::exit_code).min();
-    Told { report, response: is_paced.then_some(sums.response), service: sums.service, input_exit, bytes: sums.bytes }
+    Told {
+        report,
+        response: is_paced.then_some(sums.response),
+        service: sums.service,
+        input_exit,
+        bytes: sums.bytes,
+        letters,
+    }
 }
 
 /// What became of failed events, over all shards.

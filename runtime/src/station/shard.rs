@@ -3,6 +3,7 @@
 use super::{Station, StationReport};
 use crate::clock::RunClock;
 use crate::jitter::{GAP_NS, GapDetector};
+use crate::letters::{self, Parked};
 use crate::report::latency::new_histogram;
 use hdrhistogram::Histogram;
 use tapeline_core::bus::{Chain, HandlerStats};
@@ -134,6 +135,8 @@ pub struct ShardReport {
     pub gaps: GapDetector,
     /// Samples that were due in one of them.
     pub samples_in_gaps: u64,
+    /// What is parked, if it is to be exported.
+    pub parked: Option<Parked>,
 }
 
 /// The shard station.
@@ -141,13 +144,20 @@ pub struct ShardStation<C: Chain> {
     number: usize,
     shard: Shard<C, RunProbe>,
     egress: Egress,
+    gives_letters: bool,
 }
 
 impl<C: Chain> ShardStation<C> {
     /// A station for `shard`, whose outputs leave through `egress`.
     #[must_use]
     pub fn new(number: usize, shard: Shard<C, RunProbe>, egress: Egress) -> Self {
-        Self { number, shard, egress }
+        Self { number, shard, egress, gives_letters: false }
+    }
+
+    /// Its report has the dead letters themselves, not only their counts.
+    #[must_use]
+    pub fn giving_letters(self, gives_letters: bool) -> Self {
+        Self { gives_letters, ..self }
     }
 }
 
@@ -176,6 +186,7 @@ impl<C: Chain> Station for ShardStation<C> {
         let limits_hit = limits_hit.filter(|(_, count)| *count > 0).collect();
         let handlers = self.shard.handlers();
         let bytes = self.shard.bytes().to_vec();
+        let parked = self.gives_letters.then(|| letters::parked(&mut self.shard));
         StationReport::Shard(Box::new(ShardReport {
             shard: self.number,
             ledger: self.shard.ledger().clone(),
@@ -194,6 +205,7 @@ impl<C: Chain> Station for ShardStation<C> {
             span_ns: self.shard.probe().span_ns,
             gaps: self.shard.probe().gaps.clone(),
             samples_in_gaps: self.shard.probe().samples_in_gaps,
+            parked,
         }))
     }
 }

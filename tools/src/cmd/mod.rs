@@ -1,10 +1,13 @@
 //! One verb a file. Each returns the exit code.
 
+pub(crate) mod completions;
 pub(crate) mod diff;
+pub(crate) mod dlq;
 pub(crate) mod doctor;
 pub(crate) mod dump;
 pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod replay;
+pub(crate) mod schema;
 pub(crate) mod verify;

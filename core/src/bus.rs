@@ -9,32 +9,20 @@
 //! what the call had staged, and counts a strike. After [`STRIKES_MAX`] strikes it is quarantined for that symbol.
 
 use crate::catalog::{Catalog, CatalogError, SeqRule};
-use crate::dead::{DeadLetters, Failure};
-use crate::event::{EventRef, Identity, Kind, KindSet};
-use crate::handler::{CallSite, Ctx, Handler, Staging, StagingMark, TimerRequest, Verdict};
-use crate::limits::{HANDLERS_MAX, STRIKES_MAX, TICK_NS};
+use crate::dead::{DeadLetters, ERROR_PANIC, Failure};
+use crate::event::{EventRef, Kind, KindSet};
+use crate::handler::{Ask, Ctx, Handler, Job, JobSet, RequestEnd, RequestId, TimerRequest, Verdict};
+use crate::limits::{HANDLERS_MAX, KIND_ROWS, STRIKES_MAX};
 use crate::timing::{HandlerTime, Timing, Untimed};
-use crate::units::{SourceId, SymbolId, UnixNanos};
+use crate::units::{SourceId, SymbolId};
 use bytemuck::Zeroable;
 use bytemuck::allocation::zeroed_slice_box;
 
 /// What the bus knows while it walks its handlers for one event or timer.
 #[derive(Debug)]
 pub struct Call<'a> {
-    /// Shard time.
-    pub now: UnixNanos,
-    /// `ts_event` for what is made.
-    pub ts_event: UnixNanos,
-    /// The root event.
-    pub root: Identity,
-    /// T of the timer, 0 for an event.
-    pub timer_ns: u64,
-    /// [`TimerRequest::id`] of the timer, 0 for an event.
-    pub timer: u64,
-    /// Seed of the engine.
-    pub seed: u64,
-    /// Where effects go.
-    pub staging: &'a mut Staging,
+    /// What handlers are given: time, symbol, cause, and where effects go.
+    pub cx: Ctx<'a>,
     /// Where the walk stands; lives outside the call so that it survives a panic.
     pub progress: &'a mut Progress,
     /// Handlers that are not done with the event.
@@ -43,13 +31,51 @@ pub struct Call<'a> {
     pub letters: Option<&'a DeadLetters>,
 }
 
+/// No handler.
+const NOBODY: u16 = u16::MAX;
+
 /// How far the walk over the handlers has come. Survives the unwinding of a panic.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// The handler that is running.
-    pub running: Option<(u16, StagingMark)>,
+    running: u16,
     /// Handlers below this number have had the event.
-    pub next: u16,
+    next: u16,
+}
+
+impl Progress {
+    /// Nobody has had the event, which is [`Progress::default`], or everybody has.
+    #[must_use]
+    pub const fn done() -> Self {
+        Self { running: NOBODY, next: u16::MAX }
+    }
+
+    /// The handler that is running.
+    #[must_use]
+    pub fn running(&self) -> Option<u16> {
+        (self.running != NOBODY).then_some(self.running)
+    }
+
+    /// After a panic: the handler that was running has had the event. `None` when none was.
+    pub fn pass(&mut self) -> Option<u16> {
+        let running = self.running()?;
+        *self = Self { running: NOBODY, next: running + 1 };
+        Some(running)
+    }
+
+    /// Whether no handler has had the event.
+    #[inline]
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        self.next == 0
+    }
+}
+
+impl Default for Progress {
+    #[inline]
+    fn default() -> Self {
+        Self { running: NOBODY, next: 0 }
+    }
 }
 
 /// Why a handler is not done with an event.
@@ -112,7 +138,7 @@ pub struct Registered<H: Handler> {
     number: u16,
     source: SourceId,
     states: Box<[H::State]>,
-    /// The state as it was before the running call.
+    /// The state as it was before the running call, or the running run.
     before: H::State,
     strikes: Box<[u8]>,
     stats: HandlerStats,
@@ -121,7 +147,7 @@ pub struct Registered<H: Handler> {
 /// Counts of one handler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HandlerStats {
-    /// Calls, for events, retries and timers.
+    /// Calls of any kind; a run is one.
     pub calls: u64,
     /// Calls that gave up.
     pub failed: u64,
@@ -160,47 +186,54 @@ impl<H: Handler> Registered<H> {
         self.stats.quarantined > 0 && self.strikes[symbol.index()] >= STRIKES_MAX
     }
 
+    /// Whether the handler is quarantined for `symbol`; counts what it is not given then.
+    fn is_skipped(&mut self, symbol: SymbolId) -> bool {
+        let is_skipped = self.is_quarantined(symbol);
+        self.stats.skipped += u64::from(is_skipped);
+        is_skipped
+    }
+
+    /// Calls the handler. What it staged stays when it is done; else nothing of the call is left, and the failure is returned.
     #[inline]
     fn call(
         &mut self,
-        symbol: SymbolId,
         call: &mut Call<'_>,
         run: impl FnOnce(&H, &mut H::State, &mut Ctx<'_>) -> Verdict,
-    ) {
-        let mark = call.staging.mark();
-        call.progress.running = Some((self.number, mark));
+    ) -> Option<Failure> {
+        call.progress.running = self.number;
         self.stats.calls += 1;
-        let state = &mut self.states[symbol.index()];
+        let state = &mut self.states[call.cx.symbol().index()];
         if H::ROLLBACK {
             self.before = *state;
         }
-        let site = CallSite {
-            now: call.now,
-            tick_ns: TICK_NS,
-            symbol,
-            ts_event: call.ts_event,
-            root: call.root,
-            timer_ns: call.timer_ns,
-            timer: call.timer,
-            seed: call.seed,
-            handler: self.number,
-            source: self.source,
-            crosses_symbols: H::CROSSES_SYMBOLS,
-        };
-        match run(&self.handler, state, &mut Ctx::new(site, call.staging)) {
-            Verdict::Done => {}
-            verdict @ (Verdict::Retry(code) | Verdict::Fail(code)) => {
-                debug_assert!(H::ROLLBACK, "Invariant: {} said that it never fails", H::NAME);
-                call.staging.roll_back(mark);
-                *state = self.before;
-                self.stats.failed += 1;
-                self.stats.last_code = code;
-                let failure = if let Verdict::Retry(_) = verdict { Failure::Retry(code) } else { Failure::Fail(code) };
-                call.unfinished.push(self.number, Missed::Failed(failure));
+        call.cx.turn_to_handler(self.number, self.source, H::CROSSES_SYMBOLS);
+        match run(&self.handler, state, &mut call.cx) {
+            Verdict::Done => {
+                call.cx.staging().keep();
+                None
             }
+            Verdict::Retry(code) => Some(self.undo(call, code, Failure::Retry(code))),
+            Verdict::Fail(code) => Some(self.undo(call, code, Failure::Fail(code))),
         }
-        call.progress.running = None;
-        call.progress.next = self.number + 1;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn undo(&mut self, call: &mut Call<'_>, code: u16, failure: Failure) -> Failure {
+        debug_assert!(H::ROLLBACK, "Invariant: {} said that it never fails", H::NAME);
+        call.cx.staging().roll_back();
+        self.states[call.cx.symbol().index()] = self.before;
+        self.stats.failed += 1;
+        self.stats.last_code = code;
+        failure
+    }
+
+    /// Gives the event to the handler, whatever is to be looked at before.
+    #[inline]
+    fn give(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
+        if let Some(failure) = self.call(call, |handler, state, cx| handler.on_event(state, event, cx)) {
+            call.unfinished.push(self.number, Missed::Failed(failure));
+        }
     }
 }
 
@@ -211,15 +244,19 @@ mod sealed {
 /// A handler as the bus sees it, whatever its type. Only the bus makes and calls it.
 #[doc(hidden)]
 pub trait Subscriber: Send + sealed::Sealed {
-    fn name(&self) -> &'static str;
-    fn kinds(&self) -> KindSet;
-    fn crosses_symbols(&self) -> bool;
+    fn about(&self) -> About;
     fn number(&self) -> u16;
     fn set_number(&mut self, number: u16, source: SourceId);
     fn on_event(&mut self, event: EventRef<'_>, call: &mut Call<'_>);
+    fn on_event_with_care(&mut self, event: EventRef<'_>, call: &mut Call<'_>);
+    fn on_run(&mut self, run: &[EventRef<'_>], call: &mut Call<'_>) -> usize;
     fn on_retry(&mut self, event: EventRef<'_>, call: &mut Call<'_>) -> bool;
     fn on_timer(&mut self, timer: &TimerRequest, call: &mut Call<'_>);
-    fn recover(&mut self, symbol: SymbolId);
+    fn on_request(&mut self, ask: &Ask, call: &mut Call<'_>) -> Option<Failure>;
+    fn on_reply(&mut self, request: RequestId, event: EventRef<'_>, call: &mut Call<'_>) -> Option<Failure>;
+    fn on_request_end(&mut self, request: RequestId, end: RequestEnd, call: &mut Call<'_>) -> Option<Failure>;
+    fn recover(&mut self, symbol: SymbolId) -> bool;
+    fn undo_run(&mut self, symbol: SymbolId);
     fn stats(&self) -> HandlerStats;
     fn calls(&self) -> u64;
     fn budget_ns(&self) -> Option<u64>;
@@ -227,18 +264,29 @@ pub trait Subscriber: Send + sealed::Sealed {
     fn bytes(&self) -> usize;
 }
 
+/// What a handler declares.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    name: &'static str,
+    kinds: KindSet,
+    jobs: JobSet,
+    crosses_symbols: bool,
+    takes_runs: bool,
+    has_budget: bool,
+}
+
 impl<H: Handler> sealed::Sealed for Registered<H> {}
 impl<H: Handler> Subscriber for Registered<H> {
-    fn name(&self) -> &'static str {
-        H::NAME
-    }
-
-    fn kinds(&self) -> KindSet {
-        self.kinds
-    }
-
-    fn crosses_symbols(&self) -> bool {
-        H::CROSSES_SYMBOLS
+    fn about(&self) -> About {
+        About {
+            name: H::NAME,
+            kinds: self.kinds,
+            jobs: self.handler.serves(),
+            crosses_symbols: H::CROSSES_SYMBOLS,
+            takes_runs: H::TAKES_RUNS,
+            has_budget: H::BUDGET_NS.is_some(),
+        }
     }
 
     fn number(&self) -> u16 {
@@ -251,49 +299,92 @@ impl<H: Handler> Subscriber for Registered<H> {
 
     #[inline]
     fn on_event(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
-        if !self.kinds.contains(event.kind()) || self.number < call.progress.next {
-            return;
-        }
-        let symbol = event.head().symbol;
-        if self.is_quarantined(symbol) {
-            self.stats.skipped += 1;
+        self.give(event, call);
+    }
+
+    fn on_event_with_care(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
+        let symbol = call.cx.symbol();
+        if self.number < call.progress.next || self.is_skipped(symbol) {
             return;
         }
         if call.letters.is_some_and(|letters| letters.is_holding(self.number, symbol)) {
             call.unfinished.push(self.number, Missed::Held);
-            call.progress.next = self.number + 1;
             return;
         }
-        self.call(symbol, call, |handler, state, cx| handler.on_event(state, event, cx));
+        self.give(event, call);
+    }
+
+    /// Returns how many events were consumed; 0 = nothing is left of the run.
+    fn on_run(&mut self, run: &[EventRef<'_>], call: &mut Call<'_>) -> usize {
+        call.progress.running = self.number;
+        self.stats.calls += 1;
+        let state = &mut self.states[call.cx.symbol().index()];
+        // Also without `ROLLBACK`: which event of a run a panic came from is found out one by one.
+        self.before = *state;
+        call.cx.turn_to_handler(self.number, self.source, H::CROSSES_SYMBOLS);
+        let (consumed, verdict) = self.handler.on_run(state, run, &mut call.cx);
+        let last = consumed.checked_sub(1).and_then(|last| run.get(last));
+        let is_kept = verdict == Verdict::Done
+            && last.is_some_and(|last| !call.cx.has_staged() || call.cx.root() == last.head().identity());
+        if is_kept {
+            call.cx.staging().keep();
+            return consumed;
+        }
+        call.cx.staging().roll_back();
+        *state = self.before;
+        0
     }
 
     fn on_retry(&mut self, event: EventRef<'_>, call: &mut Call<'_>) -> bool {
-        let symbol = event.head().symbol;
-        if self.is_quarantined(symbol) {
-            self.stats.skipped += 1;
-            return false;
+        let is_skipped = self.is_skipped(call.cx.symbol());
+        if !is_skipped {
+            self.give(event, call);
         }
-        self.call(symbol, call, |handler, state, cx| handler.on_event(state, event, cx));
-        true
+        !is_skipped
     }
 
     fn on_timer(&mut self, timer: &TimerRequest, call: &mut Call<'_>) {
-        if self.is_quarantined(timer.symbol) {
-            self.stats.skipped += 1;
-            return;
+        if !self.is_skipped(timer.symbol) {
+            // It is counted, and there is no event that could come again.
+            let _ = self.call(call, |handler, state, cx| handler.on_timer(state, timer.token, cx));
         }
-        self.call(timer.symbol, call, |handler, state, cx| handler.on_timer(state, timer.token, cx));
     }
 
-    fn recover(&mut self, symbol: SymbolId) {
+    fn on_request(&mut self, ask: &Ask, call: &mut Call<'_>) -> Option<Failure> {
+        if self.is_skipped(ask.symbol) {
+            return Some(Failure::Fail(ERROR_PANIC));
+        }
+        self.call(call, |handler, state, cx| handler.on_request(state, ask, cx))
+    }
+
+    fn on_reply(&mut self, request: RequestId, event: EventRef<'_>, call: &mut Call<'_>) -> Option<Failure> {
+        if self.is_skipped(call.cx.symbol()) {
+            return None;
+        }
+        self.call(call, |handler, state, cx| handler.on_reply(state, request, event, cx))
+    }
+
+    fn on_request_end(&mut self, request: RequestId, end: RequestEnd, call: &mut Call<'_>) -> Option<Failure> {
+        if self.is_skipped(call.cx.symbol()) {
+            return None;
+        }
+        self.call(call, |handler, state, cx| handler.on_request_end(state, request, end, cx))
+    }
+
+    /// Returns whether that was the last strike: it is quarantined from now on.
+    fn recover(&mut self, symbol: SymbolId) -> bool {
         let state = &mut self.states[symbol.index()];
         *state = if H::ROLLBACK { self.before } else { H::State::zeroed() };
         self.stats.panicked += 1;
         let strikes = &mut self.strikes[symbol.index()];
         *strikes = strikes.saturating_add(1);
-        if *strikes == STRIKES_MAX {
-            self.stats.quarantined += 1;
-        }
+        let is_last = *strikes == STRIKES_MAX;
+        self.stats.quarantined += u64::from(is_last);
+        is_last
+    }
+
+    fn undo_run(&mut self, symbol: SymbolId) {
+        self.states[symbol.index()] = self.before;
     }
 
     fn stats(&self) -> HandlerStats {
@@ -319,8 +410,18 @@ impl<H: Handler> Subscriber for Registered<H> {
 
 /// The static part of a bus: [`End`], or a [`Link`] of a chain and one handler more.
 pub trait Chain: Send + sealed::Sealed {
+    /// Gives the event to those who want one of `kinds`, which is its kind.
     #[doc(hidden)]
-    fn on_event<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T);
+    fn on_event<T: Timing>(&mut self, kinds: KindSet, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T);
+    /// The same, where something may keep a handler from it.
+    #[doc(hidden)]
+    fn on_event_with_care<T: Timing>(
+        &mut self,
+        kinds: KindSet,
+        event: EventRef<'_>,
+        call: &mut Call<'_>,
+        timing: &mut T,
+    );
     #[doc(hidden)]
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn Subscriber));
 }
@@ -332,7 +433,9 @@ pub struct End;
 impl sealed::Sealed for End {}
 impl Chain for End {
     #[inline]
-    fn on_event<T: Timing>(&mut self, _event: EventRef<'_>, _call: &mut Call<'_>, _timing: &mut T) {}
+    fn on_event<T: Timing>(&mut self, _: KindSet, _: EventRef<'_>, _: &mut Call<'_>, _: &mut T) {}
+    #[inline]
+    fn on_event_with_care<T: Timing>(&mut self, _: KindSet, _: EventRef<'_>, _: &mut Call<'_>, _: &mut T) {}
     fn each(&mut self, _visit: &mut dyn FnMut(&mut dyn Subscriber)) {}
 }
 
@@ -345,9 +448,25 @@ pub struct Link<C: Chain, H: Handler> {
 impl<C: Chain, H: Handler> sealed::Sealed for Link<C, H> {}
 impl<C: Chain, H: Handler> Chain for Link<C, H> {
     #[inline]
-    fn on_event<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
-        self.before.on_event(event, call, timing);
-        timing.call(&mut self.last, Some(event.kind()), |last| last.on_event(event, call));
+    fn on_event<T: Timing>(&mut self, kinds: KindSet, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
+        self.before.on_event(kinds, event, call, timing);
+        if self.last.kinds.intersects(kinds) {
+            timing.call(&mut self.last, |last| last.on_event(event, call));
+        }
+    }
+
+    #[inline]
+    fn on_event_with_care<T: Timing>(
+        &mut self,
+        kinds: KindSet,
+        event: EventRef<'_>,
+        call: &mut Call<'_>,
+        timing: &mut T,
+    ) {
+        self.before.on_event_with_care(kinds, event, call, timing);
+        if self.last.kinds.intersects(kinds) {
+            timing.call(&mut self.last, |last| last.on_event_with_care(event, call));
+        }
     }
 
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn Subscriber)) {
@@ -374,6 +493,9 @@ pub enum BusError {
     /// More handlers than [`HANDLERS_MAX`]. Holds their number.
     #[error("{0} handlers are more than the {HANDLERS_MAX} that a bus takes")]
     TooMany(usize),
+    /// Two handlers serve one job. Holds its number and the second of them.
+    #[error("handler {1}: job {0} is served already")]
+    JobTaken(u8, &'static str),
     /// The handler's source did not fit the catalog.
     #[error("handler {0}: {1}")]
     Source(&'static str, CatalogError),
@@ -418,47 +540,87 @@ impl<C: Chain> BusBuilder<C> {
         let after = self.dynamic.iter().position(|(priority, _)| *priority <= 0).unwrap_or(self.dynamic.len());
         let after: Vec<_> = self.dynamic.split_off(after).into_iter().map(|(_, handler)| handler).collect();
         let before: Vec<_> = self.dynamic.into_iter().map(|(_, handler)| handler).collect();
+        let listed = |handlers: Vec<Box<dyn Subscriber>>| -> Vec<Listed> {
+            handlers.into_iter().map(|handler| Listed { kinds: handler.about().kinds, handler }).collect()
+        };
         let mut bus = Bus {
-            before,
+            before: listed(before),
             chain: self.chain,
-            after,
+            after: listed(after),
             interests: KindSet::EMPTY,
+            jobs: JobSet::EMPTY,
+            servers: Box::new([NOBODY; Job::MAX]),
+            run_kinds: Box::new([KindSet::EMPTY; KIND_ROWS]),
+            runners: Box::new([NOBODY; KIND_ROWS]),
+            quarantined: 0,
             crosses_symbols: false,
             has_budgets: false,
             names: Vec::new(),
         };
-        let (mut names, mut error) = (Vec::<&'static str>::new(), None);
-        let (mut interests, mut crosses, mut has_budgets) = (KindSet::EMPTY, false, false);
+        let (mut handlers, mut error) = (Vec::<About>::new(), None);
         bus.each(&mut |handler| {
-            let name = handler.name();
-            if names.contains(&name) {
-                error.get_or_insert(BusError::NameTaken(name));
+            let about = handler.about();
+            if handlers.iter().any(|other| other.name == about.name) {
+                error.get_or_insert(BusError::NameTaken(about.name));
             }
-            let source = catalog.source(format!("handler.{name}").as_bytes(), SeqRule::None).unwrap_or_else(|full| {
-                error.get_or_insert(BusError::Source(name, full));
+            let source = format!("handler.{}", about.name);
+            let source = catalog.source(source.as_bytes(), SeqRule::None).unwrap_or_else(|full| {
+                error.get_or_insert(BusError::Source(about.name, full));
                 SourceId::NONE
             });
-            handler.set_number(names.len() as u16, source);
-            names.push(name);
-            interests = interests.union(handler.kinds());
-            crosses |= handler.crosses_symbols();
-            has_budgets |= handler.budget_ns().is_some();
+            handler.set_number(handlers.len() as u16, source);
+            handlers.push(about);
         });
-        if names.len() > HANDLERS_MAX {
-            error.get_or_insert(BusError::TooMany(names.len()));
+        if handlers.len() > HANDLERS_MAX {
+            error.get_or_insert(BusError::TooMany(handlers.len()));
         }
-        (bus.names, bus.interests, bus.crosses_symbols) = (names, interests, crosses);
-        bus.has_budgets = has_budgets;
+        for (number, about) in handlers.iter().enumerate() {
+            bus.interests = bus.interests.union(about.kinds);
+            bus.crosses_symbols |= about.crosses_symbols;
+            bus.has_budgets |= about.has_budget;
+            bus.jobs = bus.jobs.union(about.jobs);
+            for job in (0..Job::MAX as u8).filter(|job| about.jobs.contains(Job(*job))) {
+                let server = &mut bus.servers[usize::from(job)];
+                if *server != NOBODY {
+                    error.get_or_insert(BusError::JobTaken(job, about.name));
+                }
+                *server = number as u16;
+            }
+            // A budget is for one event.
+            if about.takes_runs && !about.has_budget {
+                let others = handlers.iter().enumerate().filter(|(other, _)| *other != number);
+                let others = others.fold(KindSet::EMPTY, |kinds, (_, other)| kinds.union(other.kinds));
+                let alone = about.kinds.without(others);
+                for row in (0..KIND_ROWS).filter(|row| alone.contains(Kind(*row as u16))) {
+                    (bus.run_kinds[row], bus.runners[row]) = (alone, number as u16);
+                }
+            }
+        }
+        bus.names = handlers.iter().map(|about| about.name).collect();
         error.map_or(Ok(bus), Err)
     }
 }
 
+/// A dynamic handler, and what it is asked for most beside it.
+struct Listed {
+    kinds: KindSet,
+    handler: Box<dyn Subscriber>,
+}
+
 /// Handlers in dispatch order. See the module's documentation.
 pub struct Bus<C: Chain> {
-    before: Vec<Box<dyn Subscriber>>,
+    before: Vec<Listed>,
     chain: C,
-    after: Vec<Box<dyn Subscriber>>,
+    after: Vec<Listed>,
     interests: KindSet,
+    /// Jobs that a handler serves, and who serves each.
+    jobs: JobSet,
+    servers: Box<[u16; Job::MAX]>,
+    /// By row of a kind: the kinds that its only handler has to itself, if that takes runs; and that handler.
+    run_kinds: Box<[KindSet; KIND_ROWS]>,
+    runners: Box<[u16; KIND_ROWS]>,
+    /// Pairs of handler and symbol that are quarantined.
+    quarantined: u64,
     crosses_symbols: bool,
     has_budgets: bool,
     names: Vec<&'static str>,
@@ -466,12 +628,25 @@ pub struct Bus<C: Chain> {
 
 impl<C: Chain> Bus<C> {
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn Subscriber)) {
-        self.before.iter_mut().for_each(|handler| visit(&mut **handler));
+        self.before.iter_mut().for_each(|listed| visit(&mut *listed.handler));
         self.chain.each(visit);
-        self.after.iter_mut().for_each(|handler| visit(&mut **handler));
+        self.after.iter_mut().for_each(|listed| visit(&mut *listed.handler));
     }
 
-    /// Gives the event to every interested handler from number `call.progress.next` on.
+    /// Calls `visit` for handler `number`. `None` when there is none. O(handlers).
+    fn with<T>(&mut self, number: u16, visit: impl FnOnce(&mut dyn Subscriber) -> T) -> Option<T> {
+        let (mut visit, mut result) = (Some(visit), None);
+        self.each(&mut |handler| {
+            if handler.number() == number
+                && let Some(visit) = visit.take()
+            {
+                result = Some(visit(handler));
+            }
+        });
+        result
+    }
+
+    /// Gives the event to every interested handler that has not had it.
     #[inline]
     pub fn on_event(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
         self.on_event_timed(event, call, &mut Untimed);
@@ -480,22 +655,53 @@ impl<C: Chain> Bus<C> {
     /// As [`Bus::on_event`]; `timing` stamps the calls.
     #[inline]
     pub fn on_event_timed<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
-        for handler in &mut self.before {
-            timing.call(&mut **handler, Some(event.kind()), |handler| handler.on_event(event, call));
+        // What may keep a handler from an event is looked at once for all of them.
+        if call.letters.is_some() || self.quarantined > 0 || !call.progress.is_new() {
+            self.on_event_with_care(event, call, timing);
+            return;
         }
-        self.chain.on_event(event, call, timing);
-        for handler in &mut self.after {
-            timing.call(&mut **handler, Some(event.kind()), |handler| handler.on_event(event, call));
+        let kinds = KindSet::one(event.kind());
+        for listed in &mut self.before {
+            if listed.kinds.intersects(kinds) {
+                timing.call(&mut *listed.handler, |handler| handler.on_event(event, call));
+            }
         }
+        self.chain.on_event(kinds, event, call, timing);
+        for listed in &mut self.after {
+            if listed.kinds.intersects(kinds) {
+                timing.call(&mut *listed.handler, |handler| handler.on_event(event, call));
+            }
+        }
+        call.progress.running = NOBODY;
+    }
+
+    /// As [`Bus::on_event`] where a panic cut the walk short, somebody is quarantined, or events are held.
+    #[cold]
+    #[inline(never)]
+    fn on_event_with_care<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
+        let kinds = KindSet::one(event.kind());
+        for listed in self.before.iter_mut().filter(|listed| listed.kinds.intersects(kinds)) {
+            timing.call(&mut *listed.handler, |handler| handler.on_event_with_care(event, call));
+        }
+        self.chain.on_event_with_care(kinds, event, call, timing);
+        for listed in self.after.iter_mut().filter(|listed| listed.kinds.intersects(kinds)) {
+            timing.call(&mut *listed.handler, |handler| handler.on_event_with_care(event, call));
+        }
+        call.progress.running = NOBODY;
+    }
+
+    /// Gives a run of events of one symbol, of kinds of one [`Bus::run_kinds`], to their handler. Returns how many it has consumed;
+    /// 0 = nothing of the call is left, and the events are to be given out one by one. O(handlers).
+    pub fn on_run<T: Timing>(&mut self, run: &[EventRef<'_>], call: &mut Call<'_>, timing: &mut T) -> usize {
+        let runner = run.first().map_or(NOBODY, |first| self.runners[first.kind().row()]);
+        self.call(runner, call, timing, |handler, call| handler.on_run(run, call)).unwrap_or(0)
     }
 
     /// Gives the timer to the handler that set it. O(handlers).
     pub fn on_timer<T: Timing>(&mut self, timer: &TimerRequest, call: &mut Call<'_>, timing: &mut T) {
-        self.each(&mut |handler| {
-            if handler.number() == timer.handler && call.progress.next <= timer.handler {
-                timing.call(handler, None, |handler| handler.on_timer(timer, call));
-            }
-        });
+        if call.progress.next <= timer.handler {
+            self.call(timer.handler, call, timing, |handler, call| handler.on_timer(timer, call));
+        }
     }
 
     /// Gives the event to handler `number` alone, again. False when that is quarantined for the symbol. O(handlers).
@@ -506,23 +712,93 @@ impl<C: Chain> Bus<C> {
         call: &mut Call<'_>,
         timing: &mut T,
     ) -> bool {
-        let mut is_called = false;
-        self.each(&mut |handler| {
-            if handler.number() == number {
-                is_called = timing.call(handler, None, |handler| handler.on_retry(event, call));
-            }
-        });
-        is_called
+        self.call(number, call, timing, |handler, call| handler.on_retry(event, call)).unwrap_or(false)
     }
 
-    /// After a panic in handler `number`: puts its state for `symbol` back and counts a strike. O(handlers).
+    /// Gives the request to the handler that serves its job. A failure when it could not do it, or is quarantined. O(handlers).
+    pub fn on_request<T: Timing>(&mut self, ask: &Ask, call: &mut Call<'_>, timing: &mut T) -> Option<Failure> {
+        let server = self.servers.get(usize::from(ask.job.0)).copied().unwrap_or(NOBODY);
+        let failure = self.call(server, call, timing, |handler, call| handler.on_request(ask, call));
+        failure.unwrap_or(Some(Failure::Fail(0)))
+    }
+
+    /// Gives an event of a reply to handler `number`, whose request it answers. O(handlers).
+    pub fn on_reply<T: Timing>(
+        &mut self,
+        (number, request): (u16, RequestId),
+        event: EventRef<'_>,
+        call: &mut Call<'_>,
+        timing: &mut T,
+    ) -> Option<Failure> {
+        self.call(number, call, timing, |handler, call| handler.on_reply(request, event, call)).flatten()
+    }
+
+    /// Tells handler `number` how its request ended. O(handlers).
+    pub fn on_request_end<T: Timing>(
+        &mut self,
+        (number, request): (u16, RequestId),
+        end: RequestEnd,
+        call: &mut Call<'_>,
+        timing: &mut T,
+    ) -> Option<Failure> {
+        self.call(number, call, timing, |handler, call| handler.on_request_end(request, end, call)).flatten()
+    }
+
+    /// Calls one handler for what only it gets. `None` when there is none of that number. O(handlers).
+    fn call<T: Timing, R>(
+        &mut self,
+        number: u16,
+        call: &mut Call<'_>,
+        timing: &mut T,
+        run: impl FnOnce(&mut dyn Subscriber, &mut Call<'_>) -> R,
+    ) -> Option<R> {
+        let result = self.with(number, |handler| timing.call(handler, |handler| run(handler, call)));
+        call.progress.running = NOBODY;
+        result
+    }
+
+    /// After a panic in handler `number`: puts its state for `symbol` back and counts a strike. True when that was the last one: it
+    /// is quarantined for the symbol from now on. O(handlers).
     #[cold]
-    pub fn recover(&mut self, number: u16, symbol: SymbolId) {
-        self.each(&mut |handler| {
-            if handler.number() == number {
-                handler.recover(symbol);
-            }
-        });
+    pub fn recover(&mut self, number: u16, symbol: SymbolId) -> bool {
+        let is_last = self.with(number, |handler| handler.recover(symbol)).unwrap_or(false);
+        self.quarantined += u64::from(is_last);
+        is_last
+    }
+
+    /// After a panic of handler `number` in a run: puts its state for `symbol` back to before the run. No strike: the events are
+    /// given out one by one, and it shows which of them it was. O(handlers).
+    #[cold]
+    pub fn undo_run(&mut self, number: u16, symbol: SymbolId) {
+        self.with(number, |handler| handler.undo_run(symbol));
+    }
+
+    /// The kinds that events of a run with one of this kind may have: those that its only handler has to itself, where that
+    /// takes runs; else none.
+    #[inline]
+    #[must_use]
+    pub fn run_kinds(&self, kind: Kind) -> KindSet {
+        self.run_kinds[kind.row()]
+    }
+
+    /// Whether a handler is quarantined for any symbol.
+    #[inline]
+    #[must_use]
+    pub fn has_quarantined(&self) -> bool {
+        self.quarantined > 0
+    }
+
+    /// Whether any handler has a budget, so that each of its calls is stamped.
+    #[inline]
+    #[must_use]
+    pub fn has_budgets(&self) -> bool {
+        self.has_budgets
+    }
+
+    /// Jobs that handlers of this bus serve.
+    #[must_use]
+    pub fn jobs(&self) -> JobSet {
+        self.jobs
     }
 
     /// Whether any handler wants this kind.
@@ -538,13 +814,6 @@ impl<C: Chain> Bus<C> {
         self.crosses_symbols
     }
 
-    /// Whether any handler has a budget, so that each of its calls is stamped.
-    #[inline]
-    #[must_use]
-    pub fn has_budgets(&self) -> bool {
-        self.has_budgets
-    }
-
     /// Names in dispatch order: the index is the handler's number.
     #[must_use]
     pub fn names(&self) -> &[&'static str] {
@@ -555,7 +824,7 @@ impl<C: Chain> Bus<C> {
     #[must_use]
     pub fn stats(&mut self) -> Vec<(&'static str, HandlerStats)> {
         let mut stats = Vec::new();
-        self.each(&mut |handler| stats.push((handler.name(), handler.stats())));
+        self.each(&mut |handler| stats.push((handler.about().name, handler.stats())));
         stats
     }
 

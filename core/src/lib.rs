@@ -27,6 +27,7 @@ pub mod ledger;
 pub mod limits;
 pub mod mesh;
 pub mod queue;
+pub mod requests;
 pub mod retry;
 pub mod ring;
 pub mod route;

@@ -53,6 +53,8 @@ pub const HANDLERS_MAX: usize = 64;
 pub const STAGED_SLOTS_MAX: usize = 4096;
 /// Timers that the handlers of one event may set, its whole cascade included.
 pub const STAGED_TIMERS_MAX: usize = 64;
+/// Requests that the handlers of one event may make, its whole cascade included.
+pub const STAGED_REQUESTS_MAX: usize = 64;
 /// Depth of a cascade: an output that causes an output that causes an output.
 pub const CASCADE_DEPTH_MAX: usize = 8;
 /// Panics of one handler on one symbol after which the handler is quarantined for that symbol.
@@ -156,6 +158,16 @@ pub const REQUEST_MERGE_NS_DEFAULT: u64 = 1_000_000_000;
 pub const REQUEST_TURN_BITS_DEFAULT: u32 = 20;
 /// Bound on the configured span: 18 minutes.
 pub const REQUEST_TURN_BITS_MAX: u32 = 40;
+/// Requests are served at multiples of this, in nanoseconds of shard time, unless configured otherwise.
+pub const SERVICE_INTERVAL_NS: u64 = TICK_NS;
+/// Requests that a shard serves at one instant of service, unless configured otherwise.
+pub const SERVICE_BUDGET_DEFAULT: usize = 256;
+/// Bound on the configured budget.
+pub const SERVICE_BUDGET_MAX: usize = 1 << 16;
+/// Those who asked for one request at most: who asks for the same once there are as many gets a request of its own.
+pub const ASKERS_PER_REQUEST_MAX: u32 = 16;
+/// Requests that may expire in one step of a shard.
+pub const EXPIRIES_PER_STEP: usize = 64;
 /// How far a request queue's clock can run ahead at the end of time, where nothing else tells requests of one instant apart.
 pub const REQUEST_CLOCK_SPARE_NS: u64 = 1 << 32;
 
@@ -193,6 +205,7 @@ const _: () = {
     assert!(REQUESTS_DEFAULT <= REQUESTS_MAX && REQUESTS_MAX <= TIMERS_MAX, "every request may have a timer");
     assert!(REQUESTS_MAX * 2 <= u32::MAX as usize, "a place in a line of four has 32 bits");
     assert!(REQUEST_AGING_NS_DEFAULT <= REQUEST_AGING_NS_MAX && REQUEST_TURN_BITS_DEFAULT <= REQUEST_TURN_BITS_MAX);
+    assert!(SERVICE_INTERVAL_NS.is_multiple_of(TICK_NS) && SERVICE_BUDGET_DEFAULT <= SERVICE_BUDGET_MAX);
     // No time that a shard admits is clamped by a queue.
     assert!(7 * REQUEST_AGING_NS_MAX + REQUEST_CLOCK_SPARE_NS <= u64::MAX - TIME_NS_MAX);
     // A definition carries the longest text in one span.

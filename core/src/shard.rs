@@ -39,7 +39,7 @@ use crate::dedup::{DedupWindow, Seen};
 use crate::digest::Digest;
 use crate::event::payload::{BookDepth, Tick};
 use crate::event::{EventBuf, EventRef, Flags, Identity, Kind, KindSet, Slot};
-use crate::handler::{Staging, TimerRequest};
+use crate::handler::{Ask, CallSite, Ctx, RequestRefusal, Staging, TimerRequest};
 use crate::history::History;
 use crate::ledger::{Ledger, Outcome, Refusal};
 use crate::limits::{
@@ -48,6 +48,7 @@ use crate::limits::{
     STAGED_SLOTS_MAX, TICK_NS, TIME_NS_MAX, TIMED_BATCHES, TIMERS_PER_STEP,
 };
 use crate::mesh::Pending;
+use crate::requests::{Notice, Requests};
 use crate::retry::Policy;
 use crate::ring::{Consumer, Producer};
 use crate::route::RouteTable;
@@ -57,6 +58,11 @@ use crate::wheel::{Popped, Wheel};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 mod letters;
+mod runs;
+mod service;
+mod timers;
+
+pub use timers::Cancelled;
 
 /// Due stamp of an event that is no sample: replayed before the measured part, to build state.
 pub const DUE_NONE: u64 = u64::MAX;
@@ -149,6 +155,8 @@ pub struct Config {
     pub retry: Vec<Policy>,
     /// Number of the policy for events of each kind, by [`Kind::row`].
     pub retry_of: [u8; KIND_ROWS],
+    /// The request queue and the service of requests.
+    pub requests: crate::requests::Config,
 }
 
 impl Config {
@@ -169,6 +177,7 @@ impl Config {
             letters: crate::dead::Config::default(),
             retry: vec![Policy::STANDARD],
             retry_of: [0; KIND_ROWS],
+            requests: crate::requests::Config::default(),
         }
     }
 }
@@ -190,12 +199,24 @@ pub enum Limit {
     DeadLetters = 4,
     /// The dedup window forgot by count what its age would have kept, or had no room to remember.
     Dedup = 5,
+    /// A request, or the end of one, found no room.
+    Requests = 6,
+    /// More requests were ready at one instant of service than its budget.
+    ServiceBudget = 7,
 }
 
 impl Limit {
     /// Every limit, by number.
-    pub const ALL: [Self; 6] =
-        [Self::Timers, Self::MeshPending, Self::Staging, Self::CascadeDepth, Self::DeadLetters, Self::Dedup];
+    pub const ALL: [Self; 8] = [
+        Self::Timers,
+        Self::MeshPending,
+        Self::Staging,
+        Self::CascadeDepth,
+        Self::DeadLetters,
+        Self::Dedup,
+        Self::Requests,
+        Self::ServiceBudget,
+    ];
 
     /// Name in JSON (`limits_hit`).
     #[must_use]
@@ -207,13 +228,15 @@ impl Limit {
             Self::CascadeDepth => "cascade_depth",
             Self::DeadLetters => "dead_letters",
             Self::Dedup => "dedup",
+            Self::Requests => "requests",
+            Self::ServiceBudget => "service_budget",
         }
     }
 
     /// Whether the limit is shared by the symbols of a shard, so that outputs may depend on the number of shards.
     #[must_use]
     pub const fn is_shared(self) -> bool {
-        matches!(self, Self::Timers | Self::MeshPending | Self::DeadLetters | Self::Dedup)
+        !matches!(self, Self::Staging | Self::CascadeDepth)
     }
 }
 
@@ -308,6 +331,14 @@ enum Active {
     Derived,
     /// The event in `scratch`, for the one handler that failed on it or was held: see `retry`.
     Retry,
+    /// Events from the inlet's cursor on, as a run for their only handler.
+    Run,
+    /// The request in `service`, for the handler that serves it.
+    Request,
+    /// The event in `scratch`, for those who asked for it: see `service`.
+    Reply,
+    /// The end of a request, for who asked: see `service`.
+    End,
 }
 
 /// Who is called for what.
@@ -318,6 +349,12 @@ enum Turn<'a> {
     Timer(&'a TimerRequest),
     /// The one handler that failed on the event or was held.
     Retry(u16, EventRef<'a>),
+    /// The handler that serves the request.
+    Request(&'a Ask),
+    /// Those who asked, from this one on.
+    Reply(&'a Requests, &'a mut Option<u32>, EventRef<'a>),
+    /// The one who asked.
+    End(Notice),
 }
 
 impl Turn<'_> {
@@ -328,8 +365,33 @@ impl Turn<'_> {
             Self::Timer(timer) => bus.on_timer(timer, call, timing),
             Self::Retry(handler, event) => {
                 // After a panic the handler has had it.
-                if call.progress.next == 0 && !bus.on_retry(handler, event, call, timing) {
+                if call.progress.is_new() && !bus.on_retry(handler, event, call, timing) {
                     call.unfinished.push(handler, Missed::Held);
+                }
+            }
+            Self::Request(ask) => {
+                if call.progress.is_new()
+                    && let Some(failure) = bus.on_request(ask, call, timing)
+                {
+                    call.unfinished.push(0, Missed::Failed(failure));
+                }
+            }
+            Self::Reply(requests, next, event) => {
+                while let Some(asker) = *next {
+                    let (handler, request, following) = requests.asker(asker);
+                    // Before the call: after a panic it goes on with the next.
+                    *next = following;
+                    if let Some(failure) = bus.on_reply((handler, request), event, call, timing) {
+                        call.unfinished.push(handler, Missed::Failed(failure));
+                    }
+                }
+            }
+            Self::End(notice) => {
+                let Notice { id, handler, end, .. } = notice;
+                if call.progress.is_new()
+                    && let Some(failure) = bus.on_request_end((handler, id), end, call, timing)
+                {
+                    call.unfinished.push(handler, Missed::Failed(failure));
                 }
             }
         }
@@ -352,6 +414,8 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     report: Box<EventBuf>,
     pending: Pending,
     wheel: Wheel<TimerRequest>,
+    timer_names: timers::TimerNames,
+    requests: Requests,
     dedup: Option<DedupWindow>,
     history: Option<History>,
     letters: DeadLetters,
@@ -379,19 +443,17 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     unfinished: Unfinished,
     /// How the root came: `Source`, `Mesh`, `Timer` or `Retry`.
     root_as: Active,
-    root: Identity,
     root_kind: Kind,
-    /// Symbol whose handlers are called: the root event's, or the timer's.
-    root_symbol: SymbolId,
+    /// Where calls for the root stand: its symbol is the one whose handlers are called.
+    site: CallSite,
     /// Where the root event stands after its handlers.
     root_fate: Fate,
+    ahead: runs::Ahead,
     /// The dead letter that is being retried, and its handler.
     retry: (Handle, u16),
-    /// `ts_event` of what the handlers make.
-    ts_event: UnixNanos,
+    /// The timer that has fired.
     timer: TimerRequest,
-    /// T of the timer, 0 when the root is an event.
-    timer_due: UnixNanos,
+    service: service::Service,
     /// Staged slots before this one have been looked at.
     cascade_at: usize,
     /// Staged slots before this one were made by the generation at hand.
@@ -403,6 +465,7 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     digest: Digest,
     clamped: u64,
     timers_fired: u64,
+    cancelled: Cancelled,
     limits_hit: [u64; Limit::ALL.len()],
 
     /// Batches taken from the source ring.
@@ -453,6 +516,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             (config.history_slots > 0).then(|| History::new(config.history_slots, symbols_max, config.history_age_ns));
         Self {
             wheel: Wheel::new(config.timers_max, TICK_NS),
+            timer_names: timers::TimerNames::new(config.timers_max),
+            requests: Requests::new(&config.requests, symbols_max, bus.jobs()),
             dedup,
             history,
             origins: vec![letters::Origin::default(); letters.entries].into_boxed_slice(),
@@ -488,7 +553,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                     })
                 })
                 .collect(),
-            staging: Staging::new(),
+            staging: Staging::for_symbols(symbols_max),
             scratch: Box::new([Slot::ZERO; SPAN_SLOTS_MAX]),
             scratch_span: 0,
             samples: Box::new([0; BATCH_SLOTS]),
@@ -502,14 +567,25 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             active: Active::None,
             progress: Progress::default(),
             root_as: Active::None,
-            root: Identity::default(),
             root_kind: Kind::default(),
-            root_symbol: SymbolId::NONE,
+            site: CallSite {
+                now: UnixNanos::ZERO,
+                tick_ns: TICK_NS,
+                symbol: SymbolId::NONE,
+                ts_event: UnixNanos::ZERO,
+                root: Identity::default(),
+                timer_ns: 0,
+                timer: 0,
+                seed: config.seed,
+                handler: 0,
+                source: SourceId::NONE,
+                crosses_symbols: false,
+            },
             root_fate: Fate::Clear,
+            ahead: runs::Ahead::NONE,
             retry: (Handle::NULL, 0),
-            ts_event: UnixNanos::ZERO,
             timer: TimerRequest::default(),
-            timer_due: UnixNanos::ZERO,
+            service: service::Service::NONE,
             cascade_at: 0,
             generation_end: 0,
             cascade_depth: 0,
@@ -518,6 +594,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             digest: Digest::new(symbols_max),
             clamped: 0,
             timers_fired: 0,
+            cancelled: Cancelled::default(),
             limits_hit: [0; Limit::ALL.len()],
             batches: 0,
             is_timed: false,
@@ -543,6 +620,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             return step;
         }
         let taken = self.input.refill();
+        if taken > 0 {
+            self.ahead = runs::Ahead::NONE;
+        }
         if let Some(dedup) = &self.dedup
             && taken > 0
         {
@@ -555,7 +635,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         if step.work == 0 && !meshed && self.input.at == self.input.len && self.source_time < self.quiet_until {
             // Idle, the most frequent state of a paced shard: nothing came and no timer can be due.
-            if !self.source_done || self.wheel.is_empty() && self.pending.is_empty() {
+            let is_over = self.wheel.is_empty() && self.pending.is_empty() && self.requests.due() == UnixNanos::UNKNOWN;
+            if !self.source_done || is_over {
                 return step;
             }
         }
@@ -572,13 +653,17 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                     break;
                 }
                 Err(panic) => {
-                    let Some((handler, mark)) = self.progress.running.take() else { resume_unwind(panic) };
+                    let Some(handler) = self.progress.pass() else { resume_unwind(panic) };
                     drop(panic);
                     step.work += 1;
-                    self.staging.roll_back(mark);
-                    self.bus.recover(handler, self.root_symbol);
-                    self.progress.next = handler + 1;
-                    self.unfinished.push(handler, Missed::Failed(Failure::Panic));
+                    self.staging.roll_back();
+                    if self.active == Active::Run {
+                        self.bus.undo_run(handler, self.site.symbol);
+                        self.break_run();
+                    } else {
+                        self.bus.recover(handler, self.site.symbol);
+                        self.unfinished.push(handler, Missed::Failed(Failure::Panic));
+                    }
                 }
             }
         }
@@ -620,7 +705,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             if self.input.at < self.input.len {
                 let head = &self.input.slots[self.input.at];
                 if head.ts_recv.max(self.clock) < self.quiet_until {
-                    self.begin_source();
+                    if !self.takes_run(head.kind()) || !self.begin_run(samples) {
+                        self.begin_source();
+                    }
                     continue;
                 }
             }
@@ -652,9 +739,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         };
         let mesh_due = self.pending.next_due();
         let timers_until = source_known.min(mesh_due).min(self.horizon);
+        let service = self.requests.due();
         // The wheel is polled at what it says is next, and not ahead of it: it would go on from the latest time that it
         // was polled at, past what the timer publishes for another symbol in between.
-        while let Some(next) = self.wheel.next_due_hint().filter(|next| *next <= timers_until) {
+        while let Some(next) = self.wheel.next_due_hint().filter(|next| *next <= timers_until.min(service)) {
             let popped = if *budget == 0 { Popped::OutOfBudget } else { self.wheel.pop_due_within(next, budget) };
             match popped {
                 Popped::Fired(due, timer) => {
@@ -671,6 +759,14 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
         }
         self.update_quiet();
+        if service <= timers_until && service != UnixNanos::UNKNOWN {
+            if *budget == 0 {
+                return false;
+            }
+            *budget -= 1;
+            self.begin_service(service);
+            return true;
+        }
         if mesh_due <= source_known && mesh_due < self.horizon {
             if *budget == 0 {
                 return false;
@@ -690,7 +786,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     #[inline]
     fn update_quiet(&mut self) {
         let timer = self.wheel.next_due_hint().unwrap_or(UnixNanos::UNKNOWN);
-        self.quiet_until = timer.min(self.pending.next_due()).min(self.horizon);
+        self.quiet_until = timer.min(self.requests.due()).min(self.pending.next_due()).min(self.horizon);
         if self.letters.ready().is_some() {
             self.quiet_until = UnixNanos::ZERO;
         }
@@ -708,8 +804,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             self.control(at, len);
             return;
         }
-        let admitted = self.admit(&head, &self.input.slots[at..len]);
-        match admitted.and_then(|()| self.recognise(&head)) {
+        match self.admission(at, len) {
             Ok(()) => {
                 self.ledger.accept(head.kind());
                 if let Some(history) = &mut self.history
@@ -727,10 +822,19 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
     }
 
+    /// Whether the event at `at` passes admission at `now`, the shard time that it begins at. Asked once for each event: what the answer
+    /// depends on remembers it.
+    #[inline]
+    fn pass(&mut self, at: usize, len: usize, now: UnixNanos) -> Result<(), Refusal> {
+        let head = self.input.slots[at];
+        self.admit(&head, &self.input.slots[at..len])?;
+        self.recognise(&head, now)
+    }
+
     /// Refuses what was seen already.
     #[inline]
-    fn recognise(&mut self, head: &Slot) -> Result<(), Refusal> {
-        match self.dedup.as_mut().map(|dedup| dedup.admit(head, self.clock)) {
+    fn recognise(&mut self, head: &Slot, now: UnixNanos) -> Result<(), Refusal> {
+        match self.dedup.as_mut().map(|dedup| dedup.admit(head, now)) {
             Some(Seen::Duplicate) => Err(Refusal::Duplicate),
             _ => Ok(()),
         }
@@ -819,20 +923,29 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.staging.clear();
         (self.active, self.root_as) = (root_as, root_as);
         self.progress = Progress::default();
-        (self.root, self.root_kind, self.root_symbol, self.root_fate) = (root, kind, symbol, Fate::Clear);
-        (self.ts_event, self.timer_due, self.timer.id) = (ts_event, UnixNanos::ZERO, 0);
+        (self.root_kind, self.root_fate) = (kind, Fate::Clear);
+        let site = &mut self.site;
+        (site.now, site.symbol, site.ts_event, site.root) = (self.clock, symbol, ts_event, root);
+        (site.timer_ns, site.timer) = (0, 0);
         (self.cascade_at, self.generation_end, self.cascade_depth) = (0, 0, 0);
     }
 
     fn begin_timer(&mut self, due: UnixNanos, timer: TimerRequest) {
         self.clock = self.clock.max(due);
         self.timers_fired += 1;
-        if timer.handler == letters::RETRY {
-            self.begin_retry(Handle::from_bits(timer.token));
-            return;
+        match timer.handler {
+            letters::RETRY => self.begin_retry(Handle::from_bits(timer.token)),
+            service::SERVE_AGAIN => {
+                self.requests.retry(self.clock, Handle::from_bits(timer.token));
+                self.update_quiet();
+            }
+            _ => {
+                self.timer_names.remove(timer.symbol, timer.serial);
+                self.begin(Active::Timer, timer.cause, Kind::TICK, timer.symbol, due);
+                self.timer = timer;
+                (self.site.timer_ns, self.site.timer) = (due.0, timer.id);
+            }
         }
-        self.begin(Active::Timer, timer.cause, Kind::TICK, timer.symbol, due);
-        (self.timer, self.timer_due) = (timer, due);
     }
 
     /// Takes the first waiting event of another symbol. It is an output of its symbol, and its own identity is the root of
@@ -865,10 +978,17 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             match self.active {
                 Active::Retry => self.end_retry(),
                 Active::Timer => self.unfinished.clear(),
+                Active::Request => self.note_answer(),
+                Active::Reply | Active::End => self.note_replies(),
                 active => {
                     let fate = if self.unfinished.is_empty() { Fate::Clear } else { self.keep_unfinished() };
                     if active == Active::Derived {
                         letters::settle(&mut self.derived, self.scratch[0].kind(), fate);
+                        if self.service.has_asker() {
+                            self.active = Active::Reply;
+                            self.progress = Progress::default();
+                            continue;
+                        }
                     } else {
                         self.root_fate = fate;
                     }
@@ -888,7 +1008,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 self.input.at += self.input.slots[self.input.at].span();
             }
             Active::Mesh => letters::settle(&mut self.derived, self.root_kind, self.root_fate),
-            Active::Timer | Active::Derived | Active::Retry | Active::None => {}
+            Active::Request => self.end_request(),
+            Active::End => self.service = service::Service::NONE,
+            Active::Timer | Active::Derived | Active::Retry | Active::Reply | Active::Run | Active::None => {}
         }
         self.active = Active::None;
     }
@@ -897,13 +1019,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     #[inline]
     fn walk(&mut self) {
         let mut call = Call {
-            now: self.clock,
-            ts_event: self.ts_event,
-            root: self.root,
-            timer_ns: self.timer_due.0,
-            timer: self.timer.id,
-            seed: self.config.seed,
-            staging: &mut self.staging,
+            cx: Ctx::new(self.site, &mut self.staging),
             progress: &mut self.progress,
             unfinished: &mut self.unfinished,
             letters: (self.letters.holds() > 0).then_some(&self.letters),
@@ -924,7 +1040,20 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 let event = EventRef::first(&self.scratch[..self.scratch_span]);
                 Turn::Retry(self.retry.1, event.expect("Invariant: dead letters are whole"))
             }
-            Active::None => return,
+            Active::Request => match self.service.ask.as_ref() {
+                Some(ask) => Turn::Request(ask),
+                None => return,
+            },
+            Active::Reply => {
+                let event = EventRef::first(&self.scratch[..self.scratch_span]);
+                let event = event.expect("Invariant: staged events are whole");
+                Turn::Reply(&self.requests, &mut self.service.asker, event)
+            }
+            Active::End => match self.service.notice {
+                Some(notice) => Turn::End(notice),
+                None => return,
+            },
+            Active::Run | Active::None => return,
         };
         if P::TIMES_HANDLERS && (self.is_timed || self.bus.has_budgets()) {
             let mut watch = Stopwatch::new(&mut self.probe, self.is_timed);
@@ -945,12 +1074,13 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             let Some(event) = EventRef::first(&self.staging.slots()[self.cascade_at..]) else { return false };
             let head = event.head();
             let span = event.slots().len();
+            let is_reply = self.service.is_reply(self.cascade_at);
             self.cascade_at += span;
-            if head.symbol != self.root_symbol {
+            if head.symbol != self.site.symbol {
                 continue; // handled where and when it falls due
             }
             self.derived.accept(head.kind());
-            if !self.bus.wants(head.kind()) {
+            if !self.bus.wants(head.kind()) && !is_reply {
                 self.derived.settle(head.kind(), Outcome::Delivered);
             } else if self.cascade_depth > CASCADE_DEPTH_MAX {
                 self.limits_hit[Limit::CascadeDepth as usize] += 1;
@@ -960,6 +1090,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 self.scratch_span = span;
                 self.active = Active::Derived;
                 self.progress = Progress::default();
+                if is_reply {
+                    self.address_reply();
+                }
                 return true;
             }
         }
@@ -969,19 +1102,21 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// symbols to wherever they are handled.
     #[inline(never)]
     fn commit(&mut self, out: &mut impl Outbox) {
-        for timer in self.staging.timers() {
-            if self.wheel.schedule(timer.due, *timer).is_err() {
-                self.limits_hit[Limit::Timers as usize] += 1;
-            }
+        if !(self.staging.timers().is_empty() && self.staging.cancels().is_empty()) {
+            self.commit_timers();
         }
-        let hashes = (self.catalog.symbol_hash(self.root.symbol), self.catalog.source_hash(self.root.source));
+        for wish in self.staging.wishes() {
+            self.requests.ask(self.clock, self.site.symbol, wish);
+        }
+        self.staging.advance_serials(self.site.symbol);
+        let hashes = (self.catalog.symbol_hash(self.site.root.symbol), self.catalog.source_hash(self.site.root.source));
         self.staging.sign(hashes);
         self.has_put = true;
         let mut at = 0;
         while let Some(event) = EventRef::first(&self.staging.slots()[at..]) {
             at += event.slots().len();
             let symbol = event.head().symbol;
-            if symbol == self.root_symbol {
+            if symbol == self.site.symbol {
                 self.digest.absorb(&self.catalog, event);
                 if let Some(history) = &mut self.history {
                     let _ = history.record(event, self.clock);
@@ -1119,7 +1254,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             self.source_time
         };
         let timer = self.wheel.next_due_hint().unwrap_or(UnixNanos::UNKNOWN);
-        let next = source.min(timer).min(self.pending.next_due());
+        let next = source.min(timer).min(self.requests.due()).min(self.pending.next_due());
         // Events that were held and are ready run at this very instant, whatever kept them from it in this step.
         let next = if self.letters.ready().is_some() { next.min(self.clock) } else { next };
         let is_raised = is_idle && self.agree(next);
@@ -1166,6 +1301,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             && self.letters.ready().is_none()
             && (self.pending.is_empty() || self.pending.next_due() > drain_end)
             && self.wheel.next_due_hint().is_none_or(|due| due > drain_end)
+            && self.requests.due() > drain_end
             && self.outlets.iter().flatten().all(|outlet| outlet.stash.is_empty())
     }
 
@@ -1256,8 +1392,19 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             Limit::Dedup => {
                 self.dedup.as_ref().map_or(0, |dedup| dedup.counts().turns_by_count + dedup.counts().unremembered)
             }
+            Limit::Requests => {
+                let counters = self.requests.counters();
+                counters.refused_by[RequestRefusal::QueueFull as usize] + counters.untold
+            }
+            Limit::ServiceBudget => self.requests.counters().over_budget,
             limit => self.limits_hit[limit as usize],
         }
+    }
+
+    /// Requests of handlers: the queue, what became of them, and how long they waited.
+    #[must_use]
+    pub fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     /// Events whose `ts_recv` was earlier than shard time.
@@ -1280,12 +1427,13 @@ impl<C: Chain, P: Probe> Shard<C, P> {
 
     /// Bytes per structure. Those of states and digest are zero pages until a symbol is used.
     #[must_use]
-    pub fn bytes(&mut self) -> [(&'static str, usize); 9] {
+    pub fn bytes(&mut self) -> [(&'static str, usize); 10] {
         [
             ("catalog", self.catalog.bytes()),
             ("handler states", self.bus.bytes()),
             ("digest", self.digest.bytes()),
-            ("wheel", self.wheel.bytes()),
+            ("wheel", self.wheel.bytes() + self.timer_names.bytes()),
+            ("requests", self.requests.bytes()),
             ("mesh", self.pending.bytes()),
             ("staging", self.staging.bytes()),
             ("dedup", self.dedup.as_ref().map_or(0, DedupWindow::bytes)),

@@ -5,7 +5,6 @@
 //! call stamped, or an overrun could hide. What the stamps themselves cost is taken off. Times reach reports only, never an output.
 
 use crate::bus::Subscriber;
-use crate::event::Kind;
 use crate::shard::Probe;
 
 /// What the stamped calls of one handler add up to.
@@ -59,13 +58,8 @@ impl HandlerTime {
 /// How a handler is called: with stamps or without. The bus is compiled for both, so that the calls without pay nothing.
 #[doc(hidden)]
 pub trait Timing {
-    /// Runs `run`, which calls `handler`, if it calls it at all. `kind` is that of the event, `None` for what only this handler gets.
-    fn call<S: Subscriber + ?Sized, R>(
-        &mut self,
-        handler: &mut S,
-        kind: Option<Kind>,
-        run: impl FnOnce(&mut S) -> R,
-    ) -> R;
+    /// Runs `run`, which calls `handler`, if it calls it at all.
+    fn call<S: Subscriber + ?Sized, R>(&mut self, handler: &mut S, run: impl FnOnce(&mut S) -> R) -> R;
 }
 
 /// Without stamps.
@@ -74,12 +68,7 @@ pub struct Untimed;
 
 impl Timing for Untimed {
     #[inline(always)]
-    fn call<S: Subscriber + ?Sized, R>(
-        &mut self,
-        handler: &mut S,
-        _kind: Option<Kind>,
-        run: impl FnOnce(&mut S) -> R,
-    ) -> R {
+    fn call<S: Subscriber + ?Sized, R>(&mut self, handler: &mut S, run: impl FnOnce(&mut S) -> R) -> R {
         run(handler)
     }
 }
@@ -109,14 +98,8 @@ impl<'a, P: Probe> Stopwatch<'a, P> {
 
 impl<P: Probe> Timing for Stopwatch<'_, P> {
     #[inline]
-    fn call<S: Subscriber + ?Sized, R>(
-        &mut self,
-        handler: &mut S,
-        kind: Option<Kind>,
-        run: impl FnOnce(&mut S) -> R,
-    ) -> R {
-        let is_wanted = kind.is_none_or(|kind| handler.kinds().contains(kind));
-        if !is_wanted || !self.is_sample && handler.budget_ns().is_none() {
+    fn call<S: Subscriber + ?Sized, R>(&mut self, handler: &mut S, run: impl FnOnce(&mut S) -> R) -> R {
+        if !self.is_sample && handler.budget_ns().is_none() {
             return run(handler);
         }
         let calls = handler.calls();

@@ -10,6 +10,7 @@ use market::{At, DAY, Market, SECOND};
 use mini_shard::MiniShard;
 use tapeline_core::event::payload::{Alert, Features};
 use tapeline_core::event::{EventRef, Identity, Kind, KindSet};
+use tapeline_core::features::groups::{self, Group};
 use tapeline_core::features::{Engine, Feature, State};
 use tapeline_core::handler::{CallSite, Ctx, Handler, Staging, Verdict};
 use tapeline_core::limits::{STAGED_TIMERS_MAX, TICK_NS};
@@ -51,7 +52,8 @@ fn mask(features: &[Feature]) -> u64 {
     features.iter().fold(0, |mask, feature| mask | 1 << *feature as usize)
 }
 
-const VOLUMES: [Feature; 3] = [Feature::VolumeBar, Feature::VolumeSession, Feature::TradesBar];
+const VOLUMES: [Feature; 5] =
+    [Feature::VolumeBar, Feature::VolumeSession, Feature::TradesBar, Feature::TurnoverBar, Feature::TurnoverSession];
 const TOP: [Feature; 5] =
     [Feature::MidPrice, Feature::Spread, Feature::SpreadBps, Feature::TopImbalance, Feature::Microprice];
 
@@ -77,7 +79,8 @@ fn three_seconds_by_hand() {
 
     let (_, ready, values) = &made[1];
     let prices = [Feature::LastPrice, Feature::BarOpen, Feature::BarHigh, Feature::BarLow, Feature::VwapBar];
-    let traded = mask(&prices) | mask(&[Feature::VwapSession, Feature::ReturnSession]);
+    let bar = [Feature::TypicalPrice, Feature::TradeImbalance, Feature::OnBalanceVolume, Feature::VwapDeviation];
+    let traded = mask(&prices) | mask(&bar) | mask(&[Feature::VwapSession, Feature::ReturnSession]);
     assert_eq!(*ready, mask(&VOLUMES) | mask(&TOP) | traded | mask(&[Feature::OrderFlowImbalance]));
     assert_eq!(values[0..4], [104.0, 100.0, 104.0, 100.0]);
     assert_eq!(values[Feature::ReturnBar as usize].to_bits(), 0, "there is one close only");
@@ -85,6 +88,11 @@ fn three_seconds_by_hand() {
     assert_eq!(values[6..=10], [4.0, 4.0, 2.0, 103.0, 103.0]);
     assert_eq!(values[Feature::TopImbalance as usize], -3.0 / 7.0);
     assert_eq!(values[Feature::OrderFlowImbalance as usize], 2.0 - (5.0 - 1.0));
+    assert_eq!(values[Feature::TypicalPrice as usize], 308.0 / 3.0);
+    assert_eq!(values[Feature::TradeImbalance as usize], 1.0, "buyers began both");
+    assert_eq!(values[Feature::OnBalanceVolume as usize], 4.0);
+    assert_eq!(values[Feature::TurnoverBar as usize], 412.0);
+    assert!((values[Feature::VwapDeviation as usize] - 1e4 / 103.0).abs() < 1e-9);
 
     let (_, ready, values) = &made[2];
     assert_eq!(*ready, made[1].1 | mask(&[Feature::ReturnBar]));
@@ -92,6 +100,8 @@ fn three_seconds_by_hand() {
     assert_eq!(values[Feature::ReturnBar as usize], -std::f64::consts::LN_2);
     assert!((values[Feature::ReturnSession as usize] + 0.653_926_467_406_664).abs() < 1e-15, "ln 0.52");
     assert_eq!(values[6..=10], [4.0, 8.0, 1.0, 52.0, 77.5]);
+    assert_eq!(values[Feature::OnBalanceVolume as usize].to_bits(), 0, "4 up, 4 down");
+    assert_eq!((values[Feature::TurnoverBar as usize], values[Feature::TurnoverSession as usize]), (208.0, 620.0));
     assert_eq!(values[Feature::OrderFlowImbalance as usize].to_bits(), 0, "no quote in the bar");
 }
 
@@ -286,9 +296,42 @@ fn a_full_staging_area_delays_the_bar_or_costs_the_vector_and_says_so() {
     assert_eq!(state.unpublished(), 1);
 }
 
+/// What a request is answered with.
+#[test]
+fn a_vector_of_groups_shows_the_open_bar_and_the_last_close() {
+    let mut shard = MiniShard::new(Engine::new(), 2);
+    let ask = |shard: &mut MiniShard<Engine>, groups: &[Group]| {
+        shard.state(ETH).vector(groups.iter().fold(0, |set, group| set | group.bit()))
+    };
+    assert_eq!(ask(&mut shard, Group::ALL).ready, mask(&VOLUMES));
+    for i in 0..60u64 {
+        shard.event(&trade(NOON + i * SECOND, 100 + (i % 7) as i64, 10).slots());
+    }
+    shard.event(&trade(NOON + 59 * SECOND + 1, 250, 30).slots());
+    let open = ask(&mut shard, Group::ALL);
+    assert_eq!((open.get(Feature::LastPrice), open.get(Feature::VolumeBar)), (Some(250.0), Some(4.0)));
+    assert_eq!((open.get(Feature::TradesBar), open.get(Feature::VolumeSession)), (Some(2.0), Some(59.0)));
+    assert_eq!(open.get(Feature::Roc), Some((102.0 - 106.0) / 106.0 * 100.0), "59 bars have closed");
+    let volume = ask(&mut shard, &[Group::Volume]);
+    assert_eq!(volume.ready, groups::features(Group::Volume.bit()));
+    assert_eq!((volume.get(Feature::VolumeBar), volume.get(Feature::Rsi)), (Some(4.0), None));
+    assert_eq!(ask(&mut shard, &[]).ready, 0);
+    // Asked at the close, it is what was published, but for the bar, which is the next one then.
+    shard.drain();
+    let (_, ready, values) = vectors(&shard).pop().unwrap();
+    let closed = ask(&mut shard, Group::ALL);
+    let of_bar = mask(&VOLUMES[..1]) | mask(&[Feature::TradesBar, Feature::TurnoverBar]);
+    for feature in
+        Feature::ALL.iter().filter(|feature| groups::features(Group::Trend.bit()) >> **feature as usize & 1 == 1)
+    {
+        assert_eq!(closed.values[*feature as usize], values[*feature as usize], "{feature:?}");
+    }
+    assert_eq!((closed.ready, closed.ready & of_bar), (ready, of_bar));
+}
+
 #[test]
 fn the_state_is_small_and_zero_is_new() {
-    assert_eq!((size_of::<State>(), align_of::<State>()), (256, 64));
+    assert_eq!((size_of::<State>(), align_of::<State>()), (3_072, 64));
     assert_eq!(State::default(), State::zeroed());
     assert_eq!(Engine::new().interests(), KindSet::of(&[Kind::TRADE, Kind::QUOTE]));
     const { assert!(!Engine::ROLLBACK) };

@@ -6,12 +6,18 @@ mod shard_rig;
 #[path = "common/talkers.rs"]
 mod talkers;
 
+use bytemuck::{Pod, Zeroable};
 use shard_rig::{MILLI, Outputs, Rig, SECOND, SYMBOLS_MAX, Sizes, feed, stream};
+use std::panic::{set_hook, take_hook};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 use talkers::{Chatter, Crosser};
 use tapeline_core::bus::{Bus, BusBuilder, Chain};
 use tapeline_core::catalog::Catalog;
-use tapeline_core::event::Kind;
+use tapeline_core::event::payload::{Alert, Signal};
+use tapeline_core::event::{EventRef, Kind, KindSet, Slot};
 use tapeline_core::features::Engine;
+use tapeline_core::handler::{Ctx, Handler, Verdict};
 use tapeline_core::limits::STAGED_SLOTS_MAX;
 use tapeline_core::scanner::Scanner;
 use tapeline_core::testing::{Prng, for_seeds};
@@ -102,5 +108,180 @@ fn req_3479_everything_at_once_with_one_event_of_room() {
             let sizes = Sizes { source_ring: 64, mesh_ring: 64, room: STAGED_SLOTS_MAX, ..Sizes::of(shards) };
             first.assert_same(&run(bus, &events, sizes, prng), &format!("seed {seed}, {shards} shards"));
         }
+    });
+}
+
+const BOOM: &str = "a handler's panic that the test wants";
+
+/// Keeps the panics that the test wants out of its output.
+fn silence() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let hook = take_hook();
+        set_hook(Box::new(move |info| {
+            if info.payload().downcast_ref::<&str>() != Some(&BOOM) {
+                hook(info);
+            }
+        }));
+    });
+}
+
+/// Lengths of the runs that were given, and how many there were.
+static RUNS: AtomicU64 = AtomicU64::new(0);
+static RUN_EVENTS: AtomicU64 = AtomicU64::new(0);
+
+/// Takes trades and quotes as runs, split at random, or one by one. It publishes, sets timers, retries, fails and panics.
+///
+/// With `SLOPPY` it breaks every rule of `on_run` now and then: it consumes nothing, or too much, stages for an event that is not the
+/// last, or never turns to the event at hand.
+struct Runner<const RUNS: bool, const ROLLBACK: bool, const SLOPPY: bool>;
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
+struct Chain64 {
+    chain: u64,
+    events: u64,
+}
+
+impl<const R: bool, const ROLLBACK: bool, const SLOPPY: bool> Handler for Runner<R, ROLLBACK, SLOPPY> {
+    type State = Chain64;
+    const NAME: &'static str = "runner";
+    const STATE_VERSION: u16 = 1;
+    const ROLLBACK: bool = ROLLBACK;
+    const TAKES_RUNS: bool = R;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE, Kind::QUOTE])
+    }
+
+    fn on_event(&self, st: &mut Chain64, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let head = ev.head();
+        let words = [st.chain, head.seq, head.ts_recv.0, cx.now().0];
+        st.chain = tapeline_core::hash::stable(bytemuck::bytes_of(&words));
+        st.events += 1;
+        let rand = cx.rand(st.chain);
+        let alert = Alert { value: st.events as f64, reference: (st.chain >> 12) as f64, ..Alert::default() };
+        match rand % 400 {
+            0..=19 => cx.alert(&alert).unwrap(),
+            20..=25 => _ = cx.timer_at(cx.now().saturating_add(rand >> 20 & 0x3f_ffff), rand).unwrap(),
+            26 if ROLLBACK && st.events > 200 => return Verdict::Retry(3),
+            27..=29 if ROLLBACK => {
+                cx.alert(&alert).unwrap();
+                return Verdict::Fail(4);
+            }
+            30 => {
+                cx.alert(&alert).unwrap();
+                std::panic::panic_any(BOOM);
+            }
+            _ => {}
+        }
+        Verdict::Done
+    }
+
+    fn on_timer(&self, st: &mut Chain64, token: u64, cx: &mut Ctx<'_>) -> Verdict {
+        st.chain ^= token;
+        cx.signal(&Signal { strength: st.events as f64, ..Signal::default() }).unwrap();
+        Verdict::Done
+    }
+
+    fn on_run(&self, st: &mut Chain64, run: &[EventRef<'_>], cx: &mut Ctx<'_>) -> (usize, Verdict) {
+        assert!(run.len() > 1 && run.iter().all(|event| event.head().symbol == cx.symbol()));
+        RUNS.fetch_add(1, Ordering::Relaxed);
+        let rand = cx.rand(run.len() as u64);
+        if SLOPPY {
+            match rand % 6 {
+                0 => return (0, Verdict::Done),
+                1 => return (run.len() + 1, Verdict::Done),
+                2 => {
+                    st.chain = 1;
+                    cx.alert(&Alert::default()).unwrap();
+                    return (run.len(), Verdict::Done);
+                }
+                _ => {}
+            }
+        }
+        let most = 1 + rand as usize % run.len();
+        for (index, event) in run[..most].iter().enumerate() {
+            cx.turn_to(*event);
+            RUN_EVENTS.fetch_add(1, Ordering::Relaxed);
+            let verdict = self.on_event(st, *event, cx);
+            if verdict != Verdict::Done || cx.has_staged() {
+                return (index + 1, verdict);
+            }
+        }
+        (most, Verdict::Done)
+    }
+}
+
+/// Hears what the runner says, so that its outputs cascade.
+struct Echo;
+
+impl Handler for Echo {
+    type State = u64;
+    const NAME: &'static str = "echo";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::ALERT])
+    }
+
+    fn on_event(&self, st: &mut u64, _ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        *st += 1;
+        cx.signal(&Signal { strength: *st as f64, strategy: 1, ..Signal::default() }).unwrap();
+        if st.is_multiple_of(11) { Verdict::Fail(11) } else { Verdict::Done }
+    }
+}
+
+fn runner<const R: bool, const ROLLBACK: bool, const SLOPPY: bool>(
+    catalog: &mut Catalog,
+) -> Bus<impl Chain + use<R, ROLLBACK, SLOPPY>> {
+    let bus = BusBuilder::new(SYMBOLS_MAX).then(Runner::<R, ROLLBACK, SLOPPY>).dynamic(0, Echo);
+    bus.build(catalog).unwrap()
+}
+
+/// A stream with runs in it: a symbol has several events in a row, some of them twice, some refused.
+fn runs_stream(seed: u64) -> Vec<Vec<Slot>> {
+    let mut prng = Prng::new(seed);
+    let mut symbol = 1;
+    let mut events: Vec<Vec<Slot>> = Vec::new();
+    for mut event in stream(seed, 1_200, [MILLI / 50, 2 * MILLI][seed as usize % 2], feed(2)) {
+        if prng.one_in(12) {
+            symbol = 1 + prng.in_range(0..3) as u32;
+        }
+        event[0].symbol = tapeline_core::units::SymbolId(symbol);
+        if prng.one_in(40) {
+            event[0].scale = 200;
+        }
+        events.push(event.clone());
+        if prng.one_in(40) {
+            events.push(event);
+        }
+    }
+    events
+}
+
+#[test]
+fn req_3482_a_handler_that_takes_runs_comes_to_the_same_as_one_by_one() {
+    fn compare<const ROLLBACK: bool, const SLOPPY: bool>(seed: u64, prng: &mut Prng) {
+        let events = runs_stream(seed);
+        let first = run(runner::<false, ROLLBACK, false>, &events, Sizes::of(1), prng);
+        assert!(first.ledger.total().refused > 20 && first.derived.row(Kind::SIGNAL).offered > 20);
+        for shards in 1..=3 {
+            for ring in [64, 1024] {
+                let sizes = Sizes { source_ring: ring, ..Sizes::of(shards) };
+                let (runs, taken) = (RUNS.load(Ordering::Relaxed), RUN_EVENTS.load(Ordering::Relaxed));
+                let other = run(runner::<true, ROLLBACK, SLOPPY>, &events, sizes, prng);
+                first.assert_same(&other, &format!("seed {seed}, {sizes:?}, rollback {ROLLBACK}, sloppy {SLOPPY}"));
+                assert_eq!(first.clamped, other.clamped, "seed {seed}");
+                let (runs, taken) = (RUNS.load(Ordering::Relaxed) - runs, RUN_EVENTS.load(Ordering::Relaxed) - taken);
+                assert!(runs > 20 && (SLOPPY || taken > runs + 20), "{runs} runs of {taken} events");
+            }
+        }
+    }
+    silence();
+    for_seeds(0..6, |seed, prng| {
+        compare::<true, false>(seed, prng);
+        compare::<false, false>(seed, prng);
+        compare::<true, true>(seed, prng);
     });
 }

@@ -10,7 +10,7 @@ use tapeline_core::bus::{Bus, BusBuilder, Chain};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::{Alert, Cause, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Kind, KindSet};
-use tapeline_core::handler::{Ctx, Handler, Verdict};
+use tapeline_core::handler::{Ctx, Handler, TimerId, Verdict};
 use tapeline_core::limits::{DRAIN_NS_MAX, STAGED_TIMERS_MAX, TICK_NS, TIMERS_PER_STEP};
 use tapeline_core::ring::{self, Producer};
 use tapeline_core::shard::{Config, Limit, Shard};
@@ -344,4 +344,89 @@ fn two_timers_of_one_event_with_one_deadline_make_different_outputs() {
         results.push(result);
     }
     results[0].assert_same(&results[1], "three shards");
+}
+
+/// Sets a timer, or takes one back: a trade of size 1 sets one at its price in ns from now, of size 2 takes the timer of that number
+/// back, of size 3 both sets one and takes it back, of size 4 takes the timer of the number back and then fails.
+struct Fickle<const N: usize>(Log);
+
+impl<const N: usize> Handler for Fickle<N> {
+    type State = [u64; 2];
+    const NAME: &'static str = ["fickle.a", "fickle.b"][N];
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        const { KindSet::of(&[Kind::TRADE]) }
+    }
+
+    fn on_event(&self, st: &mut [u64; 2], ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let trade = ev.get::<Trade>().unwrap();
+        if usize::from(trade.side) != N {
+            return Verdict::Done;
+        }
+        match trade.size {
+            1 => st[0] = cx.timer_at(cx.now().saturating_add(trade.price as u64), ev.head().seq).unwrap().0,
+            3 => {
+                let timer = cx.timer_at(cx.now().saturating_add(trade.price as u64), ev.head().seq).unwrap();
+                cx.cancel(timer).unwrap();
+                cx.cancel(timer).unwrap();
+            }
+            size => {
+                cx.cancel(TimerId(trade.price as u64)).unwrap();
+                if size == 4 {
+                    return Verdict::Fail(4);
+                }
+            }
+        }
+        Verdict::Done
+    }
+
+    fn on_timer(&self, _st: &mut [u64; 2], own: u64, cx: &mut Ctx<'_>) -> Verdict {
+        self.0.lock().unwrap().push(Called::Timer(own, cx.now().0));
+        Verdict::Done
+    }
+}
+
+#[test]
+fn req_3537_a_cancelled_timer_does_not_fire_and_a_stale_or_foreign_name_is_counted() {
+    let log = Log::default();
+    let build = |catalog: &mut Catalog| {
+        let bus = BusBuilder::new(SYMBOLS_MAX).then(Fickle::<0>(log.clone())).then(Fickle::<1>(log.clone()));
+        bus.build(catalog).unwrap()
+    };
+    let mut catalog = shard_rig::authority(&build);
+    let bus = build(&mut catalog);
+    let (mut producer, consumer) = ring::channel(4096);
+    let mut shard =
+        Shard::new(Config { timers_max: 3, ..Config::single() }, catalog, bus, (), consumer, vec![], vec![]);
+    let ms = |ms: u64| (ms * MILLI) as i64;
+    let mut seq = 0;
+    let mut send = |symbol: u32, at: u64, size: u64, price: i64, handler: u8| {
+        seq += 1;
+        let mut event = trade(seq, START + at * MILLI, size, price, handler);
+        event.head_mut().symbol = SymbolId(symbol);
+        producer.push(event.slots()).unwrap();
+        while shard.step(&mut ()).work > 0 {}
+        (shard.cancelled().cancelled, shard.cancelled().stale)
+    };
+    // Timer 1 of symbol 1 and of symbol 2, both of the first handler.
+    assert_eq!(send(1, 0, 1, ms(10), 0), (0, 0));
+    assert_eq!(send(2, 0, 1, ms(10), 0), (0, 0));
+    // Not the second handler's; a call that fails takes nothing back; then it is gone, and the name is stale.
+    assert_eq!(send(1, 1, 2, 1, 1), (0, 1));
+    assert_eq!(send(1, 1, 4, 1, 0), (0, 1));
+    assert_eq!(send(1, 1, 2, 1, 0), (1, 1));
+    assert_eq!(send(1, 1, 2, 1, 0), (1, 2));
+    // Set and taken back at once: there is room for three timers, of which this is none.
+    for _ in 0..5 {
+        let _ = send(1, 1, 3, ms(1), 0);
+    }
+    assert_eq!(send(1, 1, 2, 99, 0), (6, 8), "the second time it was stale, and 99 never was");
+    // Timer 7: names are not given out again.
+    assert_eq!(send(1, 2, 1, ms(3), 0), (6, 8));
+    assert_eq!(send(1, 2, 2, 1, 0), (6, 9));
+    assert_eq!(send(1, 20, 2, 7, 0), (6, 10), "it has fired");
+    let expected = [Called::Timer(13, START + 5 * MILLI), Called::Timer(2, START + 10 * MILLI)];
+    assert_eq!(*log.lock().unwrap(), expected);
+    assert_eq!(shard.limit_hits(Limit::Timers), 0);
 }

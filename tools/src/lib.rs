@@ -54,7 +54,7 @@ pub use {tapeline_core, tapeline_runtime};
 pub mod prelude {
     pub use tapeline_core::event::payload::*;
     pub use tapeline_core::event::{EventRef, Flags, Identity, Kind, KindSet};
-    pub use tapeline_core::features::{Feature, SET_1};
+    pub use tapeline_core::features::{Feature, SET_1, SET_2};
     pub use tapeline_core::handler::{Ctx, Full, Handler, Verdict};
     pub use tapeline_core::units::{PRICE_ONE, PRICE_UNDEFINED, Side, SourceId, SymbolId, UnixNanos, price_f64};
 }

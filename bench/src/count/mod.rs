@@ -8,6 +8,7 @@
 
 mod bus;
 mod dedup;
+mod features;
 mod record;
 mod requests;
 mod rings;
@@ -49,6 +50,7 @@ pub fn rows(batches: &[usize]) -> Vec<Row> {
     rows.extend(requests::rows());
     rows.extend(dedup::rows());
     rows.extend(shard::rows());
+    rows.extend(features::rows());
     rows
 }
 
@@ -68,6 +70,7 @@ pub fn run_loop(arguments: &[&str], rounds: usize) -> Result<u64, String> {
         ["queue", contender, operation] => requests::run_loop(contender, operation, rounds),
         ["dedup", operation] => dedup::run_loop(operation, rounds),
         ["shard", operation] => shard::run_loop(operation, rounds),
+        ["features", operation] => features::run_loop(operation, rounds),
         _ => None,
     };
     operations.ok_or_else(|| format!("no loop `{}`", arguments.join(" ")))

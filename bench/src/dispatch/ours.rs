@@ -6,8 +6,9 @@ use tapeline_core::bus::{Bus, BusBuilder, Call, Chain, End, Link, Progress, Unfi
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::Trade;
 use tapeline_core::event::{EventBuf, EventRef, Identity, Kind, KindSet, Slot};
-use tapeline_core::handler::{Ctx, Handler, Staging, Verdict};
-use tapeline_core::units::{SymbolId, UnixNanos};
+use tapeline_core::handler::{CallSite, Ctx, Handler, Staging, Verdict};
+use tapeline_core::limits::TICK_NS;
+use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
 
 /// Symbols of the bus: states are looked up among them.
 const SYMBOLS: usize = 16;
@@ -54,6 +55,7 @@ struct Rig<C: Chain> {
     staging: Staging,
     progress: Progress,
     unfinished: Unfinished,
+    site: CallSite,
     slot: Slot,
 }
 
@@ -67,6 +69,19 @@ impl<C: Chain> Rig<C> {
             staging: Staging::new(),
             progress: Progress::default(),
             unfinished: Unfinished::default(),
+            site: CallSite {
+                now: UnixNanos(1),
+                tick_ns: TICK_NS,
+                symbol: SYMBOL,
+                ts_event: UnixNanos(1),
+                root: Identity::default(),
+                timer_ns: 0,
+                timer: 0,
+                seed: 1,
+                handler: 0,
+                source: SourceId::NONE,
+                crosses_symbols: false,
+            },
             slot: event.slots()[0],
         }
     }
@@ -77,13 +92,7 @@ impl<C: Chain> Rig<C> {
             self.slot.payload_mut::<Trade>().size = black_box(*size);
             self.progress = Progress::default();
             let mut call = Call {
-                now: UnixNanos(1),
-                ts_event: UnixNanos(1),
-                root: Identity::default(),
-                timer_ns: 0,
-                timer: 0,
-                seed: 1,
-                staging: &mut self.staging,
+                cx: Ctx::new(self.site, &mut self.staging),
                 progress: &mut self.progress,
                 unfinished: &mut self.unfinished,
                 letters: None,

@@ -376,11 +376,32 @@ impl KindSet {
         (kind.0 as usize) < KIND_ROWS && self.0 >> kind.0 & 1 == 1
     }
 
+    /// The set of `kind` alone; empty when this build gives it no row.
+    #[inline]
+    #[must_use]
+    pub const fn one(kind: Kind) -> Self {
+        if (kind.0 as usize) < KIND_ROWS { Self(1 << kind.0) } else { Self::EMPTY }
+    }
+
+    /// Whether a kind is in both sets.
+    #[inline]
+    #[must_use]
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Kinds of either set.
     #[inline]
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// Kinds of this set that are not in the other.
+    #[inline]
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 }
 

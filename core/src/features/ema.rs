@@ -34,6 +34,13 @@ impl Ema {
         self.count += 1;
     }
 
+    /// The average, warmed up or not; 0 before the first input.
+    #[inline]
+    #[must_use]
+    pub const fn latest(&self) -> f64 {
+        self.value
+    }
+
     /// The average; `None` before `n` inputs.
     #[inline]
     #[must_use]

@@ -1,41 +1,36 @@
 //! The handler that keeps the features of a symbol and publishes their vector at the close of a bar.
 
-use super::bar::{BAR_NS, Bar, bar_end, session_end};
+use super::bar::{BAR_NS, Bar, bar_end};
 use super::book_top::BookTop;
-use super::ema::Ema;
+use super::closed::ClosedBar;
+use super::indicators::Indicators;
 use super::order_flow::OrderFlow;
-use super::returns::{Returns, log_return};
-use super::set::{Feature, SET_1, SET_LEN};
-use super::volatility::{Ewma, Realised};
+use super::set::{Feature, SET_2};
+use super::vector::Vector;
 use super::vwap::Vwap;
 use crate::event::payload::{Features, Trade};
 use crate::event::{EventRef, Kind, KindSet};
 use crate::handler::{Ctx, Handler, Verdict};
-use crate::units::{PRICE_UNDEFINED, price_f64, size_f64};
+use crate::units::{PRICE_UNDEFINED, Side, price_f64, size_f64};
 use bytemuck::{Pod, Zeroable};
 
-/// Length of the fast EMA in traded bars.
-pub const EMA_FAST_BARS: u32 = 12;
-/// Length of the slow EMA in traded bars.
-pub const EMA_SLOW_BARS: u32 = 26;
-
-/// Keeps the features of set 1 for every symbol; see [`crate::features`] for what they are and when they come.
+/// Keeps the features of set 2 for every symbol; see [`crate::features`] for what they are and when they come.
 ///
-/// An event costs a few additions and, for its sizes, one or two divisions; logarithms, roots and the vector are made
-/// once a bar, by a timer at its end.
+/// An event costs a few additions and, for its sizes, one or two divisions; everything else is done once a bar, by a timer
+/// at its end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Engine {}
 
 impl Engine {
-    /// The features of set 1, which has no parameters.
+    /// The features of set 2, which has no parameters.
     #[must_use]
     pub const fn new() -> Self {
         Self {}
     }
 }
 
-/// What [`Engine`] remembers of one symbol: four cache lines. A trade touches the first, a quote the first two, the
-/// close of a bar all of them.
+/// What [`Engine`] remembers of one symbol: 3,072 bytes. A trade or a quote touches the first two cache lines, the close of a
+/// bar most of the 48.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, PartialEq, Debug, Default, Pod, Zeroable)]
 pub struct State {
@@ -44,46 +39,48 @@ pub struct State {
     bar_end: u64,
     bar: Bar,
     bar_vwap: Vwap,
-    // Line 1: quotes.
+    // Line 1: quotes, and who began the trades.
     top: BookTop,
     order_flow: OrderFlow,
+    /// Size of the bar whose aggressor bought less that whose aggressor sold.
+    trade_flow: f64,
     /// Trades that were not usable.
     skipped_trades: u64,
+    // From line 2 on: closes.
     /// Quotes that were not usable.
     skipped_quotes: u64,
-    // Lines 2 and 3: closes.
-    session: Session,
-    ema_fast: Ema,
-    ema_slow: Ema,
-    returns: Returns,
-    ewma: Ewma,
+    /// Vectors that were published.
+    published: u64,
     /// Vectors that found no room in the staging area.
     unpublished: u64,
+    indicators: Indicators,
 }
 
 const _: () = {
     use core::mem::{offset_of, size_of};
-    assert!(size_of::<State>() == 4 * 64, "the documented size");
-    assert!(offset_of!(State, top) == 64 && offset_of!(State, session) == 128, "the documented lines");
+    assert!(size_of::<State>() == 3_072, "the documented size");
+    assert!(offset_of!(State, top) == 64 && offset_of!(State, skipped_quotes) == 128, "the documented lines");
 };
 
-/// Sums that begin anew with each session.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Debug, Default, Pod, Zeroable)]
-struct Session {
-    /// End in ns since the UNIX epoch; 0 = none yet.
-    end: u64,
-    /// First price, 1e-9; 0 = no bar with a trade yet.
-    open: i64,
-    vwap: Vwap,
-    realised: Realised,
-}
+/// What a trade adds to the flow per size, by [`Side`].
+const FLOW: [f64; 3] = {
+    let mut flow = [0.0; 3];
+    flow[Side::Bid as usize] = 1.0;
+    flow[Side::Ask as usize] = -1.0;
+    flow
+};
 
 impl State {
     /// Trades and quotes that were not usable, since the state began.
     #[must_use]
     pub const fn skipped(&self) -> (u64, u64) {
         (self.skipped_trades, self.skipped_quotes)
+    }
+
+    /// Vectors that were published: a count of what was made, and of nothing else.
+    #[must_use]
+    pub const fn published(&self) -> u64 {
+        self.published
     }
 
     /// Vectors that were made and found no room in the staging area ([`crate::handler::Full`]).
@@ -107,9 +104,7 @@ impl State {
             // Its timer was lost. The bar is closed late rather than joined with this one.
             self.close_bar(cx);
         }
-        if now.0 >= self.session.end {
-            self.session = Session { end: session_end(now).0, ..Session::default() };
-        }
+        self.indicators.begin_session(now);
         // In the last second that u64 holds, and where no timer is to be had, the sums go on without an end.
         if let Some(end) = bar_end(now)
             && cx.timer_at(end, end.0).is_ok()
@@ -118,57 +113,61 @@ impl State {
         }
     }
 
+    /// The open bar so far, if it has a trade.
+    #[inline]
+    fn bar_so_far(&self) -> Option<ClosedBar> {
+        let (close, [open, high, low]) = self.bar.close().zip(self.bar.value())?;
+        (self.bar.trades() != 0).then(|| ClosedBar {
+            end_ns: self.bar_end,
+            open,
+            high,
+            low,
+            close,
+            volume: self.bar_vwap.volume(),
+            notional: self.bar_vwap.notional(),
+            flow: self.trade_flow,
+        })
+    }
+
     /// Ends the open bar: advances what goes by closes, publishes the vector, and rolls.
     fn close_bar(&mut self, cx: &mut Ctx<'_>) {
-        if self.bar.trades() != 0
-            && let (Some(close), Some([open, ..])) = (self.bar.close(), self.bar.value())
-        {
-            let price = price_f64(close);
-            self.ema_fast.update(const { Ema::alpha(EMA_FAST_BARS) }, price);
-            self.ema_slow.update(const { Ema::alpha(EMA_SLOW_BARS) }, price);
-            if let Some(r) = self.returns.update(close) {
-                self.session.realised.update(r);
-                self.ewma.update(r);
-            }
-            if self.session.open == 0 {
-                self.session.open = open;
-            }
-            self.session.vwap.merge(&self.bar_vwap);
+        let bar = self.bar_so_far();
+        if let Some(bar) = &bar {
+            self.indicators.update(bar);
         }
-        let vector = self.vector();
-        let head = Features { ready: vector.ready, interval_ns: BAR_NS, count: 0, set: SET_1 };
-        if cx.features(&head, &vector.values).is_err() {
-            self.unpublished += 1;
+        let vector = self.with_bar(bar.as_ref());
+        let head = Features { ready: vector.ready, interval_ns: BAR_NS, count: 0, set: SET_2 };
+        match cx.features(&head, &vector.values) {
+            Ok(()) => self.published += 1,
+            Err(_) => self.unpublished += 1,
         }
         self.bar.roll();
         self.bar_vwap = Vwap::default();
+        self.trade_flow = 0.0;
         self.order_flow.roll();
         self.bar_end = 0;
     }
 
-    fn vector(&self) -> Vector {
-        let mut to = Vector { ready: 0, values: [0.0; SET_LEN] };
+    /// The values of `groups` as they stand ([`super::groups`]; what is needed to compute them need not be named): those of a
+    /// bar are of the open bar so far, those that go by closes as of the last close.
+    #[must_use]
+    pub fn vector(&self, groups: u64) -> Vector {
+        self.with_bar(self.bar_so_far().as_ref()).of_groups(groups)
+    }
+
+    fn with_bar(&self, bar: Option<&ClosedBar>) -> Vector {
+        let mut to = Vector::EMPTY;
         let last = self.bar.close().map(price_f64);
-        let flat = self.bar.trades() == 0;
         to.set(Feature::LastPrice, last);
         let ohl = self.bar.value();
         to.set(Feature::BarOpen, ohl.map(|[open, _, _]| price_f64(open)));
         to.set(Feature::BarHigh, ohl.map(|[_, high, _]| price_f64(high)));
         to.set(Feature::BarLow, ohl.map(|[_, _, low]| price_f64(low)));
-        to.set(Feature::ReturnBar, self.returns.value().map(|r| if flat { 0.0 } else { r }));
-        let session_open = self.session.open;
-        let session_return =
-            self.bar.close().filter(|_| session_open != 0).map(|close| log_return(session_open, close));
-        to.set(Feature::ReturnSession, session_return);
         to.set(Feature::VolumeBar, Some(self.bar_vwap.volume()));
-        to.set(Feature::VolumeSession, Some(self.session.vwap.volume()));
         to.set(Feature::TradesBar, Some(self.bar.trades() as f64));
+        to.set(Feature::TurnoverBar, Some(self.bar_vwap.turnover()));
         to.set(Feature::VwapBar, self.bar_vwap.value().or(last));
-        to.set(Feature::VwapSession, self.session.vwap.value());
-        to.set(Feature::EmaFast, self.ema_fast.value(EMA_FAST_BARS));
-        to.set(Feature::EmaSlow, self.ema_slow.value(EMA_SLOW_BARS));
-        to.set(Feature::RealisedVolatility, self.session.realised.value());
-        to.set(Feature::EwmaVolatility, self.ewma.value());
+        to.set(Feature::TradeImbalance, last.map(|_| bar.map_or(0.0, |bar| bar.flow / bar.volume)));
         let top = self.top.value();
         to.set(Feature::MidPrice, top.map(|top| top.mid_price));
         to.set(Feature::Spread, top.map(|top| top.spread));
@@ -176,34 +175,15 @@ impl State {
         to.set(Feature::TopImbalance, top.map(|top| top.imbalance));
         to.set(Feature::Microprice, top.map(|top| top.microprice));
         to.set(Feature::OrderFlowImbalance, self.order_flow.value());
+        self.indicators.write(self.bar_end, bar, &mut to);
         to
-    }
-}
-
-/// A vector under construction.
-struct Vector {
-    ready: u64,
-    values: [f64; SET_LEN],
-}
-
-impl Vector {
-    /// Puts a value that has warmed up in. One that is not finite, which no input should bring about, counts as not
-    /// ready, so that it never leaves the engine.
-    #[inline]
-    fn set(&mut self, feature: Feature, value: Option<f64>) {
-        let Some(value) = value else { return };
-        debug_assert!(value.is_finite(), "Invariant: features are finite: {feature:?}={value}");
-        if value.is_finite() {
-            self.ready |= 1 << feature as usize;
-            self.values[feature as usize] = value;
-        }
     }
 }
 
 impl Handler for Engine {
     type State = State;
     const NAME: &'static str = "features";
-    const STATE_VERSION: u16 = 1;
+    const STATE_VERSION: u16 = 2;
     /// It never fails.
     const ROLLBACK: bool = false;
 
@@ -223,7 +203,11 @@ impl Handler for Engine {
                 st.open_bar(cx);
             }
             st.bar.update(trade.price);
-            st.bar_vwap.update(trade.price, size_f64(trade.size, ev.head().scale));
+            let size = size_f64(trade.size, ev.head().scale);
+            st.bar_vwap.update(trade.price, size);
+            if let Some(sign) = FLOW.get(usize::from(trade.side)) {
+                st.trade_flow += sign * size;
+            }
         } else if ev.kind() == Kind::QUOTE {
             let Some(top) = BookTop::of(ev) else {
                 st.skipped_quotes += 1;

@@ -19,6 +19,13 @@ pub struct Vwap {
 }
 
 impl Vwap {
+    /// The sums of a bar: price * size, price in 1e-9, and size.
+    #[inline]
+    #[must_use]
+    pub const fn of(notional: f64, volume: f64) -> Self {
+        Self { notional, volume }
+    }
+
     /// Takes a trade of `size` at `price` (1e-9) in, both above 0. O(1), no division.
     #[inline]
     pub fn update(&mut self, price: i64, size: f64) {
@@ -39,6 +46,20 @@ impl Vwap {
     #[must_use]
     pub const fn volume(&self) -> f64 {
         self.volume
+    }
+
+    /// Traded value, sum of price * size in whole units; 0 when there was none.
+    #[inline]
+    #[must_use]
+    pub fn turnover(&self) -> f64 {
+        self.notional / PRICE_ONE as f64
+    }
+
+    /// Sum of price * size, price in 1e-9.
+    #[inline]
+    #[must_use]
+    pub const fn notional(&self) -> f64 {
+        self.notional
     }
 
     /// The average price in whole units; `None` before the first trade.

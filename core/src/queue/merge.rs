@@ -4,6 +4,9 @@
 //! inside it are at most 65: what was queued shared no group with any request of the window then, and groups are only ever added, so
 //! that the groups with which they were queued are disjoint: 64 bits, and one request without groups. A table by (symbol, groups)
 //! would find equal ones in one step, but not those that overlap, and would cost its upkeep on every push and pop.
+//!
+//! Where the caller says which requests may be merged ([`RequestQueue::merge_if`]), those that may not are passed over, and the
+//! bound is the number of the symbol's pending requests.
 
 use super::entry::Entry;
 use super::{Pushed, Request, RequestQueue};
@@ -11,10 +14,10 @@ use crate::slab::NONE;
 use bytemuck::Pod;
 
 impl<T: Pod> RequestQueue<T> {
-    /// Merges the request into a pending one if there is one to merge with.
+    /// Merges the request into a pending one if there is one to merge with, among those whose payload `may`.
     #[inline]
-    pub(super) fn try_merge(&mut self, request: &Request<T>) -> Option<Pushed> {
-        let (index, equal) = self.merges_with(request)?;
+    pub(super) fn try_merge(&mut self, request: &Request<T>, may: impl Fn(&T) -> bool) -> Option<Pushed> {
+        let (index, equal) = self.merges_with(request, may)?;
         let entry = self.entries.at_mut(index);
         let Entry { groups, expires_ns, .. } = *entry;
         entry.groups = groups | request.groups;
@@ -39,7 +42,7 @@ impl<T: Pod> RequestQueue<T> {
 
     /// Index of the pending request, and whether its groups are the same.
     #[inline]
-    fn merges_with(&self, request: &Request<T>) -> Option<(u32, bool)> {
+    fn merges_with(&self, request: &Request<T>, may: impl Fn(&T) -> bool) -> Option<(u32, bool)> {
         let now_ns = self.clock.now_ns();
         let mut overlapping = NONE;
         let mut next = self.chains.last(request.symbol.0);
@@ -48,11 +51,13 @@ impl<T: Pod> RequestQueue<T> {
             if now_ns - entry.queued_ns >= self.config.merge_window_ns {
                 break;
             }
-            if entry.groups == request.groups {
-                return Some((index, true));
-            }
-            if overlapping == NONE && entry.groups & request.groups != 0 {
-                overlapping = index;
+            if may(&self.payloads[index as usize]) {
+                if entry.groups == request.groups {
+                    return Some((index, true));
+                }
+                if overlapping == NONE && entry.groups & request.groups != 0 {
+                    overlapping = index;
+                }
             }
             next = self.chains.prev(index);
         }

@@ -151,14 +151,38 @@ impl<T: Pod> RequestQueue<T> {
     #[inline]
     pub fn push(&mut self, now: UnixNanos, request: Request<T>) -> Pushed {
         self.clock.advance(now.0);
-        let symbol = request.symbol.0;
         if request.symbol.index() >= self.symbols.len() {
             self.counters.unknown_symbol += 1;
             return Pushed::UnknownSymbol;
         }
-        if let Some(merged) = self.try_merge(&request) {
+        if let Some(merged) = self.try_merge(&request, |_| true) {
             return merged;
         }
+        self.push_new(request)
+    }
+
+    /// The first half of [`RequestQueue::push`]: merges the request into a pending one of those whose payload `may`, if there is one
+    /// to merge with. At most as many steps as requests of the symbol are pending.
+    #[inline]
+    pub fn merge_if(&mut self, now: UnixNanos, request: &Request<T>, may: impl Fn(&T) -> bool) -> Option<Pushed> {
+        self.clock.advance(now.0);
+        if request.symbol.index() >= self.symbols.len() { None } else { self.try_merge(request, may) }
+    }
+
+    /// The second half of [`RequestQueue::push`]: queues a request that is not to be merged, or refuses it.
+    #[inline]
+    pub fn push_unmerged(&mut self, now: UnixNanos, request: Request<T>) -> Pushed {
+        self.clock.advance(now.0);
+        if request.symbol.index() >= self.symbols.len() {
+            self.counters.unknown_symbol += 1;
+            return Pushed::UnknownSymbol;
+        }
+        self.push_new(request)
+    }
+
+    #[inline]
+    fn push_new(&mut self, request: Request<T>) -> Pushed {
+        let symbol = request.symbol.0;
         if self.chains.len(symbol) >= self.config.per_symbol as usize {
             self.counters.symbol_full += 1;
             return Pushed::SymbolFull;
@@ -279,6 +303,16 @@ impl<T: Pod> RequestQueue<T> {
         }
         self.counters.cleared += requests as u64;
         requests
+    }
+
+    /// Takes out the pending request of a symbol that was queued first, given to `dropped`. False when there is none. It counts as cleared.
+    pub fn remove_first(&mut self, symbol: SymbolId, dropped: impl FnOnce(Pending<T>)) -> bool {
+        let first = self.chains.first(symbol.0);
+        if let Some(index) = first {
+            self.counters.cleared += 1;
+            dropped(self.take_out(index));
+        }
+        first.is_some()
     }
 
     /// Takes out the requests whose time is over, each given to `expired`, in the order of their expiry. A request taken out and a step of

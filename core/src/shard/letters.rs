@@ -99,18 +99,18 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.begin(Active::Retry, head.identity(), head.kind(), head.symbol, head.ts_event);
         self.cascade_depth = usize::from(origin(&self.origins, &self.letters, letter).depth);
         self.retry = (letter, entry.handler());
-        self.timer_due = self.clock;
+        self.site.timer_ns = self.clock.0;
         // What this attempt makes is no other attempt's: the number of failures tells them apart.
         let id = [u64::from(RETRY), u64::from(entry.handler()), u64::from(entry.failures()), self.clock.0];
-        self.timer.id = hash::stable(bytemuck::bytes_of(&id));
+        self.site.timer = hash::stable(bytemuck::bytes_of(&id));
     }
 
     /// The handler has had the dead letter again.
     pub(super) fn end_retry(&mut self) {
         let letter = self.retry.0;
         let names = Names {
-            symbol_hash: self.catalog.symbol_hash(self.root.symbol),
-            source_hash: self.catalog.source_hash(self.root.source),
+            symbol_hash: self.catalog.symbol_hash(self.site.root.symbol),
+            source_hash: self.catalog.source_hash(self.site.root.source),
         };
         let origin = origin(&self.origins, &self.letters, letter);
         let missed = self.unfinished.as_slice().first().map(|(_, missed)| *missed);

@@ -125,6 +125,13 @@ impl TimerHandle {
     /// A handle that never names a timer.
     pub const NONE: Self = Self { index: 0, generation: 0 };
 
+    /// Its place among the timers: below the capacity of the wheel, and of one pending timer at a time.
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+
     /// Free nodes have even generations: no handle that the wheel gave has one.
     #[inline]
     const fn may_be_live(self) -> bool {

@@ -13,6 +13,7 @@ use tapeline_core::event::payload::{Quote, QuoteWide, Tick, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Slot};
 use tapeline_core::ledger::Ledger;
 use tapeline_core::limits::{MESH_DELAY_NS, STAGED_SLOTS_MAX};
+use tapeline_core::requests::Counters as Requested;
 use tapeline_core::ring::{self, Producer};
 use tapeline_core::route::RouteTable;
 use tapeline_core::shard::{Config, Outbox, Shard, Step};
@@ -215,6 +216,9 @@ pub(crate) struct Result {
     pub(crate) derived: Ledger,
     pub(crate) outputs: Outputs,
     pub(crate) timers_fired: u64,
+    pub(crate) requests: Requested,
+    /// Not compared: where several shards are told the time, more is clamped or less.
+    pub(crate) clamped: u64,
 }
 
 impl Result {
@@ -233,6 +237,7 @@ impl Result {
             assert_eq!(self.derived.row(*kind), other.derived.row(*kind), "{what}: derived {}", kind.name());
         }
         assert_eq!(self.timers_fired, other.timers_fired, "{what}: timers");
+        assert_eq!(self.requests, other.requests, "{what}: requests");
     }
 }
 
@@ -296,6 +301,8 @@ impl<C: Chain> Rig<C> {
         let step = self.shards[at].step(&mut self.outs[at]);
         assert!(self.shards[at].ledger().is_balanced(), "step {}: {:?}", self.steps, self.shards[at].ledger());
         assert!(self.shards[at].derived().is_balanced(), "step {}: {:?}", self.steps, self.shards[at].derived());
+        let requests = self.shards[at].requests().counters();
+        assert!(requests.is_balanced(), "step {}: {requests:?}", self.steps);
         step
     }
 
@@ -334,7 +341,11 @@ impl<C: Chain> Rig<C> {
                 assert!(old.is_none(), "symbol {symbol} had outputs on two shards");
             }
         }
+        let mut requests = Requested::default();
+        self.shards.iter().for_each(|shard| requests.add(shard.requests().counters()));
         Result {
+            requests,
+            clamped: self.shards.iter().map(Shard::clamped).sum(),
             digest: self.shards.iter().map(Shard::digest_total).fold(0, u64::wrapping_add),
             ledger,
             derived,

@@ -58,8 +58,8 @@ impl Handler for Chatter {
         } else {
             match rand % 8 {
                 0 => cx.alert(&Alert { rule: (rand >> 8) as u16 % 4, value: st.value(), ..Alert::default() }).unwrap(),
-                1 | 2 => cx.timer_at(cx.now().saturating_add((rand >> 8) % (30 * MILLI)), rand).unwrap(),
-                3 => cx.timer_at(UnixNanos(cx.now().0 - 5 * MILLI), rand).unwrap(),
+                1 | 2 => _ = cx.timer_at(cx.now().saturating_add((rand >> 8) % (30 * MILLI)), rand).unwrap(),
+                3 => _ = cx.timer_at(UnixNanos(cx.now().0 - 5 * MILLI), rand).unwrap(),
                 _ => {}
             }
         }
@@ -70,7 +70,7 @@ impl Handler for Chatter {
         st.take([token, cx.now().0, 0, 1]);
         let rand = cx.rand(token ^ st.chain);
         match rand % 4 {
-            0 => cx.timer_at(cx.now().saturating_add((rand >> 8) % (5 * MILLI)), rand).unwrap(),
+            0 => _ = cx.timer_at(cx.now().saturating_add((rand >> 8) % (5 * MILLI)), rand).unwrap(),
             1 => cx.alert(&Alert { rule: 2, value: st.value(), ..Alert::default() }).unwrap(),
             _ => cx.signal(&Signal { strength: st.value(), ..Signal::default() }).unwrap(),
         }
@@ -113,7 +113,7 @@ impl Handler for Crosser {
                 cx.publish_to(Self::other(cx, rand >> 8), &signal, 0, &[rand; 20]).unwrap();
                 cx.publish_to(Self::other(cx, rand >> 16), &signal, 0, &[]).unwrap();
             }
-            2 => cx.timer_at(cx.now().saturating_add((rand >> 8) % (4 * MILLI)), rand).unwrap(),
+            2 => _ = cx.timer_at(cx.now().saturating_add((rand >> 8) % (4 * MILLI)), rand).unwrap(),
             _ => {}
         }
         Verdict::Done

@@ -68,7 +68,7 @@ impl NewsMomentum {
     }
 
     fn on_features(&self, position: &mut Position, event: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
-        let Some(features) = event.get::<Features>().filter(|features| features.set == SET_1) else {
+        let Some(features) = event.get::<Features>().filter(|features| features.set == SET_2) else {
             return Verdict::Done;
         };
         for (index, value) in Features::values_of(event).enumerate() {

@@ -1,223 +1,14 @@
-//! The shape of user logic: [`Handler`], what it may do ([`Ctx`]) and what it answers ([`Verdict`]).
+//! What a handler may ask of its shard, and where a call of it stands.
 
+use super::staging::{StagedCancel, StagedWish};
+use super::{Full, RequestId, Staging, TimerId, TimerRequest, Wish};
 use crate::event::payload::{Alert, Cause, Features, Payload, Signal};
-use crate::event::{EventRef, Flags, Identity, KindSet, KindVersion, Slot};
+use crate::event::{EventRef, Flags, Identity, KindVersion, Slot};
 use crate::hash;
-use crate::limits::{CONTINUATION_BYTES, MESH_DELAY_NS, SPAN_SLOTS_MAX, STAGED_SLOTS_MAX, STAGED_TIMERS_MAX};
+use crate::limits::{
+    CONTINUATION_BYTES, MESH_DELAY_NS, SPAN_SLOTS_MAX, STAGED_REQUESTS_MAX, STAGED_SLOTS_MAX, STAGED_TIMERS_MAX,
+};
 use crate::units::{SourceId, SymbolId, UnixNanos};
-use bytemuck::{Pod, Zeroable};
-
-/// Logic on the event path of a shard.
-///
-/// A handler is shared and immutable; what it remembers is its `State`, plain data, one for each symbol, owned by the
-/// engine: it starts as zero bytes, moves with its symbol and takes part in snapshots. Effects that a handler asks of
-/// [`Ctx`] are staged: they take place when it answers [`Verdict::Done`], and are discarded, with the state put back
-/// as it was, when it fails or panics.
-///
-/// Outputs must depend on nothing but the events of the symbol, their times and the handler's own parameters.
-pub trait Handler: Send + Sync + 'static {
-    /// What the handler remembers of one symbol. Zero bytes = nothing yet.
-    type State: Pod + Send;
-    /// Name in reports, dead letters and snapshots. Unique on its bus.
-    const NAME: &'static str;
-    /// Version of the layout of `State`.
-    const STATE_VERSION: u16;
-    /// Whether the engine keeps a copy of the state during each call, to put it back after a failure or panic.
-    ///
-    /// A handler that always answers [`Verdict::Done`] may say `false` and save the copy; should it panic all the same,
-    /// its state for that symbol begins anew from zero.
-    const ROLLBACK: bool = true;
-
-    /// Whether the handler publishes for other symbols than the one at hand. Shards pay for it by keeping step with each
-    /// other, so it is declared; [`Ctx::publish_to`] refuses another symbol when it is not.
-    const CROSSES_SYMBOLS: bool = false;
-
-    /// What one call may take, in ns; `None` = no budget. Of a handler with a budget each call is stamped and those that overrun are
-    /// counted and told by name. That acts on nothing: what a machine took is no input of the engine.
-    const BUDGET_NS: Option<u64> = None;
-
-    /// Kinds of events that this handler wants.
-    fn interests(&self) -> KindSet;
-
-    /// An event of a kind among [`Handler::interests`], for the symbol of `st`.
-    fn on_event(&self, st: &mut Self::State, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict;
-
-    /// A timer that this handler set for this symbol with [`Ctx::timer_at`] is due. `cx.now()` is its T.
-    fn on_timer(&self, _st: &mut Self::State, _token: u64, _cx: &mut Ctx<'_>) -> Verdict {
-        Verdict::Done
-    }
-}
-
-/// What became of a call of a handler.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use]
-#[non_exhaustive]
-pub enum Verdict {
-    /// Handled: staged effects take place.
-    Done,
-    /// Not now, with a code of the handler's own: effects are discarded, and this handler alone is called again with the same
-    /// event, when the retry policy of the event's kind says so. After the last attempt the event is dead-lettered. A timer
-    /// has no event that could come again: there it means [`Verdict::Fail`].
-    Retry(u16),
-    /// Given up, with a code of the handler's own: effects are discarded, the event is dead-lettered.
-    Fail(u16),
-}
-
-/// A staging area is full: the effect was not taken. The handler decides what that means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the staging area of this step is full")]
-pub struct Full;
-
-/// A one-shot timer that a handler asked for.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
-pub struct TimerRequest {
-    /// Instant at which it falls due, a multiple of the tick.
-    pub due: UnixNanos,
-    /// The handler's own word.
-    pub token: u64,
-    /// Which of its cause's timers it is: a stable hash of the timer that set it (0 = the event did), of T, and of its number
-    /// among those that were set with it.
-    pub id: u64,
-    /// Event during whose handling it was set.
-    pub cause: Identity,
-    /// Symbol whose state the timer is for.
-    pub symbol: SymbolId,
-    /// Handler that asked, as the bus numbers them.
-    pub handler: u16,
-    /// Always 0.
-    pub pad: u16,
-}
-
-/// Effects of the running event, in fixed memory.
-///
-/// Derived events follow each other as spans; those for other symbols carry their own symbol in the head.
-pub struct Staging {
-    slots: Vec<Slot>,
-    timers: Vec<TimerRequest>,
-    /// Next [`Cause::index`] of the running root.
-    next_index: u32,
-    /// Slots that the running root does not have.
-    reserved: usize,
-    /// Effects that found no room, since the start.
-    refused: u64,
-}
-
-/// A point to roll back to.
-#[derive(Clone, Copy, Debug)]
-pub struct StagingMark {
-    slots: usize,
-    timers: usize,
-    next_index: u32,
-}
-
-impl Staging {
-    /// An empty area. Allocates its fixed memory.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            slots: Vec::with_capacity(STAGED_SLOTS_MAX),
-            timers: Vec::with_capacity(STAGED_TIMERS_MAX),
-            next_index: 0,
-            reserved: 0,
-            refused: 0,
-        }
-    }
-
-    /// Forgets everything: a new root event begins.
-    #[inline]
-    pub fn clear(&mut self) {
-        self.slots.clear();
-        self.timers.clear();
-        self.next_index = 0;
-        self.reserved = 0;
-    }
-
-    /// Leaves `slots` less to the running root: it is an output itself.
-    pub(crate) fn reserve(&mut self, slots: usize) {
-        self.reserved = slots;
-    }
-
-    /// Where things stand now.
-    #[inline]
-    #[must_use]
-    pub fn mark(&self) -> StagingMark {
-        StagingMark { slots: self.slots.len(), timers: self.timers.len(), next_index: self.next_index }
-    }
-
-    /// Discards what was staged after `mark`.
-    pub fn roll_back(&mut self, mark: StagingMark) {
-        self.slots.truncate(mark.slots);
-        self.timers.truncate(mark.timers);
-        self.next_index = mark.next_index;
-    }
-
-    /// Derived events so far, as spans.
-    #[inline]
-    #[must_use]
-    pub fn slots(&self) -> &[Slot] {
-        &self.slots
-    }
-
-    /// Timers asked for so far.
-    #[inline]
-    #[must_use]
-    pub fn timers(&self) -> &[TimerRequest] {
-        &self.timers
-    }
-
-    /// Whether nothing is staged.
-    #[inline]
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.timers.is_empty()
-    }
-
-    /// Writes the hashes of the root's symbol and source into every staged event's [`Cause`]. What a timer made gets a
-    /// number of its own: timers of one event would give the root's to several events.
-    pub(crate) fn sign(&mut self, (symbol_hash, source_hash): (u64, u64)) {
-        let mut at = 0;
-        while at < self.slots.len() {
-            let head = at;
-            at += self.slots[head].span();
-            let last = &mut self.slots[at - 1];
-            let cause: Cause = bytemuck::must_cast(*last.continuation_words());
-            *last = Slot::continuation(bytemuck::must_cast(Cause { symbol_hash, source_hash, ..cause }));
-            if cause.by_timer != 0 {
-                let words = [cause.timer, cause.root.seq, u64::from(cause.root.part), symbol_hash, source_hash];
-                self.slots[head].seq = hash::stable(bytemuck::bytes_of(&words));
-            }
-        }
-    }
-
-    /// Effects that found no room, since the start.
-    #[must_use]
-    pub fn refused(&self) -> u64 {
-        self.refused
-    }
-
-    /// Bytes held.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot>() + self.timers.capacity() * size_of::<TimerRequest>()
-    }
-}
-
-impl Default for Staging {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl std::fmt::Debug for Staging {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Staging")
-            .field("slots", &self.slots.len())
-            .field("timers", &self.timers.len())
-            .field("refused", &self.refused)
-            .finish()
-    }
-}
 
 /// Where a call of a handler stands: fixed for the call.
 #[derive(Clone, Copy, Debug)]
@@ -273,6 +64,41 @@ impl<'a> Ctx<'a> {
     #[must_use]
     pub fn symbol(&self) -> SymbolId {
         self.site.symbol
+    }
+
+    /// Whether this call has staged an effect.
+    #[inline]
+    #[must_use]
+    pub fn has_staged(&self) -> bool {
+        self.staging.is_touched()
+    }
+
+    /// In a run ([`super::Handler::on_run`]): goes on to `event`, which is the next one of it. Time and the cause of effects are
+    /// this event's from then on.
+    #[inline]
+    pub fn turn_to(&mut self, event: EventRef<'_>) {
+        let head = event.head();
+        self.site.now = self.site.now.max(head.ts_recv);
+        (self.site.root, self.site.ts_event) = (head.identity(), head.ts_event);
+    }
+
+    /// The event that effects are put down to: the root, or the event during which the timer was set.
+    #[inline]
+    #[must_use]
+    pub fn root(&self) -> Identity {
+        self.site.root
+    }
+
+    /// The next call is one of this handler.
+    #[inline]
+    pub(crate) fn turn_to_handler(&mut self, handler: u16, source: SourceId, crosses_symbols: bool) {
+        (self.site.handler, self.site.source, self.site.crosses_symbols) = (handler, source, crosses_symbols);
+    }
+
+    /// Effects so far.
+    #[inline]
+    pub(crate) fn staging(&mut self) -> &mut Staging {
+        self.staging
     }
 
     /// Publishes an alert for the symbol at hand.
@@ -367,31 +193,69 @@ impl<'a> Ctx<'a> {
         };
         self.staging.slots.push(Slot::continuation(bytemuck::must_cast(cause)));
         self.staging.next_index += 1;
+        self.staging.is_touched = true;
         Ok(())
     }
 
     /// Sets a one-shot timer for this handler and symbol. It fires with `token` once shard time reaches `at`, rounded
-    /// up to a multiple of the tick; never early, and before any event of a later time.
+    /// up to a multiple of the tick; never early, and before any event of a later time. Its name can be kept in the state, to
+    /// [`Ctx::cancel`] it.
     ///
     /// # Errors
     /// [`Full`] when the handlers of the root event have set [`STAGED_TIMERS_MAX`] timers already; counted.
-    pub fn timer_at(&mut self, at: UnixNanos, token: u64) -> Result<(), Full> {
+    pub fn timer_at(&mut self, at: UnixNanos, token: u64) -> Result<TimerId, Full> {
         if self.staging.timers.len() == STAGED_TIMERS_MAX {
             self.staging.refused += 1;
             return Err(Full);
         }
         let due = at.round_up(self.site.tick_ns);
         let id = [self.site.timer, due.0, self.staging.timers.len() as u64];
+        let serial = self.staging.next_timer(self.site.symbol);
         self.staging.timers.push(TimerRequest {
             due,
             token,
             id: hash::stable(bytemuck::bytes_of(&id)),
+            serial,
             cause: self.site.root,
             symbol: self.site.symbol,
             handler: self.site.handler,
             pad: 0,
         });
+        self.staging.is_touched = true;
+        Ok(serial)
+    }
+
+    /// Takes a timer of this handler and symbol back, as an effect: it does not fire once this call is done. A name of a timer
+    /// that has fired, was cancelled or is another handler's does nothing and is counted.
+    ///
+    /// # Errors
+    /// [`Full`] when the handlers of the root event have cancelled [`STAGED_TIMERS_MAX`] timers already; counted.
+    pub fn cancel(&mut self, timer: TimerId) -> Result<(), Full> {
+        if self.staging.cancels.len() == STAGED_TIMERS_MAX {
+            self.staging.refused += 1;
+            return Err(Full);
+        }
+        self.staging.cancels.push(StagedCancel { serial: timer, handler: self.site.handler });
+        self.staging.is_touched = true;
         Ok(())
+    }
+
+    /// Asks for a job for the symbol at hand, as an effect: it is queued once this call is done. Whoever serves the job does it at
+    /// a later multiple of the service interval; then come [`super::Handler::on_reply`], for each event of the reply, and
+    /// [`super::Handler::on_request_end`], once, also when the request was not queued or not served.
+    ///
+    /// # Errors
+    /// [`Full`] when the handlers of the root event have asked for [`STAGED_REQUESTS_MAX`] jobs already; counted.
+    pub fn request(&mut self, wish: &Wish) -> Result<RequestId, Full> {
+        if self.staging.wishes.len() == STAGED_REQUESTS_MAX {
+            self.staging.refused += 1;
+            return Err(Full);
+        }
+        let id = self.staging.next_request(self.site.symbol);
+        let (handler, cause) = (self.site.handler, self.site.root);
+        self.staging.wishes.push(StagedWish { id, wish: *wish, handler, cause });
+        self.staging.is_touched = true;
+        Ok(id)
     }
 
     /// A word that looks random and is a function of the seed, the root event, the attempt or timer, the handler and `salt` alone.
@@ -414,6 +278,8 @@ impl<'a> Ctx<'a> {
 mod tests {
     use super::*;
     use crate::event::events;
+    use crate::handler::{Job, Wish};
+    use crate::queue::Priority;
 
     fn site() -> CallSite {
         CallSite {
@@ -431,6 +297,11 @@ mod tests {
         }
     }
 
+    fn wish() -> Wish {
+        let priority = Priority::new(3).unwrap();
+        Wish { job: Job::FEATURES, groups: 1, priority, expires_at: UnixNanos::ZERO, token: 0 }
+    }
+
     #[test]
     fn effects_are_staged_with_their_cause_and_roll_back() {
         let mut staging = Staging::new();
@@ -446,11 +317,36 @@ mod tests {
         assert_eq!((cause.root, cause.index, cause.handler), (site().root, 1, 4));
         assert_eq!(Features::values_of(made[1]).collect::<Vec<_>>(), [1.0; 8]);
 
-        let mark = staging.mark();
-        Ctx::new(site(), &mut staging).signal(&Signal::default()).unwrap();
+        staging.keep();
+        let mut cx = Ctx::new(site(), &mut staging);
+        assert!(!cx.has_staged(), "a new call");
+        cx.signal(&Signal::default()).unwrap();
+        cx.cancel(TimerId(1)).unwrap();
+        assert_eq!(cx.request(&wish()), Ok(RequestId(1)));
+        assert_eq!(cx.timer_at(UnixNanos(5), 78), Ok(TimerId(2)));
+        assert!(cx.has_staged());
+        assert_eq!((staging.cancels().len(), staging.wishes()[0].id), (1, RequestId(1)));
         assert_eq!(events(staging.slots()).count(), 3);
-        staging.roll_back(mark);
+        staging.roll_back();
         assert_eq!(events(staging.slots()).count(), 2);
+        assert_eq!((staging.timers().len(), staging.cancels().len(), staging.wishes().len()), (1, 0, 0));
+    }
+
+    #[test]
+    fn names_of_a_symbol_go_on_where_effects_took_place() {
+        let mut staging = Staging::for_symbols(4);
+        assert_eq!(Ctx::new(site(), &mut staging).timer_at(UnixNanos(5), 0), Ok(TimerId(1)));
+        staging.clear();
+        let mut cx = Ctx::new(site(), &mut staging);
+        assert_eq!(cx.timer_at(UnixNanos(5), 0), Ok(TimerId(1)), "the first never took place");
+        cx.request(&wish()).unwrap();
+        staging.advance_serials(SymbolId(3));
+        staging.clear();
+        let mut cx = Ctx::new(site(), &mut staging);
+        assert_eq!((cx.timer_at(UnixNanos(5), 0), cx.request(&wish())), (Ok(TimerId(2)), Ok(RequestId(2))));
+        let other = CallSite { symbol: SymbolId(2), ..site() };
+        staging.clear();
+        assert_eq!(Ctx::new(other, &mut staging).timer_at(UnixNanos(5), 0), Ok(TimerId(1)));
     }
 
     #[test]
@@ -467,6 +363,14 @@ mod tests {
             cx.timer_at(UnixNanos(0), 0).unwrap();
         }
         assert_eq!(cx.timer_at(UnixNanos(0), 0), Err(Full));
-        assert_eq!(staging.refused(), 3);
+        for serial in 0..STAGED_TIMERS_MAX as u64 {
+            cx.cancel(TimerId(serial)).unwrap();
+        }
+        assert_eq!(cx.cancel(TimerId(1)), Err(Full));
+        for number in 1..=STAGED_REQUESTS_MAX as u64 {
+            assert_eq!(cx.request(&wish()), Ok(RequestId(number)));
+        }
+        assert_eq!(cx.request(&wish()), Err(Full));
+        assert_eq!(staging.refused(), 5);
     }
 }

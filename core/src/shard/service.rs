@@ -1,0 +1,144 @@
+//! What a shard does about requests: the instants at which they are served, replies, ends, retries.
+
+use super::{Active, Limit, Shard};
+use crate::bus::{Chain, Missed};
+use crate::dead::{ERROR_PANIC, Failure, Handle};
+use crate::event::{Identity, Kind};
+use crate::handler::{Ask, RequestId, TimerRequest};
+use crate::hash;
+use crate::requests::{Notice, Turn};
+use crate::retry::Names;
+use crate::shard::Probe;
+use crate::units::{SymbolId, UnixNanos};
+
+/// Handler of the timers that are the shard's own: a request is to be served again, and the token is its handle.
+pub(super) const SERVE_AGAIN: u16 = u16::MAX - 1;
+
+/// The request that is being served or told about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Service {
+    /// The request in hand.
+    request: Handle,
+    /// What it is.
+    pub(super) ask: Option<Ask>,
+    /// Staged slots before this one are its reply.
+    reply_end: usize,
+    /// The next of those who asked that gets the event of the reply at hand.
+    pub(super) asker: Option<u32>,
+    /// The one that is being told, and what.
+    pub(super) notice: Option<Notice>,
+    /// How the handler failed on it.
+    failure: Option<Failure>,
+}
+
+impl Service {
+    pub(super) const NONE: Self =
+        Self { request: Handle::NULL, ask: None, reply_end: 0, asker: None, notice: None, failure: None };
+
+    /// Whether the staged slot at `at` is part of a reply.
+    #[inline]
+    pub(super) const fn is_reply(&self, at: usize) -> bool {
+        at < self.reply_end
+    }
+
+    /// Whether somebody is to get the event in `scratch` as a reply.
+    #[inline]
+    pub(super) const fn has_asker(&self) -> bool {
+        self.asker.is_some()
+    }
+}
+
+impl<C: Chain, P: Probe> Shard<C, P> {
+    /// Begins what is next at an instant of service.
+    pub(super) fn begin_service(&mut self, at: UnixNanos) {
+        self.clock = self.clock.max(at);
+        match self.requests.turn(at) {
+            Turn::Serve(request) => {
+                let (Some(ask), Some(cause)) = (self.requests.ask_of(request), self.requests.cause_of(request)) else {
+                    return;
+                };
+                self.begin_for_request(Active::Request, cause, ask.symbol, ask.request, u64::from(ask.attempt));
+                self.service = Service { request, ask: Some(ask), ..Service::NONE };
+            }
+            Turn::End(notice) => {
+                self.begin_for_request(Active::End, notice.cause, notice.symbol, notice.id, 0);
+                self.service = Service { notice: Some(notice), ..Service::NONE };
+            }
+            Turn::More => {}
+            Turn::Nothing => self.update_quiet(),
+        }
+    }
+
+    /// What is made here carries T, as what a timer makes does, and is told apart from what anything else makes of the same event.
+    fn begin_for_request(
+        &mut self,
+        active: Active,
+        cause: Identity,
+        symbol: SymbolId,
+        request: RequestId,
+        attempt: u64,
+    ) {
+        self.begin(active, cause, Kind::TICK, symbol, self.clock);
+        self.site.timer_ns = self.clock.0;
+        self.site.timer = hash::stable(bytemuck::bytes_of(&[u64::from(SERVE_AGAIN), request.0, attempt, self.clock.0]));
+    }
+
+    /// The handler has had the request: what it has published by now is the reply.
+    pub(super) fn note_answer(&mut self) {
+        self.service.failure = self.unfinished.as_slice().first().and_then(|(_, missed)| match missed {
+            Missed::Failed(failure) => Some(*failure),
+            Missed::Held => None,
+        });
+        self.unfinished.clear();
+        self.service.reply_end = self.staging.slots().len();
+    }
+
+    /// Those who asked have been told. A call that failed is counted: it cannot come again.
+    pub(super) fn note_replies(&mut self) {
+        self.requests.note_failed_replies(self.unfinished.as_slice().len());
+        self.unfinished.clear();
+    }
+
+    /// The derived event in `scratch` is part of the reply: who asked gets it, once the bus has had it.
+    pub(super) fn address_reply(&mut self) {
+        self.service.asker = self.requests.first_asker(self.service.request);
+    }
+
+    /// The reply is out.
+    pub(super) fn end_request(&mut self) {
+        let Service { request, failure, .. } = self.service;
+        self.service = Service::NONE;
+        let code = match failure {
+            None => {
+                self.requests.served(request);
+                return;
+            }
+            Some(Failure::Fail(code)) => code,
+            Some(Failure::Panic) => ERROR_PANIC,
+            Some(Failure::Retry(code)) => {
+                let names = Names {
+                    symbol_hash: self.catalog.symbol_hash(self.site.root.symbol),
+                    source_hash: self.catalog.source_hash(self.site.root.source),
+                };
+                let Some(due) = self.requests.again(request, code, self.config.seed, names, self.clock) else { return };
+                let timer =
+                    TimerRequest { due, token: request.to_bits(), handler: SERVE_AGAIN, ..TimerRequest::default() };
+                if self.wheel.schedule(due, timer).is_err() {
+                    self.limits_hit[Limit::Timers as usize] += 1;
+                    self.requests.lost(request, code);
+                }
+                self.update_quiet();
+                return;
+            }
+        };
+        self.requests.failed(request, code);
+    }
+
+    /// Takes all pending requests of a symbol out; who asked is told at the next instant of service. Returns how many. An act from
+    /// outside, as [`Shard::redrive`] is.
+    pub fn clear_requests(&mut self, symbol: SymbolId) -> usize {
+        let cleared = self.requests.clear(self.clock, symbol);
+        self.update_quiet();
+        cleared
+    }
+}

@@ -1,0 +1,576 @@
+//! Requests on a whole shard: served in order at their instants, replies and ends to who asked, and nothing that depends on cuts.
+
+#[path = "common/shard_rig.rs"]
+mod shard_rig;
+
+use bytemuck::{Pod, Zeroable};
+use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS, SYMBOLS_MAX, Sizes, feed, stream, tick};
+use std::panic::{set_hook, take_hook};
+use std::sync::{Arc, Mutex, Once};
+use tapeline_core::bus::{Bus, BusBuilder, BusError, End};
+use tapeline_core::catalog::{Catalog, SeqRule};
+use tapeline_core::dead::ERROR_PANIC;
+use tapeline_core::event::payload::{Alert, Signal, Trade};
+use tapeline_core::event::{EventBuf, EventRef, Kind, KindSet};
+use tapeline_core::handler::{
+    Ask, Ctx, Handler, Job, JobSet, RequestEnd, RequestId, RequestRefusal, TimerId, Verdict, Wish,
+};
+use tapeline_core::queue::Priority;
+use tapeline_core::ring::{self, Producer};
+use tapeline_core::shard::{Config, Limit, Shard};
+use tapeline_core::testing::for_seeds;
+use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
+
+const WORK: Job = Job::USER;
+const BOOM: &str = "a handler's panic that the test wants";
+
+/// Keeps the panics that the test wants out of its output.
+fn silence() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let hook = take_hook();
+        set_hook(Box::new(move |info| {
+            if info.payload().downcast_ref::<&str>() != Some(&BOOM) {
+                hook(info);
+            }
+        }));
+    });
+}
+
+/// A chain over all calls, so that any change of order shows.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
+struct Seen {
+    chain: u64,
+    asked: u64,
+    ended: u64,
+    timer: TimerId,
+}
+
+impl Seen {
+    fn take(&mut self, words: [u64; 3]) {
+        let all = [self.chain, words[0], words[1], words[2]];
+        self.chain = tapeline_core::hash::stable(bytemuck::bytes_of(&all));
+    }
+}
+
+/// Asks for work now and then, sets timers and takes them back, and says what came of it.
+struct Asker<const N: usize>;
+
+impl<const N: usize> Asker<N> {
+    fn ask(st: &mut Seen, rand: u64, cx: &mut Ctx<'_>) {
+        let now = cx.now();
+        let wish = Wish {
+            job: if rand.is_multiple_of(40) { Job(40) } else { WORK },
+            groups: [1, 1, 3, 6, 0][rand as usize >> 8 & 3],
+            priority: Priority::new((rand >> 16) as u8 & 7).unwrap(),
+            expires_at: if rand >> 20 & 3 == 0 { now.saturating_add(rand >> 24 & 0x7f_ffff) } else { UnixNanos::ZERO },
+            token: rand >> 50 & 1,
+        };
+        st.take([cx.request(&wish).unwrap().0, now.0, 1]);
+        st.asked += 1;
+    }
+}
+
+impl<const N: usize> Handler for Asker<N> {
+    type State = Seen;
+    const NAME: &'static str = ["asker.a", "asker.b"][N];
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE, Kind::QUOTE])
+    }
+
+    fn on_event(&self, st: &mut Seen, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        st.take([ev.head().seq, cx.now().0, 0]);
+        let rand = cx.rand(st.chain);
+        match rand % 5 {
+            0 | 1 => Self::ask(st, rand >> 3, cx),
+            2 => {
+                // The timer before is taken back, if it has not fired.
+                cx.cancel(st.timer).unwrap();
+                st.timer = cx.timer_at(cx.now().saturating_add((rand >> 8) % (40 * MILLI)), rand).unwrap();
+            }
+            _ => {}
+        }
+        match rand % 31 {
+            7 => Verdict::Retry(7),
+            8 => Verdict::Fail(8),
+            _ => Verdict::Done,
+        }
+    }
+
+    fn on_timer(&self, st: &mut Seen, token: u64, cx: &mut Ctx<'_>) -> Verdict {
+        st.take([token, cx.now().0, 2]);
+        Self::ask(st, token >> 5, cx);
+        Verdict::Done
+    }
+
+    fn on_reply(&self, st: &mut Seen, request: RequestId, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let signal = ev.get::<Signal>().expect("a reply is of signals");
+        st.take([request.0, signal.strength.to_bits(), cx.now().0]);
+        let rand = cx.rand(st.chain);
+        match rand % 16 {
+            0 => Self::ask(st, rand >> 4, cx),
+            1 => return Verdict::Fail(1),
+            2 if rand.is_multiple_of(22) => std::panic::panic_any(BOOM),
+            _ => {}
+        }
+        Verdict::Done
+    }
+
+    fn on_request_end(&self, st: &mut Seen, request: RequestId, end: RequestEnd, cx: &mut Ctx<'_>) -> Verdict {
+        let code = match end {
+            RequestEnd::Served => 0,
+            RequestEnd::Refused(reason) => 1 + reason as u64,
+            RequestEnd::Expired => 10,
+            RequestEnd::Failed(code) => 1_000 + u64::from(code),
+            _ => 11,
+        };
+        st.take([request.0, code, cx.now().0]);
+        st.ended += 1;
+        let alert = Alert { value: request.0 as f64, reference: code as f64, rule: N as u16, ..Alert::default() };
+        cx.alert(&alert).unwrap();
+        Verdict::Done
+    }
+}
+
+/// Does the work: some signals that are the reply, or a retry, a failure, a panic.
+struct Server;
+
+impl Handler for Server {
+    type State = Seen;
+    const NAME: &'static str = "server";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE])
+    }
+
+    fn serves(&self) -> JobSet {
+        JobSet::of(&[WORK])
+    }
+
+    fn on_event(&self, st: &mut Seen, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        st.take([ev.head().seq, cx.now().0, 0]);
+        Verdict::Done
+    }
+
+    fn on_request(&self, st: &mut Seen, ask: &Ask, cx: &mut Ctx<'_>) -> Verdict {
+        assert_eq!((ask.job, ask.symbol), (WORK, cx.symbol()));
+        assert!(ask.queued_at < cx.now() && cx.now().0.is_multiple_of(MILLI));
+        st.take([ask.request.0, ask.groups << 8 | u64::from(ask.priority.class()), cx.now().0]);
+        st.take([u64::from(ask.asked), ask.queued_at.0, u64::from(ask.attempt)]);
+        let rand = cx.rand(st.chain);
+        for _ in 0..rand % 3 {
+            let strength = (st.chain >> 12) as f64;
+            cx.signal(&Signal { strength, ..Signal::default() }).unwrap();
+        }
+        match rand >> 8 & 15 {
+            0 | 1 => Verdict::Retry(3),
+            2 => Verdict::Fail(4),
+            3 if rand >> 16 & 7 == 0 => std::panic::panic_any(BOOM),
+            _ => Verdict::Done,
+        }
+    }
+}
+
+/// Listens to what servers reply, as anybody may.
+struct Listener;
+
+impl Handler for Listener {
+    type State = Seen;
+    const NAME: &'static str = "listener";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::SIGNAL])
+    }
+
+    fn on_event(&self, st: &mut Seen, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        st.take([ev.head().seq, u64::from(ev.head().part), cx.now().0]);
+        if st.chain.is_multiple_of(9) { Verdict::Retry(9) } else { Verdict::Done }
+    }
+}
+
+#[test]
+fn req_3479_requests_do_not_depend_on_cuts_or_shards() {
+    silence();
+    let bus = |catalog: &mut Catalog| -> Bus<_> {
+        let bus = BusBuilder::new(SYMBOLS_MAX).then(Asker::<0>).then(Server).then(Listener);
+        bus.dynamic(0, Asker::<1>).build(catalog).unwrap()
+    };
+    for_seeds(0..6, |seed, prng| {
+        let events = stream(seed, 900, [MILLI / 10, 3 * MILLI, SECOND][seed as usize % 3], feed(4));
+        let mut first: Option<shard_rig::Result> = None;
+        for shards in 1..=3 {
+            for ring in [64, 1024] {
+                let sizes = Sizes { source_ring: ring, ..Sizes::of(shards) };
+                let mut rig = Rig::new(bus, events.clone(), sizes);
+                rig.run(prng, 1_000_000);
+                let result = rig.result();
+                let requests = &result.requests;
+                assert!(rig.shards.iter().all(|shard| shard.requests().is_idle()), "a drain serves all");
+                assert!(requests.served > 50 && requests.merged + requests.joined > 5, "seed {seed}: {requests:?}");
+                assert!(requests.retries > 10 && requests.failed > 5 && requests.replies_failed > 0, "{requests:?}");
+                assert!(seed != 1 || requests.expired > 0, "seed {seed}: {requests:?}");
+                assert_eq!(requests.untold + requests.pending + requests.in_flight + requests.waiting, 0);
+                match &first {
+                    None => first = Some(result),
+                    Some(first) => first.assert_same(&result, &format!("seed {seed}, {sizes:?}")),
+                }
+            }
+        }
+        // Each wish has one end, told in an alert unless its asker was quarantined meanwhile.
+        let first = first.unwrap();
+        let mut ends: Vec<(u32, u64)> = Vec::new();
+        for (symbol, outputs) in &first.outputs.0 {
+            let alerts = outputs.iter().filter_map(|slots| EventRef::first(slots).unwrap().get::<Alert>().copied());
+            ends.extend(alerts.map(|alert| (*symbol, alert.value as u64)));
+        }
+        let told = ends.len() as u64;
+        ends.sort_unstable();
+        ends.dedup();
+        assert_eq!(ends.len() as u64, told, "an end was told twice");
+        assert!(told <= first.requests.asked && told > first.requests.asked * 9 / 10, "{told}: {:?}", first.requests);
+    });
+}
+
+/// What a [`Desk`] was called with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Call {
+    Event(u64, u64),
+    /// Request, groups, askers, attempt, ms.
+    Serve(u64, u64, u32, u16, u64),
+    /// Request, number of the reply, ms.
+    Reply(u64, u64, u64),
+    End(u64, RequestEnd, u64),
+}
+
+type Log = Arc<Mutex<Vec<Call>>>;
+
+/// Asks and serves by itself: a trade asks for its price's groups, with its size as token and its side as priority, for
+/// `ts_in_delta` ms.
+///
+/// The token says what becomes of it: 0 to 9 are that many signals, 10 is a retry without end, 11 a failure, 12 a panic, 13 another
+/// request when the end is told, 20 and more a job that nobody serves.
+struct Desk(Log);
+
+impl Handler for Desk {
+    type State = u64;
+    const NAME: &'static str = "desk";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE])
+    }
+
+    fn serves(&self) -> JobSet {
+        JobSet::of(&[WORK])
+    }
+
+    fn on_event(&self, _st: &mut u64, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let trade = ev.get::<Trade>().unwrap();
+        self.0.lock().unwrap().push(Call::Event(ev.head().seq, ms(cx)));
+        if trade.price >= 0 {
+            let expires_at = match trade.ts_in_delta {
+                0 => UnixNanos::ZERO,
+                expiry => cx.now().saturating_add(expiry as u64 * MILLI),
+            };
+            let job = if trade.size < 20 { WORK } else { Job(trade.size as u8) };
+            let priority = Priority::new(trade.side).unwrap();
+            let wish = Wish { job, groups: trade.price as u64, priority, expires_at, token: trade.size };
+            cx.request(&wish).unwrap();
+        }
+        Verdict::Done
+    }
+
+    fn on_request(&self, st: &mut u64, ask: &Ask, cx: &mut Ctx<'_>) -> Verdict {
+        *st += 1;
+        self.0.lock().unwrap().push(Call::Serve(ask.request.0, ask.groups, ask.asked, ask.attempt, ms(cx)));
+        for number in 0..ask.token.min(9) {
+            cx.signal(&Signal { strength: number as f64, ..Signal::default() }).unwrap();
+        }
+        match ask.token {
+            10 => Verdict::Retry(10),
+            11 => Verdict::Fail(11),
+            12 => std::panic::panic_any(BOOM),
+            _ => Verdict::Done,
+        }
+    }
+
+    fn on_reply(&self, _st: &mut u64, request: RequestId, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let number = ev.get::<Signal>().unwrap().strength as u64;
+        self.0.lock().unwrap().push(Call::Reply(request.0, number, ms(cx)));
+        Verdict::Done
+    }
+
+    fn on_request_end(&self, _st: &mut u64, request: RequestId, end: RequestEnd, cx: &mut Ctx<'_>) -> Verdict {
+        self.0.lock().unwrap().push(Call::End(request.0, end, ms(cx)));
+        Verdict::Done
+    }
+}
+
+fn ms(cx: &Ctx<'_>) -> u64 {
+    (cx.now().0 - START) / MILLI
+}
+
+/// One shard with one desk.
+struct Office {
+    shard: Shard<End>,
+    ring: Producer,
+    source: SourceId,
+    log: Log,
+    seq: u64,
+}
+
+impl Office {
+    fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let mut catalog = Catalog::new(SYMBOLS_MAX);
+        for symbol in 1..=SYMBOLS {
+            catalog.symbol(format!("SYM{symbol}").as_bytes()).unwrap();
+        }
+        let log = Log::default();
+        let bus = BusBuilder::new(SYMBOLS_MAX).dynamic(0, Desk(log.clone())).build(&mut catalog).unwrap();
+        let source = catalog.source(b"test.feed", SeqRule::Increasing).unwrap();
+        let (ring, consumer) = ring::channel(1024);
+        let mut config = Config::single();
+        change(&mut config);
+        let shard = Shard::new(config, catalog, bus, (), consumer, vec![], vec![]);
+        Self { shard, ring, source, log, seq: 0 }
+    }
+
+    fn step(&mut self) {
+        while self.shard.step(&mut ()).work > 0 {
+            assert!(self.shard.ledger().is_balanced());
+            assert!(self.shard.requests().counters().is_balanced(), "{:?}", self.shard.requests().counters());
+        }
+    }
+
+    /// A trade at `us` microseconds: see [`Desk`].
+    fn send(&mut self, symbol: u32, us: u64, groups: i64, token: u64, priority: u8, expires_ms: i32) {
+        let trade = Trade { price: groups, size: token, side: priority, ts_in_delta: expires_ms, ..Trade::default() };
+        let mut event = EventBuf::new(&trade);
+        self.seq += 1;
+        let head = event.head_mut();
+        (head.ts_recv, head.seq, head.symbol, head.source) =
+            (UnixNanos(START + us * 1_000), self.seq, SymbolId(symbol), self.source);
+        self.ring.push(event.slots()).unwrap();
+        self.step();
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.ring.push(tick(UnixNanos(START + ms * MILLI), false).slots()).unwrap();
+        self.step();
+    }
+
+    /// What was called since the last time, events left out.
+    fn calls(&self) -> Vec<Call> {
+        let calls = std::mem::take(&mut *self.log.lock().unwrap());
+        calls.into_iter().filter(|call| !matches!(call, Call::Event(..))).collect()
+    }
+}
+
+#[test]
+fn a_request_is_served_at_the_next_instant_before_later_events_and_its_reply_comes_back() {
+    let mut office = Office::new(|_| {});
+    office.send(1, 300, 1, 2, 3, 0);
+    // Exactly at an instant: what is asked then is for the next one.
+    office.send(2, 1_000, 1, 1, 3, 0);
+    office.send(1, 1_000, -1, 0, 0, 0);
+    office.send(1, 2_000, -1, 0, 0, 0);
+    let all = std::mem::take(&mut *office.log.lock().unwrap());
+    let expected = [
+        Call::Event(1, 0),
+        Call::Serve(1, 1, 1, 1, 1),
+        Call::Reply(1, 0, 1),
+        Call::Reply(1, 1, 1),
+        Call::End(1, RequestEnd::Served, 1),
+        Call::Event(2, 1),
+        Call::Event(3, 1),
+        Call::Serve(1, 1, 1, 1, 2),
+        Call::Reply(1, 0, 2),
+        Call::End(1, RequestEnd::Served, 2),
+        Call::Event(4, 2),
+    ];
+    assert_eq!(all, expected);
+    assert_eq!(office.shard.derived().row(Kind::SIGNAL).delivered, 3, "a reply is an output like any other");
+    assert!(office.shard.requests().is_idle());
+}
+
+#[test]
+fn req_3382_equal_requests_are_served_once_and_all_who_asked_get_the_reply() {
+    let mut office = Office::new(|_| {});
+    office.send(1, 100, 0b01, 1, 3, 0);
+    office.send(1, 200, 0b01, 1, 3, 0);
+    office.send(1, 300, 0b11, 1, 3, 0);
+    // Another token is another request.
+    office.send(1, 400, 0b01, 0, 3, 0);
+    office.pass(5);
+    let expected = [
+        Call::Serve(1, 0b11, 3, 1, 1),
+        Call::Reply(1, 0, 1),
+        Call::Reply(2, 0, 1),
+        Call::Reply(3, 0, 1),
+        Call::End(1, RequestEnd::Served, 1),
+        Call::End(2, RequestEnd::Served, 1),
+        Call::End(3, RequestEnd::Served, 1),
+        Call::Serve(4, 0b01, 1, 1, 1),
+        Call::End(4, RequestEnd::Served, 1),
+    ];
+    assert_eq!(office.calls(), expected);
+    let counters = *office.shard.requests().counters();
+    assert_eq!((counters.asked, counters.queued, counters.merged, counters.joined, counters.served), (4, 2, 1, 1, 2));
+    // A request takes so many of those who ask; the next one is a request of its own, not lost.
+    for number in 0..20 {
+        office.send(1, 10_100 + number, 1, 1, 3, 0);
+    }
+    office.pass(20);
+    let calls = office.calls();
+    let askers: Vec<u32> = calls
+        .iter()
+        .filter_map(|call| if let Call::Serve(_, _, asked, ..) = call { Some(*asked) } else { None })
+        .collect();
+    assert_eq!(askers, [16, 4]);
+    assert_eq!(calls.iter().filter(|call| matches!(call, Call::Reply(..))).count(), 20);
+}
+
+#[test]
+fn req_q7_urgent_requests_of_a_symbol_go_first_and_equal_ones_in_order() {
+    let mut office = Office::new(|_| {});
+    for (number, class) in [5, 2, 5, 2].into_iter().enumerate() {
+        office.send(1, 100 + number as u64, 1 << number, 0, class, 0);
+    }
+    office.pass(5);
+    let served: Vec<u64> = office
+        .calls()
+        .iter()
+        .filter_map(|call| if let Call::Serve(id, ..) = call { Some(*id) } else { None })
+        .collect();
+    assert_eq!(served, [2, 4, 1, 3]);
+}
+
+#[test]
+fn req_q4_q5_limits_refuse_and_expiry_ends_and_who_asked_is_told() {
+    let mut office = Office::new(|config| {
+        config.requests.queue.per_symbol = 2;
+        config.requests.queue.capacity = 3;
+    });
+    for number in 0..3 {
+        office.send(1, 100 + number, 1 << number, 0, 3, 0);
+    }
+    office.send(2, 200, 1, 0, 3, 0);
+    office.send(3, 300, 1, 0, 3, 0);
+    office.pass(2);
+    let refused = |reason| RequestEnd::Refused(reason);
+    let calls = office.calls();
+    assert_eq!(calls[0], Call::End(3, refused(RequestRefusal::SymbolFull), 1));
+    assert_eq!(calls[1], Call::End(1, refused(RequestRefusal::QueueFull), 1));
+    assert_eq!(calls.iter().filter(|call| matches!(call, Call::Serve(..))).count(), 3);
+    assert_eq!(office.shard.limit_hits(Limit::Requests), 1, "of the two limits, the queue's is shared");
+    assert!(office.shard.requests().is_idle());
+
+    // Of three at one instant the budget serves one; the others wait, and one of them no longer than until its time is over.
+    let mut office = Office::new(|config| config.requests.service_budget = 1);
+    office.send(1, 100, 1, 0, 0, 0);
+    office.send(2, 200, 1, 0, 1, 0);
+    office.send(3, 300, 1, 1, 7, 2);
+    office.pass(9);
+    let end = |call: &&Call| matches!(call, Call::End(..));
+    let ends: Vec<Call> = office.calls().iter().filter(end).copied().collect();
+    let served = |at| Call::End(1, RequestEnd::Served, at);
+    assert_eq!(ends, [served(1), served(2), Call::End(1, RequestEnd::Expired, 3)], "2.3 ms, rounded up to the tick");
+    let counters = *office.shard.requests().counters();
+    assert_eq!((counters.served, counters.expired, counters.pending), (2, 1, 0));
+    assert_eq!(office.shard.derived().row(Kind::SIGNAL).offered, 0, "what has expired is not served");
+}
+
+#[test]
+fn a_budget_leaves_requests_for_the_next_instant_and_says_so() {
+    let mut office = Office::new(|config| config.requests.service_budget = 3);
+    for symbol in 1..=8 {
+        office.send(symbol, 100, 1, 0, 3, 0);
+    }
+    office.pass(10);
+    let served: Vec<u64> = office
+        .calls()
+        .iter()
+        .filter_map(|call| if let Call::Serve(.., at) = call { Some(*at) } else { None })
+        .collect();
+    assert_eq!(served, [1, 1, 1, 2, 2, 2, 3, 3]);
+    assert_eq!(office.shard.limit_hits(Limit::ServiceBudget), 2);
+}
+
+#[test]
+fn req_3455_retries_end_and_a_finished_request_leaves_nothing() {
+    silence();
+    let mut office = Office::new(|_| {});
+    office.send(1, 100, 1, 10, 3, 0);
+    office.send(2, 100, 1, 11, 3, 0);
+    office.send(3, 100, 1, 25, 3, 0);
+    office.pass(1);
+    assert_eq!(office.shard.requests().counters().waiting, 1);
+    office.pass(60_000);
+    let calls = office.calls();
+    let attempts: Vec<u16> = calls
+        .iter()
+        .filter_map(|call| if let Call::Serve(1, _, _, attempt, _) = call { Some(*attempt) } else { None })
+        .collect();
+    assert_eq!(attempts, [1, 1, 2, 3, 4, 5], "the request of symbol 2 fails at once");
+    assert!(calls.contains(&Call::End(1, RequestEnd::Refused(RequestRefusal::Unserved), 1)));
+    assert!(calls.contains(&Call::End(1, RequestEnd::Failed(11), 1)));
+    assert!(matches!(calls.last(), Some(Call::End(1, RequestEnd::Failed(10), _))), "{calls:?}");
+    // A failed attempt leaves no signal: 10 asks for nine of them.
+    assert_eq!(office.shard.derived().row(Kind::SIGNAL).offered, 0);
+    for round in 0..3_000u64 {
+        office.send(1 + (round % 9) as u32, 70_000_000 + round * 700, 1 << (round % 5), round % 4, 3, 0);
+    }
+    office.pass(200_000);
+    assert!(office.shard.requests().is_idle());
+    let counters = office.shard.requests().counters();
+    assert_eq!((counters.served + counters.merged, counters.pending), (3_000, 0));
+}
+
+#[test]
+fn req_3385_a_panic_in_a_request_fails_it_and_three_quarantine_the_handler() {
+    silence();
+    let mut office = Office::new(|_| {});
+    for number in 0..4 {
+        office.send(1, 100 + 5_000 * number, 1, 12, 3, 0);
+    }
+    office.send(2, 100 + 5_000 * 4, 1, 1, 3, 0);
+    office.pass(100);
+    let calls = office.calls();
+    let serves = calls.iter().filter(|call| matches!(call, Call::Serve(_, _, _, _, at) if *at < 20)).count();
+    assert_eq!(serves, 3, "the fourth is not even asked for: {calls:?}");
+    assert_eq!(calls.iter().filter(|call| matches!(call, Call::End(_, RequestEnd::Failed(ERROR_PANIC), _))).count(), 2);
+    assert_eq!(calls.last(), Some(&Call::End(1, RequestEnd::Served, 21)), "for another symbol it serves on");
+    let stats = office.shard.handlers()[0].1;
+    assert_eq!((stats.panicked, stats.quarantined), (3, 1));
+    assert_eq!(office.shard.requests().counters().failed, 3);
+}
+
+#[test]
+fn req_q2_requests_of_a_symbol_are_cleared_and_who_asked_is_told() {
+    let mut office = Office::new(|_| {});
+    for number in 0..5 {
+        office.send(1, 100 + number, 1 << number, 1, 3, 0);
+        office.send(2, 100 + number, 1 << number, 1, 3, 0);
+    }
+    // They are in the queue from the first instant of service on; the symbol's limit in flight leaves one there.
+    office.pass(1);
+    assert_eq!(office.shard.requests().counters().pending, 2);
+    assert_eq!(office.shard.clear_requests(SymbolId(1)), 1);
+    let _ = office.calls();
+    office.pass(5);
+    let calls = office.calls();
+    assert_eq!(calls[0], Call::End(5, RequestEnd::Cleared, 2));
+    assert_eq!(calls.iter().filter(|call| matches!(call, Call::Serve(..))).count(), 1, "{calls:?}");
+}
+
+#[test]
+fn two_handlers_that_serve_one_job_are_refused_by_name() {
+    let mut catalog = Catalog::new(8);
+    let bus = BusBuilder::new(8).then(Server).dynamic(0, Desk(Log::default()));
+    assert_eq!(bus.build(&mut catalog).unwrap_err(), BusError::JobTaken(WORK.0, "desk"));
+}

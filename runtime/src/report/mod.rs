@@ -3,6 +3,7 @@
 //! - [`json`]: one object on one line, whose names and meaning do not change;
 //! - [`text`]: the table for people, verdict first;
 //! - [`hgrm`]: a percentile distribution that the public HdrHistogram plotter reads;
+//! - [`health`]: how well its parts were, and rates at its end;
 //! - [`handlers`]: calls, time and failures of each handler;
 //! - [`latency`]: what may be told of a histogram; [`verdict`]: whether the run may be believed.
 //!
@@ -10,6 +11,7 @@
 //! their names and meaning.
 
 pub mod handlers;
+pub mod health;
 pub mod hgrm;
 pub mod json;
 pub mod latency;
@@ -17,6 +19,7 @@ pub mod text;
 pub mod verdict;
 
 pub use handlers::HandlerReport;
+pub use health::{DeadLetterCount, HealthReport, RateReport};
 pub use latency::Summary;
 pub use verdict::{CoreEvidence, Evidence, Verdict, judge};
 
@@ -88,6 +91,12 @@ pub struct Report {
     pub retries: Retries,
     /// Handlers in dispatch order: calls, time, failures.
     pub handlers: Vec<HandlerReport>,
+    /// Dead letters that were left at the end, by handler, kind and code.
+    pub dead_letters: Vec<DeadLetterCount>,
+    /// How well the engine's parts were.
+    pub health: HealthReport,
+    /// Rates over the last seconds of the shards' time.
+    pub rates: Named<RateReport>,
 }
 
 impl Report {

@@ -556,8 +556,9 @@ impl<C: Chain> BusBuilder<C> {
             crosses_symbols: false,
             has_budgets: false,
             names: Vec::new(),
+            sources: Vec::new(),
         };
-        let (mut handlers, mut error) = (Vec::<About>::new(), None);
+        let (mut handlers, mut sources, mut error) = (Vec::<About>::new(), Vec::new(), None);
         bus.each(&mut |handler| {
             let about = handler.about();
             if handlers.iter().any(|other| other.name == about.name) {
@@ -570,7 +571,9 @@ impl<C: Chain> BusBuilder<C> {
             });
             handler.set_number(handlers.len() as u16, source);
             handlers.push(about);
+            sources.push(source);
         });
+        bus.sources = sources;
         if handlers.len() > HANDLERS_MAX {
             error.get_or_insert(BusError::TooMany(handlers.len()));
         }
@@ -624,6 +627,8 @@ pub struct Bus<C: Chain> {
     crosses_symbols: bool,
     has_budgets: bool,
     names: Vec<&'static str>,
+    /// By number of the handler, the source of what it makes.
+    sources: Vec<SourceId>,
 }
 
 impl<C: Chain> Bus<C> {
@@ -818,6 +823,12 @@ impl<C: Chain> Bus<C> {
     #[must_use]
     pub fn names(&self) -> &[&'static str] {
         &self.names
+    }
+
+    /// The source that stands for handler `number` in the events it makes; [`SourceId::NONE`] when there is none of that number.
+    #[must_use]
+    pub fn source(&self, number: u16) -> SourceId {
+        self.sources.get(usize::from(number)).copied().unwrap_or(SourceId::NONE)
     }
 
     /// Counts of each handler, in dispatch order. Allocates: for reports.

@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+mod arena;
 pub mod book;
 pub mod breaker;
 pub mod bucket;
@@ -24,6 +25,7 @@ pub mod hash;
 pub mod health;
 pub mod history;
 pub mod invariant;
+pub mod lanes;
 pub mod ledger;
 pub mod limits;
 pub mod mesh;
@@ -44,6 +46,7 @@ pub mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod timing;
+pub mod topics;
 pub mod units;
 pub mod wheel;
 pub mod windows;

@@ -94,6 +94,17 @@ pub const DRAIN_NS_MAX: u64 = 24 * 3600 * 1_000_000_000;
 /// Latest `ts_recv` that an event may have, in the year 2554: what is due after it still fits 64 bits.
 pub const TIME_NS_MAX: u64 = u64::MAX - DRAIN_NS_MAX - 2 * MESH_DELAY_NS;
 
+/// Named buses of one engine at most.
+pub const BUSES_MAX: usize = 16;
+/// Topics of all buses of one engine at most.
+pub const TOPICS_MAX: usize = 64;
+/// Slots that may wait in the lanes of one shard at most, and in one topic.
+pub const LANE_SLOTS_MAX: usize = 1 << 24;
+/// Events of higher lanes that pass a lane in which something waits, at most, before one of that lane goes.
+pub const LANE_TURNS_MAX: u32 = 32;
+/// Transitions of watermarks that are kept for reports. Older ones are counted only.
+pub const TRANSITIONS_MAX: usize = 256;
+
 /// Slots of the history of one shard, unless configured otherwise: 1 MiB of events.
 pub const HISTORY_SLOTS_DEFAULT: usize = 1 << 14;
 /// Age in nanoseconds of shard time at which the history forgets an event, unless configured otherwise: an hour.
@@ -202,6 +213,9 @@ const _: () = {
     assert!(SCHEMA_FIELDS_MAX <= 64, "the bytes of a layout are at most 24 + 56, its fields fewer");
     assert!(GROUPS_MAX.is_multiple_of(64) && GROUPS_MAX <= u16::MAX as usize, "a set of groups is whole words");
     assert!(GROUP_NEEDS_MAX <= u16::MAX as usize, "the feature graph links dependencies by u16");
+    assert!(TOPICS_MAX == 64 && BUSES_MAX <= TOPICS_MAX, "the topics of a bus are the bits of one word");
+    assert!(LANE_SLOTS_MAX <= 1 << 30, "waiting events are linked by u32, the highest of which are marks");
+    assert!(LANE_TURNS_MAX >= 1 && LANE_TURNS_MAX as usize <= BATCH_SLOTS, "every lane has a turn within two batches");
     assert!(REQUESTS_DEFAULT <= REQUESTS_MAX && REQUESTS_MAX <= TIMERS_MAX, "every request may have a timer");
     assert!(REQUESTS_MAX * 2 <= u32::MAX as usize, "a place in a line of four has 32 bits");
     assert!(REQUEST_AGING_NS_DEFAULT <= REQUEST_AGING_NS_MAX && REQUEST_TURN_BITS_DEFAULT <= REQUEST_TURN_BITS_MAX);

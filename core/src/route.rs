@@ -3,8 +3,11 @@
 //! `slot = hash(symbol text) mod 4096`, `shard = slots[slot]`. The slot of a symbol never changes; slots can be given
 //! to another shard.
 
+mod fields;
+
 use crate::hash;
 use crate::limits::{ROUTE_SLOTS, SHARDS_MAX};
+pub use fields::{FIELD_BYTES, FieldRoutes, Route};
 
 /// Routing slot of a symbol's text. The empty text (symbol 0) is in slot 0.
 #[inline]

@@ -32,12 +32,13 @@
 //! states of distributed systems", 1989): whatever is handled afterwards comes from the earliest of what was next, and falls
 //! due elsewhere one mesh delay after that at the earliest.
 
+use crate::book::Books;
 use crate::bus::{Bus, Call, Chain, HandlerStats, Missed, Progress, Unfinished};
 use crate::catalog::Catalog;
 use crate::dead::{DeadLetters, Failure, Fate, Handle};
 use crate::dedup::{DedupWindow, Seen};
 use crate::digest::Digest;
-use crate::event::payload::{BookDepth, Tick};
+use crate::event::payload::{BookDepth, Quarantine, Tick};
 use crate::event::{EventBuf, EventRef, Flags, Identity, Kind, KindSet, Slot};
 use crate::handler::{Ask, CallSite, Ctx, RequestRefusal, Staging, TimerRequest};
 use crate::history::History;
@@ -45,7 +46,7 @@ use crate::ledger::{Ledger, Outcome, Refusal};
 use crate::limits::{
     BATCH_SLOTS, CASCADE_DEPTH_MAX, DEDUP_CAPACITY_DEFAULT, DEDUP_WINDOW_NS_DEFAULT, DRAIN_NS_MAX,
     HISTORY_AGE_NS_DEFAULT, HISTORY_SLOTS_DEFAULT, KIND_ROWS, MESH_DELAY_NS, MESH_PENDING_DEFAULT, SPAN_SLOTS_MAX,
-    STAGED_SLOTS_MAX, TICK_NS, TIME_NS_MAX, TIMED_BATCHES, TIMERS_PER_STEP,
+    STAGED_SLOTS_MAX, STRIKES_MAX, TICK_NS, TIME_NS_MAX, TIMED_BATCHES, TIMERS_PER_STEP,
 };
 use crate::mesh::Pending;
 use crate::requests::{Notice, Requests};
@@ -68,6 +69,9 @@ pub use timers::Cancelled;
 
 /// Due stamp of an event that is no sample: replayed before the measured part, to build state.
 pub const DUE_NONE: u64 = u64::MAX;
+
+/// Kinds of events that change an order book.
+const BOOK_KINDS: KindSet = KindSet::of(&[Kind::BOOK_LEVEL, Kind::BOOK_ORDER, Kind::BOOK_DEPTH, Kind::GAP]);
 
 /// What measures time inside a shard. Its values reach histograms only, never an output.
 pub trait Probe: Send {
@@ -159,6 +163,10 @@ pub struct Config {
     pub retry_of: [u8; KIND_ROWS],
     /// The request queue and the service of requests.
     pub requests: crate::requests::Config,
+    /// Pages of [`crate::book::PAGE_LEVELS`] price levels for all order books together; 0 = no books are kept.
+    pub book_pages: usize,
+    /// Single orders in all order books together.
+    pub book_orders: usize,
 }
 
 impl Config {
@@ -180,6 +188,8 @@ impl Config {
             retry: vec![Policy::STANDARD],
             retry_of: [0; KIND_ROWS],
             requests: crate::requests::Config::default(),
+            book_pages: 0,
+            book_orders: 0,
         }
     }
 }
@@ -420,6 +430,9 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     requests: Requests,
     dedup: Option<DedupWindow>,
     history: Option<History>,
+    books: Option<Books>,
+    /// Kinds that change a book; none when there are no books.
+    book_kinds: KindSet,
     letters: DeadLetters,
     /// Of each event among the dead letters, by its handle's index.
     origins: Box<[letters::Origin]>,
@@ -517,7 +530,12 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             .then(|| DedupWindow::new(config.dedup_capacity, config.dedup_window_ns, config.seed));
         let history =
             (config.history_slots > 0).then(|| History::new(config.history_slots, symbols_max, config.history_age_ns));
+        let books = (config.book_pages > 0)
+            .then(|| Books::new(symbols_max, config.book_pages, config.book_orders, config.seed));
+        let book_kinds = if books.is_some() { BOOK_KINDS } else { KindSet::EMPTY };
         Self {
+            books,
+            book_kinds,
             wheel: Wheel::new(config.timers_max, TICK_NS),
             timer_names: timers::TimerNames::new(config.timers_max),
             requests: Requests::new(&config.requests, symbols_max, bus.jobs()),
@@ -665,7 +683,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                         self.bus.undo_run(handler, self.site.symbol);
                         self.break_run();
                     } else {
-                        self.bus.recover(handler, self.site.symbol);
+                        if self.bus.recover(handler, self.site.symbol) {
+                            self.tell_quarantine(handler);
+                        }
                         self.unfinished.push(handler, Missed::Failed(Failure::Panic));
                     }
                 }
@@ -692,6 +712,23 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             step.work += usize::from(self.tell_peers(step.work == 0));
         }
         step
+    }
+
+    /// Stages an event that says that a handler is quarantined for the symbol at hand: an output of that symbol, so that it is on
+    /// tapes and in digests, and every handler that is interested hears of it.
+    #[cold]
+    fn tell_quarantine(&mut self, handler: u16) {
+        let name = self.bus.names()[usize::from(handler)];
+        let quarantine = Quarantine {
+            handler: crate::hash::stable(name.as_bytes()),
+            strikes: u32::from(STRIKES_MAX),
+            quarantined: 1,
+            ..Quarantine::default()
+        };
+        let site = CallSite { handler, source: self.bus.source(handler), ..self.site };
+        if Ctx::new(site, &mut self.staging).publish(&quarantine, 0, &[]).is_ok() {
+            self.staging.keep();
+        }
     }
 
     /// Handles what is next until the batch is used up, something is missing, or the timers' budget is spent. Returns
@@ -820,12 +857,27 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                     // What it refuses, it counts.
                     let _ = history.record(event, self.clock);
                 }
+                if self.book_kinds.contains(head.kind()) {
+                    self.change_book(at, len);
+                }
                 self.begin(Active::Source, head.identity(), head.kind(), head.symbol, head.ts_event);
             }
             Err(reason) => {
                 self.ledger.refuse(head.kind(), reason);
                 self.input.at += self.span_at(at, len);
             }
+        }
+    }
+
+    /// Applies the event at `at` to the book of its symbol, before the handlers see it. What is from the past changes no book of now.
+    #[inline(never)]
+    fn change_book(&mut self, at: usize, len: usize) {
+        if let Some(books) = &mut self.books
+            && let Some(event) = EventRef::first(&self.input.slots[at..len])
+            && !event.head().flags.contains(Flags::HISTORICAL)
+        {
+            // What becomes of it, the books count.
+            let _ = books.apply(event);
         }
     }
 
@@ -908,6 +960,13 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             Kind::EPOCH => {
                 if let Some(dedup) = &mut self.dedup {
                     if head.source == SourceId::NONE { dedup.forget_all() } else { dedup.forget_source(head.source) }
+                }
+                if let Some(books) = &mut self.books {
+                    if head.source == SourceId::NONE {
+                        let _ = books.apply(EventRef::single(head));
+                    } else {
+                        books.forget_source(head.source);
+                    }
                 }
             }
             Kind::SYMBOL_DEF | Kind::SOURCE_DEF => {
@@ -1026,7 +1085,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     #[inline]
     fn walk(&mut self) {
         let mut call = Call {
-            cx: Ctx::new(self.site, &mut self.staging),
+            cx: Ctx::with_books(self.site, &mut self.staging, self.books.as_ref()),
             progress: &mut self.progress,
             unfinished: &mut self.unfinished,
             letters: (self.letters.holds() > 0).then_some(&self.letters),
@@ -1356,6 +1415,12 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.history.as_ref()
     }
 
+    /// The order books, if any are kept.
+    #[must_use]
+    pub fn books(&self) -> Option<&Books> {
+        self.books.as_ref()
+    }
+
     /// The window in which duplicates are recognised, if there is one.
     #[must_use]
     pub fn dedup(&self) -> Option<&DedupWindow> {
@@ -1441,6 +1506,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             ("digest", self.digest.bytes()),
             ("wheel", self.wheel.bytes() + self.timer_names.bytes()),
             ("requests", self.requests.bytes()),
+            ("books", self.books.as_ref().map_or(0, Books::bytes)),
             ("mesh", self.pending.bytes()),
             ("staging", self.staging.bytes()),
             ("dedup", self.dedup.as_ref().map_or(0, DedupWindow::bytes)),

@@ -212,3 +212,78 @@ fn req_3479_many_held_events_of_one_instant_reach_other_shards_in_order() {
         }
     });
 }
+
+/// Makes two alerts of each trade.
+struct Doubler;
+
+impl Handler for Doubler {
+    type State = u64;
+    const NAME: &'static str = "doubler";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE])
+    }
+
+    fn on_event(&self, _st: &mut u64, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        for number in 1..=2 {
+            cx.alert(&Alert { value: (ev.head().seq * 10 + number) as f64, ..Alert::default() }).unwrap();
+        }
+        Verdict::Done
+    }
+}
+
+/// Is never done with the first trade, and repeats all else in a signal.
+struct Stuck;
+
+impl Handler for Stuck {
+    type State = u64;
+    const NAME: &'static str = "stuck";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE, Kind::ALERT])
+    }
+
+    fn on_event(&self, _st: &mut u64, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let value = ev.get::<Alert>().map_or(ev.head().seq as f64 * 10.0, |alert| alert.value);
+        if value == 10.0 {
+            return Verdict::Retry(1);
+        }
+        cx.signal(&Signal { strength: value, ..Signal::default() }).unwrap();
+        Verdict::Done
+    }
+}
+
+#[test]
+fn a_full_hold_that_a_whole_cascade_meets_parks_its_first_and_loses_nothing() {
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Doubler).then(Stuck).build(catalog).unwrap();
+    let mut catalog = shard_rig::authority(&bus);
+    let bus = bus(&mut catalog);
+    let (mut ring, consumer) = tapeline_core::ring::channel(1024);
+    // The first trade, then as many as wait at most: its two alerts, the second trade, and one alert of that.
+    let letters = tapeline_core::dead::Config { held_per_symbol: 3, ..Config::single().letters };
+    let config = Config { letters, ..Config::single() };
+    let mut shard = Shard::new(config, catalog, bus, (), consumer, vec![], vec![]);
+    let mut out = shard_rig::Recorder::new(1 << 20);
+    for seq in 1..=3 {
+        let mut event = EventBuf::new(&Trade { price: 1, size: 1, ..Trade::default() });
+        let head = event.head_mut();
+        (head.ts_recv, head.seq) = (UnixNanos(START + seq), seq);
+        (head.symbol, head.source) = (SymbolId(1), feed(2));
+        ring.push(event.slots()).unwrap();
+    }
+    while shard.step(&mut out).work > 0 {
+        shard.letters().assert_invariants();
+        assert!(shard.ledger().is_balanced() && shard.derived().is_balanced());
+    }
+    assert_eq!(shard.limit_hits(tapeline_core::shard::Limit::DeadLetters), 0);
+    let all = out.outputs.0.get(&1).map_or(&[][..], Vec::as_slice);
+    let strengths: Vec<f64> =
+        all.iter().filter_map(|slots| Some(EventRef::first(slots).unwrap().get::<Signal>()?.strength)).collect();
+    assert_eq!(strengths, [11.0, 12.0, 20.0, 21.0, 22.0, 30.0, 31.0, 32.0], "all but the first, in order");
+    let (source, derived) = (shard.ledger().total(), shard.derived().row(Kind::ALERT));
+    assert_eq!((source.delivered, source.dead_lettered, source.in_flight), (2, 1, 0));
+    assert_eq!((derived.delivered, derived.dead_lettered), (6, 0));
+    assert_eq!(shard.letters().parked(), 1, "the first is kept");
+}

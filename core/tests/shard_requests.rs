@@ -7,19 +7,21 @@ use bytemuck::{Pod, Zeroable};
 use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS, SYMBOLS_MAX, Sizes, feed, stream, tick};
 use std::panic::{set_hook, take_hook};
 use std::sync::{Arc, Mutex, Once};
+use tapeline_core::book::Books;
 use tapeline_core::bus::{Bus, BusBuilder, BusError, End};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::dead::ERROR_PANIC;
-use tapeline_core::event::payload::{Alert, Signal, Trade};
-use tapeline_core::event::{EventBuf, EventRef, Kind, KindSet};
+use tapeline_core::event::payload::{Alert, BookLevel, Epoch, Features, Gap, LevelAction, Quarantine, Signal, Trade};
+use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet};
+use tapeline_core::features::{Engine, Feature};
 use tapeline_core::handler::{
     Ask, Ctx, Handler, Job, JobSet, RequestEnd, RequestId, RequestRefusal, TimerId, Verdict, Wish,
 };
 use tapeline_core::queue::Priority;
 use tapeline_core::ring::{self, Producer};
 use tapeline_core::shard::{Config, Limit, Shard};
-use tapeline_core::testing::for_seeds;
-use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
+use tapeline_core::testing::{Prng, for_seeds};
+use tapeline_core::units::{PRICE_ONE, Side, SourceId, SymbolId, UnixNanos};
 
 const WORK: Job = Job::USER;
 const BOOM: &str = "a handler's panic that the test wants";
@@ -573,4 +575,193 @@ fn two_handlers_that_serve_one_job_are_refused_by_name() {
     let mut catalog = Catalog::new(8);
     let bus = BusBuilder::new(8).then(Server).dynamic(0, Desk(Log::default()));
     assert_eq!(bus.build(&mut catalog).unwrap_err(), BusError::JobTaken(WORK.0, "desk"));
+}
+
+/// Asks for features at each trade of size 7, and notes what comes.
+struct Curious(Arc<Mutex<Vec<(u64, u64, f64)>>>);
+
+impl Handler for Curious {
+    type State = u64;
+    const NAME: &'static str = "curious";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE])
+    }
+
+    fn on_event(&self, _st: &mut u64, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        if ev.get::<Trade>().unwrap().size == 7 {
+            let (priority, expires_at) = (Priority::FIRST, UnixNanos::ZERO);
+            cx.request(&Wish { job: Job::FEATURES, groups: 0, priority, expires_at, token: 0 }).unwrap();
+        }
+        Verdict::Done
+    }
+
+    fn on_reply(&self, _st: &mut u64, _request: RequestId, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let features = ev.get::<Features>().expect("a vector");
+        let last = Features::values_of(ev).nth(Feature::LastPrice as usize).unwrap();
+        self.0.lock().unwrap().push((ms(cx), features.interval_ns, last));
+        Verdict::Done
+    }
+}
+
+#[test]
+fn features_are_given_on_request_as_they_stand_and_the_bar_goes_on() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let build = |catalog: &mut Catalog| {
+        BusBuilder::new(SYMBOLS_MAX).then(Engine::new()).then(Curious(seen.clone())).build(catalog).unwrap()
+    };
+    let mut catalog = shard_rig::authority(&build);
+    let bus = build(&mut catalog);
+    let (mut ring, consumer) = ring::channel(1024);
+    let mut shard = Shard::new(Config::single(), catalog, bus, (), consumer, vec![], vec![]);
+    for (seq, (at_ms, price, size)) in [(1, 100, 1), (2, 101, 7), (3, 102, 1), (500, 103, 7)].into_iter().enumerate() {
+        let mut event = EventBuf::new(&Trade { price: price * PRICE_ONE, size, ..Trade::default() });
+        let head = event.head_mut();
+        (head.ts_recv, head.seq) = (UnixNanos(START + at_ms * MILLI + 300_000), seq as u64 + 1);
+        (head.symbol, head.source) = (SymbolId(1), feed(2));
+        ring.push(event.slots()).unwrap();
+    }
+    ring.push(tick(UnixNanos(START + 2_000 * MILLI), true).slots()).unwrap();
+    while shard.step(&mut ()).work > 0 {}
+    assert_eq!(*seen.lock().unwrap(), [(3, 0, 101.0), (501, 0, 103.0)]);
+    assert_eq!(shard.derived().row(Kind::FEATURES).delivered, 3, "two on request, one at the bar's close");
+}
+
+/// Notes what the book of the symbol at hand says at each event: best prices, imbalance of three levels, depth.
+type Looks = Arc<Mutex<Vec<Option<(u64, i64, i64, f64, f64)>>>>;
+
+struct Looker(Looks);
+
+impl Handler for Looker {
+    type State = u64;
+    const NAME: &'static str = "looker";
+    const STATE_VERSION: u16 = 1;
+    // A book changes between the events of a run: there is none of its kinds.
+    const TAKES_RUNS: bool = true;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::BOOK_LEVEL, Kind::GAP, Kind::TRADE])
+    }
+
+    fn on_event(&self, _st: &mut u64, _ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        self.0.lock().unwrap().push(cx.book().map(|book| {
+            let price = |best: Option<tapeline_core::book::Best>| best.map_or(0, |best| best.price);
+            let imbalance = book.imbalance(3).unwrap_or(9.0);
+            (book.seq(), price(book.bid()), price(book.ask()), imbalance, book.depth(Side::Bid, 2))
+        }));
+        Verdict::Done
+    }
+}
+
+#[test]
+fn handlers_see_the_book_with_the_event_at_hand_in_it_and_none_that_is_not_to_be_used() {
+    let looks = Looks::default();
+    let build =
+        |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Looker(looks.clone())).build(catalog).unwrap();
+    let mut catalog = shard_rig::authority(&build);
+    let bus = build(&mut catalog);
+    let (mut ring, consumer) = ring::channel(4096);
+    let config = Config { book_pages: 64, book_orders: 0, dedup_capacity: 0, ..Config::single() };
+    let mut shard = Shard::new(config, catalog, bus, (), consumer, vec![], vec![]);
+    let mut twin = Books::new(SYMBOLS_MAX, 64, 0, 1);
+    let mut expected = Vec::new();
+    let mut prng = Prng::new(5);
+    let mut seen_none = 0;
+    for seq in 1..2_000u64 {
+        let symbol = SymbolId(1 + prng.in_range(0..2) as u32);
+        let mut event = match prng.in_range(0..200) {
+            0 => EventBuf::new(&Gap { expected: seq, received: seq + 1, missing: 1 }),
+            1 => EventBuf::new(&Epoch::default()),
+            2..=9 => EventBuf::new(&BookLevel { action: LevelAction::Clear as u8, ..BookLevel::default() }),
+            10..=20 => EventBuf::new(&Trade { price: 1, size: 1, ..Trade::default() }),
+            _ => {
+                let side = if prng.one_in(2) { Side::Bid } else { Side::Ask };
+                // Now and then the best prices meet: the book is crossed.
+                let price =
+                    if side == Side::Bid { 100 - prng.in_range(0..9) as i64 } else { 100 + prng.in_range(0..9) as i64 };
+                let size = prng.in_range(0..5);
+                EventBuf::new(&BookLevel { price, size, side: side as u8, ..BookLevel::default() })
+            }
+        };
+        let is_control = event.head_mut().kind().is_control();
+        event.flag(if prng.one_in(10) && !is_control { Flags::NONE } else { Flags::LAST });
+        let head = event.head_mut();
+        (head.ts_recv, head.seq) = (UnixNanos(START + seq * 1_000), seq);
+        if !is_control {
+            (head.symbol, head.source) = (symbol, feed(1));
+        }
+        let whole = EventRef::first(event.slots()).unwrap();
+        let _ = twin.apply(whole);
+        if !is_control {
+            expected.push(twin.top(symbol).ok().map(|top| {
+                let sums = [Side::Bid, Side::Ask].map(|side| -> f64 {
+                    twin.levels(symbol, side).unwrap().take(3).map(|(_, level)| level.size as f64).sum()
+                });
+                let both = sums[0] + sums[1];
+                let imbalance = if both > 0.0 { (sums[0] - sums[1]) / both } else { 9.0 };
+                let depth = twin.levels(symbol, Side::Bid).unwrap().take(2).map(|(_, level)| level.size as f64).sum();
+                (top.seq, top.bid.map_or(0, |bid| bid.price), top.ask.map_or(0, |ask| ask.price), imbalance, depth)
+            }));
+            seen_none += usize::from(expected.last() == Some(&None));
+        }
+        ring.push(event.slots()).unwrap();
+        while shard.step(&mut ()).work > 0 {}
+    }
+    assert_eq!(*looks.lock().unwrap(), expected);
+    assert!(seen_none > 300 && expected.len() - seen_none > 300, "{seen_none} of {}", expected.len());
+    assert_eq!(shard.books().unwrap().counts(), twin.counts());
+}
+
+#[test]
+fn req_3385_a_quarantine_is_an_event_of_its_symbol_and_is_heard() {
+    /// Panics at every trade of symbol 2; hears of quarantines.
+    struct Shaky;
+    impl Handler for Shaky {
+        type State = u64;
+        const NAME: &'static str = "shaky";
+        const STATE_VERSION: u16 = 1;
+        fn interests(&self) -> KindSet {
+            KindSet::of(&[Kind::TRADE])
+        }
+        fn on_event(&self, _st: &mut u64, _ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+            if cx.symbol() == SymbolId(2) {
+                std::panic::panic_any(BOOM);
+            }
+            Verdict::Done
+        }
+    }
+    struct Ear(Arc<Mutex<Vec<(u32, Quarantine)>>>);
+    impl Handler for Ear {
+        type State = u64;
+        const NAME: &'static str = "ear";
+        const STATE_VERSION: u16 = 1;
+        fn interests(&self) -> KindSet {
+            KindSet::of(&[Kind::QUARANTINE])
+        }
+        fn on_event(&self, _st: &mut u64, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+            self.0.lock().unwrap().push((cx.symbol().0, *ev.get::<Quarantine>().unwrap()));
+            Verdict::Done
+        }
+    }
+    silence();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let bus = |catalog: &mut Catalog| {
+        let bus = BusBuilder::new(SYMBOLS_MAX).then(Ear(heard.clone())).then(Shaky);
+        bus.build(catalog).unwrap()
+    };
+    let mut first: Option<shard_rig::Result> = None;
+    for shards in 1..=3 {
+        let mut rig = Rig::new(bus, stream(3, 300, MILLI, feed(2)), Sizes::of(shards));
+        rig.run(&mut Prng::new(shards as u64), 100_000);
+        let result = rig.result();
+        let outputs: Vec<_> =
+            result.outputs.0.iter().flat_map(|(symbol, all)| all.iter().map(move |slots| (*symbol, slots))).collect();
+        assert_eq!(outputs.len(), 1);
+        assert_eq!((outputs[0].0, outputs[0].1[0].kind()), (2, Kind::QUARANTINE));
+        first.get_or_insert_with(|| result.clone()).assert_same(&result, "shards");
+    }
+    let handler = tapeline_core::hash::stable(b"shaky");
+    let expected = Quarantine { handler, strikes: 3, quarantined: 1, ..Quarantine::default() };
+    assert_eq!(*heard.lock().unwrap(), [(2, expected); 3]);
 }

@@ -21,6 +21,13 @@ fn count_dedup_hit(window: &mut DedupWindow, identities: &[Identity], now: UnixN
 }
 
 #[inline(never)]
+fn count_dedup_again(window: &mut DedupWindow, identities: &[Identity], now: UnixNanos) {
+    for identity in identities {
+        assert!(window.seen_or_insert(*identity, now) == Seen::Duplicate, "it was seen a generation ago");
+    }
+}
+
+#[inline(never)]
 fn count_dedup_new(window: &mut DedupWindow, identities: &[Identity], now: UnixNanos) {
     for identity in identities {
         assert!(window.seen_or_insert(*identity, now) == Seen::New, "it is new");
@@ -40,6 +47,7 @@ fn count_dedup_expiry(window: &mut DedupWindow, now: UnixNanos) {
 pub(super) fn rows() -> Vec<Row> {
     [
         ("hit", "count_dedup_hit"),
+        ("hit of the old generation", "count_dedup_again"),
         ("hit, 16 at once", "count_dedup_batch"),
         ("new", "count_dedup_new"),
         ("expiry of a key", "count_dedup_expiry"),
@@ -63,6 +71,14 @@ pub(super) fn run_loop(operation: &str, rounds: usize) -> Option<u64> {
         operations += KEYS as u64;
         match operation {
             "hit" => count_dedup_hit(&mut window, black_box(known), now),
+            // A window later all are of the old generation; what is left of it is seen too, and not counted.
+            "hit of the old generation" => {
+                now = UnixNanos(now.0 + WINDOW_NS);
+                count_dedup_again(&mut window, black_box(&held[..KEYS]), now);
+                for identity in &held[KEYS..] {
+                    assert!(window.seen_or_insert(*identity, now) == Seen::Duplicate, "it was seen");
+                }
+            }
             "hit, 16 at once" => {
                 count_dedup_batch(&mut window, black_box(known), &times, &mut seen);
                 assert!(seen.iter().all(|seen| *seen == Seen::Duplicate), "all were seen");

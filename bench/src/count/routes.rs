@@ -1,7 +1,7 @@
 //! Routing: from texts to shards and slots.
 
 use super::Row;
-use crate::route::{ById, Ours, Router, Text, Work, route_all};
+use crate::route::{ByCatalog, ById, Ours, Router, Text, Work, route_all};
 use std::hint::black_box;
 
 /// Messages per call of a counted function.
@@ -13,6 +13,11 @@ fn count_route_text(router: &Ours, messages: &[Text]) -> u64 {
 }
 
 #[inline(never)]
+fn count_route_catalog(router: &ByCatalog, messages: &[Text]) -> u64 {
+    route_all(router, messages)
+}
+
+#[inline(never)]
 fn count_route_id(router: &ById, messages: &[Text]) -> u64 {
     route_all(router, messages)
 }
@@ -20,6 +25,7 @@ fn count_route_id(router: &ById, messages: &[Text]) -> u64 {
 pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::new("route by text", &["route", "text"], "count_route_text", true),
+        Row::new("route by text, catalog", &["route", "catalog"], "count_route_catalog", true),
         Row::new("route by id", &["route", "id"], "count_route_id", true),
     ]
 }
@@ -36,6 +42,7 @@ pub(super) fn run_loop(how: &str, rounds: usize) -> Option<u64> {
     }
     match how {
         "text" => Some(run(rounds, count_route_text)),
+        "catalog" => Some(run(rounds, count_route_catalog)),
         "id" => Some(run(rounds, count_route_id)),
         _ => None,
     }

@@ -23,6 +23,13 @@ fn count_schedule(wheel: &mut Wheel<u64>, deadlines: &[u64], handles: &mut [Time
 }
 
 #[inline(never)]
+fn count_at_tick(wheel: &mut Wheel<u64>, ticks: &[u64], handles: &mut [TimerHandle]) {
+    for (tick, handle) in ticks.iter().zip(handles) {
+        *handle = wheel.schedule_at_tick(*tick, *tick).expect("there is room");
+    }
+}
+
+#[inline(never)]
 fn count_cancel(wheel: &mut Wheel<u64>, handles: &[TimerHandle]) {
     for handle in handles {
         assert!(wheel.cancel(*handle).is_some(), "the timer is pending");
@@ -54,6 +61,7 @@ fn count_idle_jump(wheel: &mut Wheel<u64>, now: UnixNanos) {
 pub(super) fn rows() -> Vec<Row> {
     [
         ("schedule", "count_schedule"),
+        ("schedule at tick", "count_at_tick"),
         ("cancel", "count_cancel"),
         ("fire", "count_fire"),
         ("empty tick", "count_empty_ticks"),
@@ -81,6 +89,13 @@ pub(super) fn run_loop(operation: &str, rounds: usize) -> Option<u64> {
             "schedule" | "cancel" => {
                 let deadlines: Vec<u64> = batch.iter().map(|delay| now_ns + delay).collect();
                 count_schedule(&mut wheel, black_box(&deadlines), &mut handles);
+                rng.order(TIMERS).into_iter().enumerate().for_each(|(a, b)| handles.swap(a, b));
+                count_cancel(&mut wheel, black_box(&handles));
+                operations += TIMERS as u64;
+            }
+            "schedule at tick" => {
+                let ticks: Vec<u64> = batch.iter().map(|delay| (now_ns + delay) / TICK_NS).collect();
+                count_at_tick(&mut wheel, black_box(&ticks), &mut handles);
                 rng.order(TIMERS).into_iter().enumerate().for_each(|(a, b)| handles.swap(a, b));
                 count_cancel(&mut wheel, black_box(&handles));
                 operations += TIMERS as u64;

@@ -7,7 +7,7 @@ use crate::single;
 use crate::stats::Rng;
 use std::collections::{HashMap, HashSet};
 use tapeline_core::catalog::Catalog;
-use tapeline_core::route::{RouteTable, slot_of};
+use tapeline_core::route::{FieldRoutes, RouteTable, slot_of};
 
 /// A symbol's text: 8 bytes.
 pub type Text = [u8; 8];
@@ -39,14 +39,30 @@ pub fn expected(text: &Text) -> (usize, u16) {
     (RouteTable::new(SHARDS).shard(slot), slot)
 }
 
-/// `tapeline_core`'s catalog and routing table: from the text to the symbol's id, from there to slot and shard. That is what the
-/// ingest thread does for a message that carries a text; the id comes out too.
-pub struct Ours {
+/// `tapeline_core`'s routes of fields of 8 bytes: a perfect hash that is built at start. The id comes out too.
+pub struct Ours(FieldRoutes);
+
+impl Router for Ours {
+    fn new(symbols: &[Text]) -> Self {
+        let ByCatalog { catalog, routes } = ByCatalog::new(symbols);
+        Self(FieldRoutes::new(&catalog, &routes))
+    }
+
+    #[inline]
+    fn route(&self, text: &Text) -> (usize, u16) {
+        let route = self.0.find(text).expect("the symbol is known");
+        (usize::from(route.shard), route.slot)
+    }
+}
+
+/// `tapeline_core`'s catalog and routing table: from a text of any length to the symbol's id, from there to slot and shard. It knows a symbol
+/// as soon as it is defined.
+pub struct ByCatalog {
     catalog: Catalog,
     routes: RouteTable,
 }
 
-impl Router for Ours {
+impl Router for ByCatalog {
     fn new(symbols: &[Text]) -> Self {
         let mut catalog = Catalog::new(symbols.len() + 1);
         for text in symbols {
@@ -62,7 +78,7 @@ impl Router for Ours {
     }
 }
 
-/// As [`Ours`], for a message that carries a number which the decoder has mapped to the id: what happens per event in the
+/// As [`ByCatalog`], for a message that carries a number which the decoder has mapped to the id: what happens per event in the
 /// engine.
 pub struct ById {
     catalog: Catalog,
@@ -73,7 +89,7 @@ pub struct ById {
 
 impl Router for ById {
     fn new(symbols: &[Text]) -> Self {
-        let Ours { catalog, routes } = Ours::new(symbols);
+        let ByCatalog { catalog, routes } = ByCatalog::new(symbols);
         Self { catalog, routes, base: number(&symbols[0]) }
     }
 
@@ -222,6 +238,7 @@ pub fn run(options: &Options) -> Table {
     #[allow(unused_mut)]
     let mut entries = vec![
         entry::<Ours>("tapeline", Role::Ours, options),
+        entry::<ByCatalog>("tapeline, by catalog", Role::Variant, options),
         entry::<ById>("tapeline, by id", Role::Variant, options),
         single::entry(
             "C3 random store",
@@ -270,6 +287,7 @@ mod tests {
         }
         let symbols = symbols(1_000, &mut Rng::new(5));
         check::<Ours>(&symbols);
+        check::<ByCatalog>(&symbols);
         check::<ById>(&symbols);
         check::<Std>(&symbols);
         #[cfg(feature = "peers")]

@@ -25,8 +25,10 @@
 mod check;
 mod levels;
 mod orders;
+mod view;
 
 pub use levels::{Level, PAGE_LEVELS, rank};
+pub use view::BookView;
 
 use crate::event::payload::{BookDepth, BookLevel, BookOrder, Gap, LevelAction};
 use crate::event::{EventRef, Flags, Kind, Slot};
@@ -289,6 +291,24 @@ impl Books {
         let book = self.usable(symbol)?;
         let ladder = if side == Side::Bid { &book.bids } else { &book.asks };
         Ok(self.pages.iter(ladder).map(move |level| (rank(side, level.rank), level)))
+    }
+
+    /// A new epoch of one source has begun: the books that it fed begin anew. O(symbols).
+    pub fn forget_source(&mut self, source: SourceId) {
+        for symbol in 0..self.books.len() {
+            let book = &self.books[symbol];
+            if book.epoch == self.epoch && book.feed != FEED_NONE && book.source == source.0 {
+                self.empty(SymbolId(symbol as u32));
+                self.books[symbol] = Book { epoch: self.epoch, ..Book::EMPTY };
+            }
+        }
+    }
+
+    /// The book of a symbol to look at; `None` when it is not to be used. O(1), except where levels were deleted before a snapshot
+    /// has come.
+    #[must_use]
+    pub fn view(&self, symbol: SymbolId) -> Option<BookView<'_>> {
+        BookView::new(self, symbol)
     }
 
     /// Marks a book as not to be used until the next snapshot: something of it was lost on the way here.

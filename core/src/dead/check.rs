@@ -89,7 +89,7 @@ impl DeadLetters {
 
     fn check_holds(&self) -> Result<(), Broken> {
         let is_held = |index: u32| self.entries.is_used(index) && self.entries.at(index).state() == State::Held;
-        self.holds.check(self.config.held_per_symbol.saturating_add(1), |index| self.key_of(index), is_held)?;
+        self.holds.check(|index| self.key_of(index), is_held)?;
         for (handle, _) in self.entries.iter() {
             let key = self.key_of(handle.index());
             let is_there = key.is_none_or(|key| self.holds.find(key).is_some());

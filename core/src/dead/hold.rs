@@ -147,7 +147,6 @@ impl Holds {
     /// Whether holds and queues are whole. `key_of` says for an entry which hold it waits in, `is_held` whether it is held.
     pub(super) fn check(
         &self,
-        limit: usize,
         key_of: impl Fn(u32) -> Option<Key>,
         is_held: impl Fn(u32) -> bool,
     ) -> Result<(), Broken> {
@@ -157,7 +156,6 @@ impl Holds {
             require(key.pad == 0, "a pair is a handler and a symbol", handle.index())?;
             require(self.find(*key) == Some(handle.index()), "a pair is held once", handle.index())?;
             require(!self.queues.is_empty(handle.index()), "a hold has an entry", handle.index())?;
-            require(self.queues.len(handle.index()) <= limit, "a hold is within its limit", handle.index())?;
         }
         self.queues.check(|entry| self.find(key_of(entry)?))?;
         for (handle, _) in self.keys.iter() {

@@ -18,6 +18,7 @@
 //!   ([`Refused`]), counted by reason; nothing is evicted.
 //! - **Order.** Under [`Order::Held`] the later events of the symbol wait for that handler, and are handed out in the order in
 //!   which they came ([`DeadLetters::ready`]). Beyond `held_per_symbol` the first is parked ([`Cause::HoldFull`]) and the others go on.
+//!   Where the first is ready to run already, the newcomer waits beyond that number: it is the next to go down.
 //! - **Nobody else waits.** A delay is a deadline of one entry; other symbols, other handlers and, under [`Order::Released`], other
 //!   events of the symbol go on.
 //! - **One event, one copy.** Several handlers may fail on one event: they share its slots, and its [`Fate`] is one, so that a ledger
@@ -66,7 +67,6 @@
 //! # Ok::<(), tapeline_core::retry::RetryError>(())
 //! ```
 
-mod arena;
 mod check;
 mod entry;
 mod hold;
@@ -80,6 +80,7 @@ pub use entry::{Cause, ERROR_PANIC, Entry, State};
 pub use query::{Cursor, Direction, Filter, Page};
 pub use sweep::{Budget, Sweep, Swept};
 
+use crate::arena::Arena;
 use crate::event::{EventRef, Flags, Kind, Slot};
 use crate::limits::{
     DEAD_LETTER_SLOTS_DEFAULT, DEAD_LETTERS_DEFAULT, ERROR_CODES_DEFAULT, HELD_PER_SYMBOL_DEFAULT, HOLDS_DEFAULT,
@@ -89,7 +90,6 @@ use crate::retry::{Names, Order, Policy};
 use crate::slab::Slab;
 use crate::units::{SymbolId, UnixNanos};
 use crate::wheel::TimerHandle;
-use arena::Arena;
 use bytemuck::{Pod, Zeroable};
 use entry::NO_CAUSE;
 use hold::{Holds, Key};
@@ -273,8 +273,8 @@ pub enum Refused {
     /// No further pair of handler and symbol can be held.
     #[error("no further symbol can be held for a handler")]
     HoldsFull = 2,
-    /// As many events are held for the pair as may be, and the first of them is ready to run.
-    #[error("as many events of the symbol are held as may be, and the first is ready: run it first")]
+    /// As many events are held for the pair as may be: a redriven one finds no room behind them.
+    #[error("as many events of the symbol are held as may be")]
     HoldBusy = 3,
     /// The handle is stale, or was used before.
     #[error("the handle names nothing")]
@@ -620,9 +620,12 @@ impl DeadLetters {
     /// An event comes while its symbol is held for the handler: it waits behind the others. When as many are held as may be, the
     /// first is parked ([`Held::parked`]) and the next is ready.
     ///
+    /// When the first is ready already, it is not parked: it runs before anything new. One event may cause others that are held at the
+    /// same instant; they wait beyond the limit, within that of all entries.
+    ///
     /// # Errors
-    /// Nothing is kept or parked then: no room for the entry or the event; [`Refused::HoldBusy`]; [`Refused::NotHeld`]; a handle,
-    /// symbol or policy that does not exist.
+    /// Nothing is kept or parked then: no room for the entry or the event; [`Refused::NotHeld`]; a handle, symbol or policy that does
+    /// not exist.
     pub fn hold(&mut self, subject: Subject<'_>, site: Site, now: UnixNanos) -> Result<Held, Refused> {
         let now = self.advance(now);
         let head = *self.head_of(&subject)?;
@@ -632,10 +635,7 @@ impl DeadLetters {
             return self.refuse(Refused::NotHeld);
         };
         let first = self.holds.queues.first(hold).expect("a hold has an entry");
-        let is_full = self.is_hold_full(hold);
-        if is_full && self.entries.at(first).state() == State::Held {
-            return self.refuse(Refused::HoldBusy);
-        }
+        let is_full = self.is_hold_full(hold) && self.entries.at(first).state() != State::Held;
         self.check_room(&subject, false)?;
         let mut entry = self.new_entry(&head, site, now);
         entry.set_state(State::Held);

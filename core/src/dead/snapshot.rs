@@ -1,9 +1,9 @@
 //! Dead letters as a [section](crate::section) of plain bytes, and back: events, entries, holds, handles, order, counts.
 
-use super::arena::Arena;
 use super::hold::Holds;
 use super::index::Index;
 use super::{Config, DeadLetters, Entry, Fate, State, Stats};
+use crate::arena::Arena;
 use crate::hash;
 use crate::invariant::{Broken, require};
 use crate::retry::Policy;

@@ -43,6 +43,19 @@ pub(super) struct Bucket {
 impl Bucket {
     pub(super) const FREE: Self = Self { keys: [[0; 2]; CELLS], stamps: [0; CELLS], passed: 0 };
 
+    /// The cell that holds `seq`, alive or not, or the last one. Chosen without a branch, as nobody can foretell which it is.
+    #[inline]
+    pub(super) const fn cell_of(&self, seq: u64) -> usize {
+        let mut cell = CELLS - 1;
+        if self.keys[1][0] == seq {
+            cell = 1;
+        }
+        if self.keys[0][0] == seq {
+            cell = 0;
+        }
+        cell
+    }
+
     /// Makes every dead stamp one that died just now, so that it stays dead for half of the range of stamps.
     pub(super) fn refresh_dead(&mut self, live_from: u32) {
         for stamp in self.stamps.iter_mut().chain([&mut self.passed]) {

@@ -335,13 +335,35 @@ impl DedupWindow {
             return self.resolve_late(seq, rest, home, now);
         }
         let bucket = &self.buckets[home];
-        for cell in 0..CELLS {
-            if bucket.keys[cell][0] == seq && bucket.keys[cell][1] == rest && bucket.stamps[cell] == self.stamp {
-                self.counts.duplicate += 1;
-                return Seen::Duplicate;
-            }
+        let cell = bucket.cell_of(seq);
+        if bucket.keys[cell][0] != seq || bucket.keys[cell][1] != rest {
+            return self.resolve_new(seq, rest, home, now);
         }
-        self.resolve_new(seq, rest, home, now)
+        if bucket.stamps[cell] != self.stamp {
+            return self.resolve_again(seq, rest, home, now);
+        }
+        self.counts.duplicate += 1;
+        Seen::Duplicate
+    }
+
+    /// What is in its first bucket, but not with the present stamp: mostly it is of the old generation, and becomes one of the
+    /// current where it is.
+    #[inline(never)]
+    fn resolve_again(&mut self, seq: u64, rest: u64, home: usize, now: UnixNanos) -> Seen {
+        let bucket = &mut self.buckets[home];
+        let stamp = &mut bucket.stamps[bucket.cell_of(seq)];
+        let is_old = is_before(*stamp, self.current_from) && !is_before(*stamp, self.live_from);
+        let floor = self.floors[bucket::source([seq, rest]).index()];
+        if !is_old || is_before(*stamp, floor) || self.filled == self.capacity {
+            return self.resolve_elsewhere(seq, rest, home, now);
+        }
+        *stamp = self.stamp;
+        self.counts.duplicate += 1;
+        self.counts.refreshed += 1;
+        self.old_len -= 1;
+        self.filled += 1;
+        self.now_ns = self.now_ns.max(now.0);
+        Seen::Duplicate
     }
 
     /// At least one generation is over.

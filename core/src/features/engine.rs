@@ -10,7 +10,7 @@ use super::vector::Vector;
 use super::vwap::Vwap;
 use crate::event::payload::{Features, Trade};
 use crate::event::{EventRef, Kind, KindSet};
-use crate::handler::{Ctx, Handler, Verdict};
+use crate::handler::{Ask, Ctx, Handler, Job, JobSet, Verdict};
 use crate::units::{PRICE_UNDEFINED, Side, price_f64, size_f64};
 use bytemuck::{Pod, Zeroable};
 
@@ -220,6 +220,21 @@ impl Handler for Engine {
                 st.order_flow.update(&st.top, &top);
             }
             st.top = top;
+        }
+        Verdict::Done
+    }
+
+    fn serves(&self) -> JobSet {
+        const { JobSet::of(&[Job::FEATURES]) }
+    }
+
+    /// The values of the groups as they stand now, the open bar included; nothing ends. No group asks for all.
+    fn on_request(&self, st: &mut State, ask: &Ask, cx: &mut Ctx<'_>) -> Verdict {
+        let vector = st.vector(if ask.groups == 0 { u64::MAX } else { ask.groups });
+        let head = Features { ready: vector.ready, interval_ns: 0, count: 0, set: SET_2 };
+        match cx.features(&head, &vector.values) {
+            Ok(()) => st.published += 1,
+            Err(_) => st.unpublished += 1,
         }
         Verdict::Done
     }

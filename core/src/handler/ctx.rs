@@ -2,6 +2,7 @@
 
 use super::staging::{StagedCancel, StagedWish};
 use super::{Full, RequestId, Staging, TimerId, TimerRequest, Wish};
+use crate::book::{BookView, Books};
 use crate::event::payload::{Alert, Cause, Features, Payload, Signal};
 use crate::event::{EventRef, Flags, Identity, KindVersion, Slot};
 use crate::hash;
@@ -42,6 +43,7 @@ pub struct CallSite {
 pub struct Ctx<'a> {
     site: CallSite,
     staging: &'a mut Staging,
+    books: Option<&'a Books>,
 }
 
 impl<'a> Ctx<'a> {
@@ -49,7 +51,23 @@ impl<'a> Ctx<'a> {
     #[inline]
     #[must_use]
     pub fn new(site: CallSite, staging: &'a mut Staging) -> Self {
-        Self { site, staging }
+        Self { site, staging, books: None }
+    }
+
+    /// As [`Ctx::new`], with the books of the shard.
+    #[inline]
+    #[must_use]
+    pub fn with_books(site: CallSite, staging: &'a mut Staging, books: Option<&'a Books>) -> Self {
+        Self { site, staging, books }
+    }
+
+    /// The order book of the symbol at hand, as of the source events admitted so far, the one at hand included. `None` when no
+    /// books are kept, or this one is not known from its beginning, gapped, crossed or in the middle of a message. An event that was
+    /// held or is retried meets the book as it is now.
+    #[inline]
+    #[must_use]
+    pub fn book(&self) -> Option<BookView<'a>> {
+        self.books.and_then(|books| books.view(self.site.symbol))
     }
 
     /// Shard time.

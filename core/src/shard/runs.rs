@@ -1,7 +1,7 @@
 //! Runs: events of one symbol that are ready, given to a handler that takes them together.
 //!
 //! A run is looked for only where it cannot be told from one event after the other: all of its events come before anything else that
-//! is due, its handler is the only one that is interested in their kinds, nobody is quarantined and nothing is held. Events of a run
+//! is due, its handler is the only one that is interested in their kinds, they change no book, nobody is quarantined and nothing is held. Events of a run
 //! pass admission before the first of them is handled, which shows nowhere: what admission depends on, no handler can
 //! change. All else (ledger, clock, history, sample) follows as each event is consumed.
 
@@ -33,7 +33,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// Whether the event at the inlet's cursor, of this kind, may begin a run.
     #[inline]
     pub(super) fn takes_run(&self, kind: Kind) -> bool {
-        self.bus.run_kinds(kind).contains(kind)
+        self.bus.run_kinds(kind).without(self.book_kinds).contains(kind)
             && self.input.at >= self.ahead.singly_until
             && self.letters.holds() == 0
             && !self.bus.has_quarantined()
@@ -56,7 +56,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     pub(super) fn begin_run(&mut self, samples: &mut usize) -> bool {
         let (from, len) = (self.input.at, self.input.len);
         let first = self.input.slots[from];
-        let kinds = self.bus.run_kinds(first.kind());
+        let kinds = self.bus.run_kinds(first.kind()).without(self.book_kinds);
         let mut starts = [0u8; BATCH_SLOTS];
         let (mut events, mut at, mut now) = (0, from, self.clock);
         while at < len {
@@ -93,7 +93,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 EventRef::first(&slots[usize::from(*start)..]).expect("Invariant: admission has seen the span whole");
         }
         let mut call = Call {
-            cx: Ctx::new(self.site, &mut self.staging),
+            cx: Ctx::with_books(self.site, &mut self.staging, self.books.as_ref()),
             progress: &mut self.progress,
             unfinished: &mut self.unfinished,
             letters: None,

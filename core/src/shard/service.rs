@@ -90,7 +90,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             Missed::Held => None,
         });
         self.unfinished.clear();
-        self.service.reply_end = self.staging.slots().len();
+        // Where it failed, nothing of it is left; what a quarantine has staged is no reply.
+        self.service.reply_end = if self.service.failure.is_none() { self.staging.slots().len() } else { 0 };
     }
 
     /// Those who asked have been told. A call that failed is counted: it cannot come again.

@@ -99,14 +99,68 @@ pub(super) const fn level_between(a: u64, b: u64) -> usize {
     LEVEL_BY_ZEROS[((a ^ b) | 1).leading_zeros() as usize] as usize
 }
 
+/// A level above 0 as the hot path wants it: its number << 8, and the bits that a slot spans, in one number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Above(u16);
+
+/// [`Above::between`] by the number of leading zeros of what differs.
+const ABOVE_BY_ZEROS: [Above; 65] = {
+    let mut above = [Above::at(1); 65];
+    let mut zeros = 0;
+    while zeros < LEVEL_BY_ZEROS.len() {
+        above[zeros] = Above::at(LEVEL_BY_ZEROS[zeros] as usize);
+        zeros += 1;
+    }
+    above
+};
+
+impl Above {
+    #[inline]
+    const fn at(level: usize) -> Self {
+        Self((level as u16) << 8 | span_bits(level) as u16)
+    }
+
+    /// [`level_between`], for ticks in different blocks of level 0.
+    #[inline]
+    pub(super) const fn between(a: u64, b: u64) -> Self {
+        ABOVE_BY_ZEROS[(a ^ b).leading_zeros() as usize]
+    }
+
+    /// The level below, which is above 0 too.
+    #[inline]
+    pub(super) const fn below(self) -> Self {
+        Self::at(self.level() - 1)
+    }
+
+    /// Number of the level.
+    #[inline]
+    pub(super) const fn level(self) -> usize {
+        (self.0 >> 8) as usize % DRAINED
+    }
+
+    /// Number of the slot that holds `tick`.
+    #[inline]
+    pub(super) const fn number(self, tick: u64) -> u64 {
+        tick >> (self.0 as u32 % u64::BITS)
+    }
+
+    /// Index of the slot that holds `tick` among all slots of the wheel.
+    #[inline]
+    pub(super) const fn index(self, tick: u64) -> usize {
+        above_index(self.number(tick), self.level())
+    }
+}
+
 /// Index of slot `number` of `level` among all slots of the wheel.
 #[inline]
 pub(super) const fn slot_index(number: u64, level: usize) -> usize {
-    if level == 0 {
-        number as usize % BASE_SLOTS
-    } else {
-        BASE_SLOTS - LEVEL_SLOTS + level * LEVEL_SLOTS + number as usize % LEVEL_SLOTS
-    }
+    if level == 0 { base_index(number) } else { above_index(number, level) }
+}
+
+/// As [`slot_index`], for a level above 0.
+#[inline]
+pub(super) const fn above_index(number: u64, level: usize) -> usize {
+    BASE_SLOTS - LEVEL_SLOTS + level * LEVEL_SLOTS + number as usize % LEVEL_SLOTS
 }
 
 /// Index of the slot of level 0 that holds `tick`.

@@ -91,9 +91,10 @@ mod snapshot;
 use crate::limits::TIMERS_MAX;
 use crate::units::UnixNanos;
 use bytemuck::{Pod, Zeroable};
+use core::num::NonZeroU64;
 use level::{
-    BASE_BITS, BASE_SLOTS, DRAINED, Occupancy, TickUnit, base_index, block_of, level_between, level_of, levels_for,
-    slot_index, slot_number, slot_start,
+    Above, BASE_BITS, BASE_SLOTS, DRAINED, Occupancy, TickUnit, base_index, block_of, level_of, levels_for, slot_index,
+    slot_number, slot_start,
 };
 use node::{ANCHORS, Anchor, LATE, Late, MARK, NONE, Node, append};
 
@@ -130,6 +131,17 @@ impl TimerHandle {
     #[must_use]
     pub const fn index(self) -> u32 {
         self.index
+    }
+
+    #[inline]
+    const fn to_bits(self) -> Option<NonZeroU64> {
+        // Never none: the generation of a pending timer is odd.
+        NonZeroU64::new((self.generation as u64) << 32 | self.index as u64)
+    }
+
+    #[inline]
+    const fn from_bits(bits: NonZeroU64) -> Self {
+        Self { index: bits.get() as u32, generation: (bits.get() >> 32) as u32 }
     }
 
     /// Free nodes have even generations: no handle that the wheel gave has one.
@@ -257,13 +269,28 @@ impl<T: Pod> Wheel<T> {
     /// [`WheelFull`] when there are `capacity` timers.
     #[inline]
     pub fn schedule(&mut self, deadline: UnixNanos, value: T) -> Result<TimerHandle, WheelFull> {
-        let tick = self.unit.ceil(deadline.0);
-        let slot = self.slot_for(tick);
+        self.insert(self.unit.ceil(deadline.0), value).map(TimerHandle::from_bits).ok_or_else(|| self.full())
+    }
+
+    /// As [`Wheel::schedule`] for a T that the caller has in ticks since time 0: T in nanoseconds is the tick times
+    /// [`Wheel::tick_ns`]. One after the last that u64 nanoseconds hold is that one.
+    ///
+    /// # Errors
+    /// As [`Wheel::schedule`].
+    #[inline]
+    pub fn schedule_at_tick(&mut self, tick: u64, value: T) -> Result<TimerHandle, WheelFull> {
+        self.insert(tick.min(self.unit.max), value).map(TimerHandle::from_bits).ok_or_else(|| self.full())
+    }
+
+    /// Schedules a timer at `tick`; `None` when the wheel is full.
+    ///
+    /// The handle is one number, which comes back in a register. A call is the last thing that is done, and gives what only the one called
+    /// knows, so that it is a jump and nothing is saved for it.
+    #[inline(never)]
+    fn insert(&mut self, tick: u64, value: T) -> Option<NonZeroU64> {
         let index = self.free;
         // The end of the free list is no node.
-        let Some(node) = self.nodes.get_mut(index as usize) else {
-            return Err(self.full());
-        };
+        let node = self.nodes.get_mut(index as usize)?;
         self.free = node.next;
         self.len += 1;
         node.value = value;
@@ -271,23 +298,59 @@ impl<T: Pod> Wheel<T> {
         node.generation = generation;
         node.tick = tick;
         if tick < self.cursor {
-            self.place_late(index, tick);
-        } else {
-            let last = append(&mut self.anchors, slot, index, node);
-            self.follow(last, index, slot, tick);
+            return self.insert_late(index, tick);
         }
-        Ok(TimerHandle { index, generation })
+        // What belongs above level 0 is not before the first slot of level 1 that has not been moved down.
+        let slot = if tick >> BASE_BITS < self.drained[1] {
+            base_index(tick)
+        } else {
+            let above = Above::between(tick, self.cursor);
+            if above.number(tick) < self.drained[above.level()] {
+                return self.insert_ahead(index, tick);
+            }
+            above.index(tick)
+        };
+        let last = append(&mut self.anchors, slot, index, node);
+        if let Some(before) = self.nodes.get_mut(last as usize) {
+            before.next = index;
+            return TimerHandle { index, generation }.to_bits();
+        }
+        self.insert_first(index, slot, tick)
+    }
+
+    /// The end of [`Wheel::insert`] where slots were moved down ahead of time.
+    #[cold]
+    #[inline(never)]
+    fn insert_ahead(&mut self, index: u32, tick: u64) -> Option<NonZeroU64> {
+        self.place(index, tick);
+        TimerHandle { index, generation: self.nodes[index as usize].generation }.to_bits()
+    }
+
+    /// The end of [`Wheel::insert`] for a T before the cursor.
+    #[cold]
+    #[inline(never)]
+    fn insert_late(&mut self, index: u32, tick: u64) -> Option<NonZeroU64> {
+        self.place_late(index, tick);
+        TimerHandle { index, generation: self.nodes[index as usize].generation }.to_bits()
+    }
+
+    /// The end of [`Wheel::insert`] for the first timer of a slot.
+    #[inline(never)]
+    fn insert_first(&mut self, index: u32, slot: usize, tick: u64) -> Option<NonZeroU64> {
+        let generation = self.nodes[index as usize].generation;
+        self.begin(index, slot, tick);
+        TimerHandle { index, generation }.to_bits()
     }
 
     /// Takes a timer out and gives its value back; `None` when the handle is stale. O(1).
-    #[inline]
+    #[inline(always)]
     pub fn cancel(&mut self, handle: TimerHandle) -> Option<T> {
         let node = self.nodes.get_mut(handle.index as usize)?;
         if node.generation != handle.generation || !handle.may_be_live() {
             return None;
         }
         let (prev, next, value) = (node.prev, node.next, node.value);
-        node.generation = node.generation.wrapping_add(1);
+        node.generation = handle.generation.wrapping_add(1);
         node.next = self.free;
         self.free = handle.index;
         self.len -= 1;
@@ -310,12 +373,10 @@ impl<T: Pod> Wheel<T> {
         let (prev, next) = (node.prev, node.next);
         node.tick = tick;
         self.unlink(prev, next);
-        let slot = self.slot_for(tick);
         if tick < self.cursor {
             self.place_late(index, tick);
         } else {
-            let last = append(&mut self.anchors, slot, index, &mut self.nodes[index as usize]);
-            self.follow(last, index, slot, tick);
+            self.place(index, tick);
         }
         true
     }
@@ -518,28 +579,6 @@ impl<T: Pod> Wheel<T> {
         self.levels as usize
     }
 
-    /// The slot in which a timer belongs that is not before the cursor.
-    #[inline]
-    fn slot_for(&self, tick: u64) -> usize {
-        // What belongs above level 0 is not before the first slot of level 1 that has not been moved down.
-        if tick >> BASE_BITS < self.drained[1] { base_index(tick) } else { self.slot_above(tick) }
-    }
-
-    /// As [`Wheel::slot_for`], above level 0.
-    #[inline]
-    fn slot_above(&self, tick: u64) -> usize {
-        // The block that a level shares with the cursor has been moved down to it, so that this level is never too
-        // low. It is too high where slots were moved down ahead of time.
-        let mut level = level_between(tick, self.cursor) % DRAINED;
-        loop {
-            let number = slot_number(tick, level);
-            if number >= self.drained[level] {
-                return slot_index(number, level);
-            }
-            level = level.wrapping_sub(1) % DRAINED;
-        }
-    }
-
     /// The timer is the first of a slot above level 0, and that slot could be moved down at once, though nothing is to be
     /// done at the time polled: the cursor has been standing still. It catches up, and the timer goes where it belongs
     /// then.
@@ -553,7 +592,7 @@ impl<T: Pod> Wheel<T> {
             self.place_late(index, tick);
             return;
         }
-        let slot = self.slot_for(tick);
+        let slot = slot_for(&self.drained, self.cursor, tick);
         let last = append(&mut self.anchors, slot, index, &mut self.nodes[index as usize]);
         if let Some(before) = self.nodes.get_mut(last as usize) {
             before.next = index;
@@ -575,24 +614,32 @@ impl<T: Pod> Wheel<T> {
         self.unit.ns(slot_start(number.saturating_sub(1), level))
     }
 
-    /// The second half of [`append`]: the timer before the new one is told, or the slot is occupied now.
+    /// Puts a timer whose T is not before the cursor behind the others of its slot.
     #[inline]
-    fn follow(&mut self, last: u32, index: u32, slot: usize, tick: u64) {
+    fn place(&mut self, index: u32, tick: u64) {
+        let slot = slot_for(&self.drained, self.cursor, tick);
+        let last = append(&mut self.anchors, slot, index, &mut self.nodes[index as usize]);
         if let Some(before) = self.nodes.get_mut(last as usize) {
             before.next = index;
-            return;
+        } else {
+            self.begin(index, slot, tick);
         }
+    }
+
+    /// The second half of [`append`], for a slot that was empty: it is occupied now.
+    #[inline]
+    fn begin(&mut self, index: u32, slot: usize, tick: u64) {
         self.anchors[slot].first = index;
         if slot < BASE_SLOTS {
             self.occupy_base(slot, tick);
         } else {
-            self.follow_above(index, slot, tick);
+            self.begin_above(index, slot, tick);
         }
     }
 
-    /// As [`Wheel::follow`], for a slot above level 0 that was empty.
+    /// As [`Wheel::begin`], above level 0.
     #[inline(never)]
-    fn follow_above(&mut self, index: u32, slot: usize, tick: u64) {
+    fn begin_above(&mut self, index: u32, slot: usize, tick: u64) {
         let level = level_of(slot);
         let begin_ns = self.begin_ns(level, slot_number(tick, level));
         if begin_ns <= self.now_ns && self.now_ns < self.wake_ns {
@@ -625,7 +672,7 @@ impl<T: Pod> Wheel<T> {
     }
 
     /// Takes a timer with these links out of its slot or of the heap.
-    // NB: as a function of its own it costs a cancel 9 of 47 instructions (callgrind, x86-64-v3).
+    // NB: as a function of its own it costs a cancel 9 of 47 instructions, and so does a call of cancel (callgrind, x86-64-v3).
     #[inline(always)]
     fn unlink(&mut self, prev: u32, next: u32) {
         if let Some(before) = self.nodes.get_mut(prev as usize) {
@@ -910,6 +957,22 @@ impl<T: Pod> Wheel<T> {
     }
 }
 
+/// The slot in which a timer belongs that is not before the cursor.
+#[inline]
+fn slot_for(drained: &[u64; DRAINED], cursor: u64, tick: u64) -> usize {
+    // What belongs above level 0 is not before the first slot of level 1 that has not been moved down.
+    if tick >> BASE_BITS < drained[1] {
+        return base_index(tick);
+    }
+    // The block that a level shares with the cursor has been moved down to it, so that this level is never too
+    // low. It is too high where slots were moved down ahead of time, and level 1 never is.
+    let mut above = Above::between(tick, cursor);
+    while above.number(tick) < drained[above.level()] {
+        above = above.below();
+    }
+    above.index(tick)
+}
+
 /// The first timers of a slot while they fire: unlinked when it is dropped, also by a panic of what they fire into.
 struct Sweep<'a, T: Pod> {
     wheel: &'a mut Wheel<T>,
@@ -998,5 +1061,17 @@ mod tests {
         assert_eq!(size_of::<Node<u64>>(), 32);
         assert_eq!(Wheel::<u64>::new(1_000, 1_000_000).bytes(), 1_000 * 32 + ANCHORS * 8 + 4_000);
         const { assert!(ANCHORS * 8 <= 80 << 10, "the documented bound") };
+    }
+
+    #[test]
+    fn a_tick_beyond_the_last_is_the_last() {
+        let mut wheel = Wheel::<u64>::new(2, 1_000_000);
+        let last = UnixNanos(u64::MAX / 1_000_000 * 1_000_000);
+        for tick in [u64::MAX / 1_000_000 + 1, u64::MAX] {
+            let handle = wheel.schedule_at_tick(tick, tick).unwrap();
+            assert_eq!(wheel.get(handle), Some((last, &tick)));
+        }
+        assert_eq!(wheel.schedule_at_tick(0, 0), Err(WheelFull(2)));
+        wheel.assert_invariants();
     }
 }

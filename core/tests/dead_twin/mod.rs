@@ -296,10 +296,8 @@ impl Twin {
         let pairing = (site.handler, head.symbol.0);
         let Some(queue) = self.holds.get(&pairing) else { return self.refuse(Refused::NotHeld) };
         let first = queue[0];
-        let is_full = queue.len() > self.config.held_per_symbol;
-        if is_full && self.entries[&first].state == State::Held {
-            return self.refuse(Refused::HoldBusy);
-        }
+        // The first of them may be ready: then it is the next to go.
+        let is_full = queue.len() > self.config.held_per_symbol && self.entries[&first].state != State::Held;
         let new_slots = if self.events.contains_key(&event) { 0 } else { slots.len() };
         self.check_room(new_slots, false)?;
         let parked = is_full.then(|| self.park(first, Cause::HoldFull));

@@ -160,7 +160,10 @@ impl Pair {
     fn schedule(&mut self, deadline: u64) {
         let value = self.scheduled;
         let at = self.rounded(deadline);
-        let result = without_allocation(|| self.wheel.schedule(UnixNanos(deadline), value));
+        let result = without_allocation(|| match value % 2 {
+            0 => self.wheel.schedule(UnixNanos(deadline), value),
+            _ => self.wheel.schedule_at_tick(at / self.tick_ns, value),
+        });
         if self.twin.len() == self.wheel.capacity() {
             assert_eq!(result, Err(WheelFull(self.wheel.capacity())));
             self.full += 1;

@@ -12,7 +12,7 @@ use crate::section::{Reader, RestoreError, Writer};
 use crate::slab::{NONE, SLAB_MAX};
 
 #[derive(Debug)]
-pub(super) struct Arena {
+pub(crate) struct Arena {
     slots: Box<[Slot]>,
     next: Box<[u32]>,
     free: u32,
@@ -22,7 +22,7 @@ pub(super) struct Arena {
 impl Arena {
     /// # Panics
     /// When `capacity` is above [`SLAB_MAX`].
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         assert!(capacity <= SLAB_MAX, "at most {SLAB_MAX} slots, not {capacity}");
         let next = |index: u32| if index as usize + 1 == capacity { NONE } else { index + 1 };
         Self {
@@ -33,24 +33,24 @@ impl Arena {
         }
     }
 
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.slots.len()
     }
 
-    pub(super) const fn used(&self) -> usize {
+    pub(crate) const fn used(&self) -> usize {
         self.used as usize
     }
 
-    pub(super) fn has_room(&self, slots: usize) -> bool {
+    pub(crate) fn has_room(&self, slots: usize) -> bool {
         self.capacity() - self.used() >= slots
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.slots) + size_of_val(&*self.next)
     }
 
     /// Copies an event in, without its ring positions. There is room. O(slots).
-    pub(super) fn store(&mut self, event: &[Slot]) -> u32 {
+    pub(crate) fn store(&mut self, event: &[Slot]) -> u32 {
         debug_assert!(self.has_room(event.len()) && !event.is_empty());
         let first = self.free;
         let mut last = first;
@@ -65,7 +65,7 @@ impl Arena {
     }
 
     /// Gives the slots of the event at `first` back. O(slots).
-    pub(super) fn free(&mut self, first: u32, slots: usize) {
+    pub(crate) fn free(&mut self, first: u32, slots: usize) {
         let mut last = first;
         for _ in 1..slots {
             last = self.next[last as usize];
@@ -76,25 +76,30 @@ impl Arena {
     }
 
     /// First slot of the event at `first`.
-    pub(super) fn head(&self, first: u32) -> &Slot {
+    pub(crate) fn head(&self, first: u32) -> &Slot {
         &self.slots[first as usize]
     }
 
     /// Copies the event at `first` out. O(slots).
-    pub(super) fn load<'a>(&self, first: u32, slots: usize, to: &'a mut [Slot; SPAN_SLOTS_MAX]) -> &'a [Slot] {
-        let mut index = first;
-        for slot in &mut to[..slots] {
-            *slot = self.slots[index as usize];
-            index = self.next[index as usize];
-        }
+    pub(crate) fn load<'a>(&self, first: u32, slots: usize, to: &'a mut [Slot; SPAN_SLOTS_MAX]) -> &'a [Slot] {
+        self.copy_to(first, &mut to[..slots]);
         &to[..slots]
     }
 
-    pub(super) fn section_bytes(&self) -> usize {
+    /// Copies the event at `first`, of as many slots, out. O(slots).
+    pub(crate) fn copy_to(&self, first: u32, to: &mut [Slot]) {
+        let mut index = first;
+        for slot in to {
+            *slot = self.slots[index as usize];
+            index = self.next[index as usize];
+        }
+    }
+
+    pub(crate) fn section_bytes(&self) -> usize {
         8 + self.bytes()
     }
 
-    pub(super) fn write(&self, body: &mut Writer<'_>, is_used: impl Fn(u32) -> bool) {
+    pub(crate) fn write(&self, body: &mut Writer<'_>, is_used: impl Fn(u32) -> bool) {
         body.slice(&[self.free, self.used]);
         body.slice(&self.next);
         for (index, slot) in self.slots.iter().enumerate() {
@@ -103,7 +108,7 @@ impl Arena {
         }
     }
 
-    pub(super) fn read(capacity: usize, body: &mut Reader<'_>) -> Result<Self, RestoreError> {
+    pub(crate) fn read(capacity: usize, body: &mut Reader<'_>) -> Result<Self, RestoreError> {
         let mut arena = Self::new(capacity);
         arena.free = body.u32()?;
         arena.used = body.u32()?;
@@ -113,7 +118,7 @@ impl Arena {
     }
 
     /// Which slots are not in the free list. `None` when that list is broken. Allocates; for checks and snapshots.
-    pub(super) fn used_slots(&self) -> Option<Vec<bool>> {
+    pub(crate) fn used_slots(&self) -> Option<Vec<bool>> {
         let mut used = vec![true; self.capacity()];
         let mut free = self.free;
         for _ in self.used()..self.capacity() {
@@ -124,7 +129,7 @@ impl Arena {
     }
 
     /// Whether the events (first slot and length) and the free list are all slots, each once. O(capacity).
-    pub(super) fn check(&self, events: impl Iterator<Item = (u32, usize)>) -> Result<(), Broken> {
+    pub(crate) fn check(&self, events: impl Iterator<Item = (u32, usize)>) -> Result<(), Broken> {
         let Some(mut left) = self.used_slots() else {
             return require(false, "the free list holds the free slots, each once", self.free);
         };

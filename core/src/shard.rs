@@ -1499,7 +1499,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
 
     /// Bytes per structure. Those of states and digest are zero pages until a symbol is used.
     #[must_use]
-    pub fn bytes(&mut self) -> [(&'static str, usize); 11] {
+    pub fn bytes(&mut self) -> [(&'static str, usize); 12] {
         [
             ("catalog", self.catalog.bytes()),
             ("handler states", self.bus.bytes()),

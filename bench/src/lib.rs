@@ -11,6 +11,7 @@ pub mod count;
 pub mod dedup;
 pub mod dispatch;
 pub mod duel;
+pub mod features;
 pub mod hop;
 pub mod machine;
 pub mod memory;

@@ -12,7 +12,7 @@ use tapeline_bench::subject::{Ring, Subject};
 use tapeline_bench::{clock, machine};
 
 const USAGE: &str = "\
-usage: tapeline-bench duel [hop|ring|wheel|queue|dedup|route|dispatch ...] [options]     all subjects when none is named
+usage: tapeline-bench duel [hop|ring|wheel|queue|dedup|route|dispatch|features ...] [options]     all subjects when none is named
        tapeline-bench count [--batch 1,64] [--check | --write] [--record FILE]           build for x86-64-v3
 options: --quick          8 rounds of short slices, under a minute a subject: not a claim
          --check          2 rounds of a millisecond: checks the contenders, measures nothing

@@ -3,7 +3,7 @@
 use crate::contender::Event;
 use crate::duel::Options;
 use crate::report::Table;
-use crate::{dedup, dispatch, hop, requests, ring, route, timers};
+use crate::{dedup, dispatch, features, hop, requests, ring, route, timers};
 
 /// A subject of duels, by its name on the command line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,12 +22,14 @@ pub enum Subject {
     Dispatch,
     /// P10: from a symbol to its shard.
     Route,
+    /// P23: twenty indicators a tick.
+    Features,
 }
 
 impl Subject {
     /// All of them, in the order in which they are run.
-    pub const ALL: [Self; 7] =
-        [Self::Hop, Self::Ring, Self::Wheel, Self::Queue, Self::Dedup, Self::Route, Self::Dispatch];
+    pub const ALL: [Self; 8] =
+        [Self::Hop, Self::Ring, Self::Wheel, Self::Queue, Self::Dedup, Self::Route, Self::Dispatch, Self::Features];
 
     /// Name on the command line.
     #[must_use]
@@ -40,6 +42,7 @@ impl Subject {
             Self::Hop => "hop",
             Self::Dispatch => "dispatch",
             Self::Route => "route",
+            Self::Features => "features",
         }
     }
 
@@ -62,6 +65,7 @@ impl Subject {
             Self::Hop => done(hop::run(options)),
             Self::Dispatch => dispatch::run(options, done),
             Self::Route => done(route::run(options)),
+            Self::Features => features::duel(options, done),
         }
     }
 }

@@ -166,10 +166,11 @@ pub struct Counts {
     pub refusals: u64,
 }
 
-/// One bucket.
+/// One bucket alone, as plain data, for a handler's state per symbol: the caller keeps its limit. Zero bytes are a bucket that was
+/// emptied at the epoch: full again for any clock of today.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct Cell {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct Bucket {
     /// Balance at `last_ns` in units of the limit, 0 to its `full`.
     level: u64,
     /// When the balance was worked out, ns.
@@ -177,6 +178,37 @@ struct Cell {
     hits: u64,
     delays: u64,
     refusals: u64,
+}
+
+impl Bucket {
+    /// Takes `tokens` under `limit` if they are there at `now`, or at the latest time seen if that is later. O(1). A cost of 0 is
+    /// always taken. Never [`Take::NoBucket`].
+    #[inline]
+    pub fn try_take(&mut self, limit: &Limit, tokens: u64, now: UnixNanos) -> Take {
+        let now_ns = now.0.max(self.last_ns);
+        self.level = level_at(self, limit, now_ns);
+        self.last_ns = now_ns;
+        // What does not fit 64 bits is above any burst.
+        let cost = tokens.saturating_mul(limit.per);
+        if cost <= self.level {
+            self.level -= cost;
+            self.hits += 1;
+            return Take::Taken;
+        }
+        if cost > limit.full {
+            self.refusals += 1;
+            return Take::TooMuch;
+        }
+        self.delays += 1;
+        let wait_ns = (cost - self.level).div_ceil(limit.tokens);
+        Take::Delay { at: UnixNanos(now_ns).saturating_add(wait_ns) }
+    }
+
+    /// What happened to it.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        Counts { hits: self.hits, delays: self.delays, refusals: self.refusals }
+    }
 }
 
 const NAME: &str = "token buckets";
@@ -194,7 +226,7 @@ pub struct Buckets {
     backward: u64,
     /// Calls with an index beyond the table.
     strangers: u64,
-    cells: Box<[Cell]>,
+    cells: Box<[Bucket]>,
     /// By bucket, the index of its limit.
     limit_of: Box<[u8]>,
     limits: Box<[Limit]>,
@@ -212,7 +244,7 @@ impl Buckets {
         assert!(capacity <= BUCKETS_MAX, "at most {BUCKETS_MAX} buckets, not {capacity}");
         let known = limits.len();
         assert!((1..=BUCKET_LIMITS_MAX).contains(&known), "1 to {BUCKET_LIMITS_MAX} limits, not {known}");
-        let full = Cell { level: limits[0].full, ..Cell::zeroed() };
+        let full = Bucket { level: limits[0].full, ..Bucket::zeroed() };
         Self {
             now_ns: 0,
             backward: 0,
@@ -242,22 +274,7 @@ impl Buckets {
             return Take::NoBucket;
         };
         let limit = &self.limits[usize::from(self.limit_of[index])];
-        cell.level = level_at(cell, limit, self.now_ns);
-        cell.last_ns = self.now_ns;
-        // What does not fit 64 bits is above any burst.
-        let cost = tokens.saturating_mul(limit.per);
-        if cost <= cell.level {
-            cell.level -= cost;
-            cell.hits += 1;
-            return Take::Taken;
-        }
-        if cost > limit.full {
-            cell.refusals += 1;
-            return Take::TooMuch;
-        }
-        cell.delays += 1;
-        let wait_ns = (cost - cell.level).div_ceil(limit.tokens);
-        Take::Delay { at: UnixNanos(self.now_ns).saturating_add(wait_ns) }
+        cell.try_take(limit, tokens, UnixNanos(self.now_ns))
     }
 
     /// Whole tokens in bucket `index` at `now`, or at the latest time seen if that is later. 0 when there is no such bucket.
@@ -277,7 +294,7 @@ impl Buckets {
     /// What happened to bucket `index`.
     #[must_use]
     pub fn counts(&self, index: usize) -> Option<Counts> {
-        self.cells.get(index).map(|cell| Counts { hits: cell.hits, delays: cell.delays, refusals: cell.refusals })
+        self.cells.get(index).map(Bucket::counts)
     }
 
     /// What happened to all buckets together. O(capacity).
@@ -348,7 +365,7 @@ impl Buckets {
     }
 
     fn shape(capacity: usize) -> Shape {
-        let element = size_of::<Cell>() as u32 + 1;
+        let element = size_of::<Bucket>() as u32 + 1;
         Shape { name: NAME, version: 1, element, layout: LAYOUT, capacity: capacity as u64 }
     }
 
@@ -361,7 +378,7 @@ impl Buckets {
     }
 
     fn body_bytes(&self) -> usize {
-        4 * 8 + self.capacity() * (size_of::<Cell>() + 1)
+        4 * 8 + self.capacity() * (size_of::<Bucket>() + 1)
     }
 
     /// Bytes of a [`Buckets::snapshot`] of this table.
@@ -407,9 +424,10 @@ impl Buckets {
 
 /// Balance of a bucket at `now_ns`, which is not before its `last_ns`.
 #[inline]
-fn level_at(cell: &Cell, limit: &Limit, now_ns: u64) -> u64 {
+fn level_at(cell: &Bucket, limit: &Limit, now_ns: u64) -> u64 {
     let gained = u128::from(now_ns - cell.last_ns) * u128::from(limit.tokens);
-    let room = limit.full - cell.level;
+    // A bucket alone may have been kept from a larger limit.
+    let room = limit.full.saturating_sub(cell.level);
     if gained >= u128::from(room) { limit.full } else { cell.level + gained as u64 }
 }
 

@@ -8,6 +8,7 @@
 mod arena;
 pub mod book;
 pub mod breaker;
+pub mod bridge;
 pub mod bucket;
 pub mod bus;
 pub mod catalog;
@@ -28,6 +29,7 @@ pub mod invariant;
 pub mod lanes;
 pub mod ledger;
 pub mod limits;
+pub mod mapper;
 pub mod mesh;
 pub mod queue;
 pub mod requests;

@@ -77,6 +77,9 @@ pub const HOLDS_DEFAULT: usize = 1 << 12;
 /// Error codes with rows of their own in failure counts and chains, unless configured otherwise. Higher codes share one row.
 pub const ERROR_CODES_DEFAULT: usize = 256;
 
+/// Symbols that are correlated with one benchmark: each gets an event at each close of it, within one staging area.
+pub const CORRELATION_FOLLOWERS_MAX: usize = 256;
+
 /// Resolution of shard timers in nanoseconds.
 pub const TICK_NS: u64 = 1_000_000;
 /// Delay of an event that is published for another symbol, in nanoseconds of shard time. At least one tick.
@@ -139,6 +142,18 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const BUCKETS_MAX: usize = SYMBOLS_MAX;
 /// Different limits in one table of token buckets.
 pub const BUCKET_LIMITS_MAX: usize = 1 << 8;
+/// Alerts of one batch of the bridge at most.
+pub const BRIDGE_BATCH_MAX: u16 = 1 << 10;
+/// Longest interval of the bridge in ns: an hour of shard time.
+pub const BRIDGE_NS_MAX: u64 = 3_600 * 1_000_000_000;
+/// Feature groups that a request can name: one bit each.
+pub const MAPPER_GROUPS_MAX: usize = 64;
+/// Times of day of one mapper.
+pub const MAPPER_HOURS_MAX: usize = 64;
+/// How long features can be wanted, in ns: an hour of shard time.
+pub const MAPPER_EXPIRES_NS_MAX: u64 = 3_600 * 1_000_000_000;
+/// Changes of the offset of a time zone: two a year for a thousand years.
+pub const ZONE_TRANSITIONS_MAX: usize = 2_048;
 /// Series of sliding windows on one shard.
 pub const SERIES_MAX: usize = 1 << 10;
 /// Layouts that a schema table holds, all versions of all kinds together.
@@ -177,6 +192,11 @@ pub const SERVICE_BUDGET_DEFAULT: usize = 256;
 pub const SERVICE_BUDGET_MAX: usize = 1 << 16;
 /// Those who asked for one request at most: who asks for the same once there are as many gets a request of its own.
 pub const ASKERS_PER_REQUEST_MAX: u32 = 16;
+/// Time from the service of a request to the reply of a job that is done off the core, in nanoseconds of shard time, unless
+/// configured otherwise.
+pub const JOB_DELAY_NS_DEFAULT: u64 = 10 * TICK_NS;
+/// Jobs of one shard that may be under way off the core, unless configured otherwise.
+pub const JOBS_DEFAULT: usize = 64;
 /// Requests that may expire in one step of a shard.
 pub const EXPIRIES_PER_STEP: usize = 64;
 /// How far a request queue's clock can run ahead at the end of time, where nothing else tells requests of one instant apart.
@@ -186,6 +206,10 @@ const _: () = {
     assert!(PAYLOAD_BYTES + 40 == SLOT_BYTES, "head = 40 bytes of header and the payload");
     assert!(CONTINUATION_BYTES + 8 == SLOT_BYTES, "continuation = the published word and the payload");
     assert!(SPAN_BYTES_MAX == 3_552, "the documented bound of an event");
+    assert!(
+        CORRELATION_FOLLOWERS_MAX * 3 <= STAGED_SLOTS_MAX / 2,
+        "a benchmark's close goes to every follower at once"
+    );
     assert!(SPAN_SLOTS_MAX == 1 << 6, "span_lane has six bits for slots - 1");
     assert!(BATCH_SLOTS >= SPAN_SLOTS_MAX, "a batch holds at least one event, whatever its length");
     assert!(RING_SLOTS_DEFAULT.is_power_of_two() && RING_SLOTS_DEFAULT <= RING_SLOTS_MAX, "rings are masked");
@@ -208,6 +232,7 @@ const _: () = {
     assert!(ERROR_CODES_DEFAULT <= 1 << 16, "error codes have 16 bits");
     assert!(KIND_ROWS <= KINDS_MAX && KIND_ROWS <= 64, "kind sets are one word");
     assert!(BUCKET_LIMITS_MAX == 1 << 8, "a bucket names its limit with one byte");
+    assert!(BRIDGE_NS_MAX < DRAIN_NS_MAX, "a batch that is open at the end of the input closes while time runs on");
     assert!(BREAKERS_MAX + SERIES_MAX <= u32::MAX as usize, "breakers and series are named by 32 bits");
     assert!(SCHEMAS_MAX < u16::MAX as usize, "the schema table links layouts by u16, one value of which is a mark");
     assert!(SCHEMA_FIELDS_MAX <= 64, "the bytes of a layout are at most 24 + 56, its fields fewer");

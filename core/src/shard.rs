@@ -351,6 +351,8 @@ enum Active {
     Reply,
     /// The end of a request, for who asked: see `service`.
     End,
+    /// The event of a reply of a job off the core, in `scratch`.
+    Job,
 }
 
 /// Who is called for what.
@@ -428,6 +430,8 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     wheel: Wheel<TimerRequest>,
     timer_names: timers::TimerNames,
     requests: Requests,
+    /// Replies of jobs that are done off the core.
+    replies: Option<Inlet>,
     dedup: Option<DedupWindow>,
     history: Option<History>,
     books: Option<Books>,
@@ -539,6 +543,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             wheel: Wheel::new(config.timers_max, TICK_NS),
             timer_names: timers::TimerNames::new(config.timers_max),
             requests: Requests::new(&config.requests, symbols_max, bus.jobs()),
+            replies: None,
             dedup,
             history,
             origins: vec![letters::Origin::default(); letters.entries].into_boxed_slice(),
@@ -657,7 +662,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         if step.work == 0 && !meshed && self.input.at == self.input.len && self.source_time < self.quiet_until {
             // Idle, the most frequent state of a paced shard: nothing came and no timer can be due.
-            let is_over = self.wheel.is_empty() && self.pending.is_empty() && self.requests.due() == UnixNanos::UNKNOWN;
+            let is_over = self.wheel.is_empty() && self.pending.is_empty() && self.requests.is_idle();
             if !self.source_done || is_over {
                 return step;
             }
@@ -782,7 +787,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             self.source_time
         };
         let mesh_due = self.pending.next_due();
-        let timers_until = source_known.min(mesh_due).min(self.horizon);
+        let reply_due = self.requests.reply_due();
+        let timers_until = source_known.min(mesh_due).min(reply_due).min(self.horizon);
         let service = self.requests.due();
         // The wheel is polled at what it says is next, and not ahead of it: it would go on from the latest time that it
         // was polled at, past what the timer publishes for another symbol in between.
@@ -811,6 +817,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             self.begin_service(service);
             return true;
         }
+        if reply_due <= source_known && reply_due <= mesh_due && reply_due < self.horizon {
+            // Also when it has not come yet: nothing later is begun without it.
+            return *budget > 0 && self.begin_reply(reply_due, budget);
+        }
         if mesh_due <= source_known && mesh_due < self.horizon {
             if *budget == 0 {
                 return false;
@@ -830,7 +840,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     #[inline]
     fn update_quiet(&mut self) {
         let timer = self.wheel.next_due_hint().unwrap_or(UnixNanos::UNKNOWN);
-        self.quiet_until = timer.min(self.requests.due()).min(self.pending.next_due()).min(self.horizon);
+        let request = self.requests.due().min(self.requests.reply_due());
+        self.quiet_until = timer.min(request).min(self.pending.next_due()).min(self.horizon);
         if self.letters.ready().is_some() {
             self.quiet_until = UnixNanos::ZERO;
         }
@@ -1057,6 +1068,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                         }
                     } else {
                         self.root_fate = fate;
+                        if active == Active::Job && self.service.has_asker() {
+                            self.active = Active::Reply;
+                            self.progress = Progress::default();
+                            continue;
+                        }
                     }
                 }
             }
@@ -1074,6 +1090,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 self.input.at += self.input.slots[self.input.at].span();
             }
             Active::Mesh => letters::settle(&mut self.derived, self.root_kind, self.root_fate),
+            Active::Job => {
+                letters::settle(&mut self.derived, self.root_kind, self.root_fate);
+                self.service = service::Service::NONE;
+            }
             Active::Request => self.end_request(),
             Active::End => self.service = service::Service::NONE,
             Active::Timer | Active::Derived | Active::Retry | Active::Reply | Active::Run | Active::None => {}
@@ -1097,7 +1117,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 let event = EventRef::first(&self.input.slots[at..at + span]);
                 Turn::Event(event.expect("Invariant: admission has seen the span whole"))
             }
-            Active::Mesh | Active::Derived => {
+            Active::Mesh | Active::Derived | Active::Job => {
                 let event = EventRef::first(&self.scratch[..self.scratch_span]);
                 Turn::Event(event.expect("Invariant: staged events are whole"))
             }
@@ -1320,7 +1340,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             self.source_time
         };
         let timer = self.wheel.next_due_hint().unwrap_or(UnixNanos::UNKNOWN);
-        let next = source.min(timer).min(self.requests.due()).min(self.pending.next_due());
+        let request = self.requests.due().min(self.requests.reply_due());
+        let next = source.min(timer).min(request).min(self.pending.next_due());
         // Events that were held and are ready run at this very instant, whatever kept them from it in this step.
         let next = if self.letters.ready().is_some() { next.min(self.clock) } else { next };
         let is_raised = is_idle && self.agree(next);
@@ -1367,7 +1388,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             && self.letters.ready().is_none()
             && (self.pending.is_empty() || self.pending.next_due() > drain_end)
             && self.wheel.next_due_hint().is_none_or(|due| due > drain_end)
-            && self.requests.due() > drain_end
+            && self.requests.due().min(self.requests.reply_due()) > drain_end
             && self.outlets.iter().flatten().all(|outlet| outlet.stash.is_empty())
     }
 
@@ -1391,7 +1412,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         &self.ledger
     }
 
-    /// Events that handlers made, by kind.
+    /// Events that handlers made, by kind, and those of replies of jobs that were done off the core.
     #[must_use]
     pub fn derived(&self) -> &Ledger {
         &self.derived

@@ -8,7 +8,7 @@ use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS, SYMBOLS_MAX, Sizes, feed, st
 use std::panic::{set_hook, take_hook};
 use std::sync::{Arc, Mutex, Once};
 use tapeline_core::book::Books;
-use tapeline_core::bus::{Bus, BusBuilder, BusError, End};
+use tapeline_core::bus::{Bus, BusBuilder, BusError, Chain, End};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::dead::ERROR_PANIC;
 use tapeline_core::event::payload::{Alert, BookLevel, Epoch, Features, Gap, LevelAction, Quarantine, Signal, Trade};
@@ -764,4 +764,161 @@ fn req_3385_a_quarantine_is_an_event_of_its_symbol_and_is_heard() {
     let handler = tapeline_core::hash::stable(b"shaky");
     let expected = Quarantine { handler, strikes: 3, quarantined: 1, ..Quarantine::default() };
     assert_eq!(*heard.lock().unwrap(), [(2, expected); 3]);
+}
+
+const ARCHIVE: Job = Job(17);
+
+/// Asks for history now and then, and takes it both as an event like any other and as a reply.
+struct Historian;
+
+impl Handler for Historian {
+    type State = Seen;
+    const NAME: &'static str = "historian";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE, Kind::QUOTE])
+    }
+
+    fn on_event(&self, st: &mut Seen, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let head = ev.head();
+        st.take([head.seq, cx.now().0, u64::from(head.flags.0)]);
+        let rand = cx.rand(st.chain);
+        if !head.flags.contains(Flags::HISTORICAL) && rand.is_multiple_of(12) {
+            let wish = Wish {
+                job: ARCHIVE,
+                groups: 1,
+                priority: Priority::FIRST,
+                expires_at: UnixNanos::ZERO,
+                token: rand >> 8 & 3,
+            };
+            cx.request(&wish).unwrap();
+        }
+        if rand.is_multiple_of(40) { Verdict::Retry(40) } else { Verdict::Done }
+    }
+
+    fn on_reply(&self, st: &mut Seen, request: RequestId, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        assert!(ev.head().flags.contains(Flags::HISTORICAL) && ev.head().ts_recv < cx.now());
+        st.take([request.0, ev.head().seq, cx.now().0]);
+        cx.signal(&Signal { strength: (st.chain >> 12) as f64, ..Signal::default() }).unwrap();
+        Verdict::Done
+    }
+
+    fn on_request_end(&self, st: &mut Seen, request: RequestId, end: RequestEnd, cx: &mut Ctx<'_>) -> Verdict {
+        st.take([request.0, u64::from(end == RequestEnd::Served), cx.now().0]);
+        cx.alert(&Alert { value: request.0 as f64, ..Alert::default() }).unwrap();
+        Verdict::Done
+    }
+}
+
+/// Does the jobs of one shard, in its own time: replies of `number % 5` historical trades, every seventh of a failure.
+struct Archive {
+    replies: Producer,
+    todo: std::collections::VecDeque<tapeline_core::requests::JobOrder>,
+    source: SourceId,
+}
+
+impl Archive {
+    fn work(&mut self, shard: &mut Shard<impl Chain>, prng: &mut Prng) {
+        while let Some(order) = shard.take_job() {
+            assert!(order.due.0 >= order.ordered_at.0 + 10 * MILLI && order.job == ARCHIVE);
+            self.todo.push_back(order);
+        }
+        if prng.one_in(3) {
+            return;
+        }
+        let Some(order) = self.todo.pop_front() else { return };
+        for number in 0..order.token * 2 {
+            let mut event = EventBuf::new(&Trade { price: 1, size: 1 + number, ..Trade::default() });
+            event.flag(Flags::HISTORICAL);
+            let head = event.head_mut();
+            (head.ts_recv, head.seq) = (UnixNanos(order.ordered_at.0 - SECOND + number), number + 1);
+            (head.symbol, head.source) = (order.symbol, self.source);
+            self.replies.push(event.slots()).unwrap();
+        }
+        let mut end = tick(UnixNanos::ZERO, false);
+        end.head_mut().seq = order.number;
+        end.head_mut().payload[1] = if order.token == 3 { 1 + 77 } else { 0 };
+        self.replies.push(end.slots()).unwrap();
+    }
+}
+
+#[test]
+fn req_3380_history_comes_back_in_order_at_its_time_however_long_the_job_takes() {
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Historian).build(catalog).unwrap();
+    for_seeds(0..5, |seed, prng| {
+        let events = stream(seed, 600, [MILLI / 10, 3 * MILLI, SECOND][seed as usize % 3], feed(1));
+        let mut first: Option<shard_rig::Result> = None;
+        for shards in 1..=3 {
+            for ring_slots in [64, 1024] {
+                let off_core = JobSet::of(&[ARCHIVE]);
+                let sizes = Sizes { source_ring: ring_slots, off_core, ..Sizes::of(shards) };
+                let mut rig = Rig::new(bus, events.clone(), sizes);
+                let mut archives: Vec<Archive> = rig
+                    .shards
+                    .iter_mut()
+                    .map(|shard| {
+                        let (replies, consumer) = ring::channel(4096);
+                        shard.attach_jobs(consumer);
+                        Archive { replies, todo: Default::default(), source: feed(1) }
+                    })
+                    .collect();
+                while !rig.is_drained() {
+                    if prng.one_in(3) {
+                        rig.source.send(1 + prng.in_range(0..40) as usize);
+                    }
+                    let at = prng.index(shards);
+                    let _ = rig.step(at);
+                    if prng.one_in(4) {
+                        archives[at].work(&mut rig.shards[at], prng);
+                    }
+                    assert!(rig.steps < 200_000, "not drained: {:?}", rig.shards);
+                }
+                let result = rig.result();
+                let requests = &result.requests;
+                assert!(requests.served > 5 && requests.failed > 1 && requests.is_balanced(), "{requests:?}");
+                assert_eq!(result.ledger.total().offered, 600, "the source's events are the source's");
+                assert!(result.derived.row(Kind::TRADE).delivered > 10);
+                match &first {
+                    None => first = Some(result),
+                    Some(first) => first.assert_same(&result, &format!("seed {seed}, {sizes:?}")),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn jobs_off_the_core_are_bounded_wait_their_turn_and_are_refused_without_a_ring() {
+    let mut office = Office::new(|config| {
+        config.requests.off_core = JobSet::of(&[Job(25)]);
+        config.requests.jobs_max = 2;
+    });
+    office.send(1, 100, 1, 25, 3, 0);
+    office.pass(2);
+    assert_eq!(office.calls(), [Call::End(1, RequestEnd::Refused(RequestRefusal::Unserved), 1)]);
+    let (mut replies, consumer) = ring::channel(64);
+    office.shard.attach_jobs(consumer);
+    for symbol in 1..=3 {
+        office.send(symbol, 2_100, 1, 25, 3, 0);
+    }
+    office.pass(12);
+    let orders: Vec<_> = std::iter::from_fn(|| office.shard.take_job()).collect();
+    assert_eq!(orders.iter().map(|order| (order.number, order.symbol.0)).collect::<Vec<_>>(), [(1, 1), (2, 2)]);
+    assert_eq!((orders[0].ordered_at.0 - START, orders[0].due.0 - START), (3 * MILLI, 13 * MILLI));
+    // Nothing later is begun without the reply.
+    office.send(9, 13_000, -1, 0, 0, 0);
+    assert_eq!(*office.log.lock().unwrap().last().unwrap(), Call::Event(4, 2), "the trade of 13 ms waits");
+    let mut end = tick(UnixNanos::ZERO, false);
+    for number in 1..=2 {
+        end.head_mut().seq = number;
+        replies.push(end.slots()).unwrap();
+    }
+    office.step();
+    assert_eq!(*office.log.lock().unwrap().last().unwrap(), Call::Event(5, 13));
+    office.pass(15);
+    assert_eq!(office.calls()[..2], [Call::End(2, RequestEnd::Served, 14), Call::End(1, RequestEnd::Served, 14)]);
+    let last: Vec<_> = std::iter::from_fn(|| office.shard.take_job()).collect();
+    assert_eq!((last.len(), last[0].symbol), (1, SymbolId(3)));
+    assert!(office.shard.requests().counters().jobs_full > 0);
 }

@@ -86,6 +86,7 @@ fn main() -> ExitCode {
         pace: setup.pace,
         overload: setup.overload,
         passes: setup.passes,
+        config_sha256: None,
         sha256: Default::default(),
         commit: None,
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -2,6 +2,7 @@
 //! `tapeline-core` and what they make out of them. See `ARCHITECTURE.md` for the map.
 
 pub mod clock;
+pub mod config;
 pub mod diff;
 pub mod doctor;
 pub mod driver;

@@ -1,9 +1,12 @@
-//! What runs on every shard: by default features per symbol, then the scanner; and whatever a program of one's own adds to them or
+//! What runs on every shard: by default features per symbol, the scanner, the bridge from its alerts to requests for features and the
+//! mapper that turns these into jobs; and whatever a program of one's own adds to them or
 //! puts in their place.
 
+use tapeline_core::bridge::{self, Bridge};
 use tapeline_core::bus::{BusBuilder, Chain, End, Link};
 use tapeline_core::features;
 use tapeline_core::handler::Handler;
+use tapeline_core::mapper::{self, Mapper};
 use tapeline_core::scanner::{self, Scanner};
 
 /// Parameters of the default handlers: what the configuration says about them. The default is what runs without one.
@@ -11,6 +14,10 @@ use tapeline_core::scanner::{self, Scanner};
 pub struct Parameters {
     /// The scanner's rules.
     pub scanner: scanner::Config,
+    /// How alerts become requests.
+    pub bridge: bridge::Config,
+    /// What requests ask for.
+    pub mapper: mapper::Config,
 }
 
 impl Parameters {
@@ -19,13 +26,16 @@ impl Parameters {
     /// # Errors
     /// A line that names the first parameter out of its range.
     pub fn check(&self) -> Result<(), String> {
-        let Self { scanner } = self;
-        scanner.check().map_err(|error| format!("scanner: {error}"))
+        let Self { scanner, bridge, mapper } = self;
+        scanner.check().map_err(|error| format!("scanner: {error}"))?;
+        bridge.check().map_err(|error| format!("bridge: {error}"))?;
+        Mapper::new(mapper).map_err(|error| format!("mapper: {error}"))?;
+        Ok(())
     }
 }
 
 /// The default handlers, in dispatch order.
-pub type Defaults = Link<Link<End, features::Engine>, Scanner>;
+pub type Defaults = Link<Link<Link<Link<End, features::Engine>, Scanner>, Bridge>, Mapper>;
 
 /// Appends the default handlers to a bus: a replay of a bare capture then has outputs.
 ///
@@ -34,9 +44,11 @@ pub type Defaults = Link<Link<End, features::Engine>, Scanner>;
 #[must_use]
 pub fn default_pipeline(bus: BusBuilder<End>, parameters: &Parameters) -> BusBuilder<Defaults> {
     // Without `..`: a parameter that no handler takes does not compile.
-    let Parameters { scanner } = parameters;
+    let Parameters { scanner, bridge, mapper } = parameters;
     let scanner = Scanner::new(*scanner).unwrap_or_else(|error| panic!("scanner: {error}"));
-    bus.then(features::Engine::default()).then(scanner)
+    let bridge = Bridge::new(*bridge).unwrap_or_else(|error| panic!("bridge: {error}"));
+    let mapper = Mapper::new(mapper).unwrap_or_else(|error| panic!("mapper: {error}"));
+    bus.then(features::Engine::default()).then(scanner).then(bridge).then(mapper)
 }
 
 /// The handlers of one shard under construction. Begins as the default ones; the engine asks for one on each shard, so that they come

@@ -33,6 +33,8 @@ pub struct Request {
     pub overload: Overload,
     /// Passes over the captures.
     pub passes: u64,
+    /// SHA-256 of the effective configuration, hex, if there is one.
+    pub config_sha256: Option<String>,
     /// SHA-256 of captures by path, hex, where it was computed.
     pub sha256: BTreeMap<String, String>,
     /// Commit of the build, if it is known.
@@ -382,7 +384,7 @@ fn manifest(
         })
         .collect();
     Manifest {
-        config_sha256: None,
+        config_sha256: request.config_sha256.clone(),
         driver: placed.driver.to_owned(),
         shards: placed.shards,
         cores: placed.cores.iter().filter_map(|core| u32::try_from(*core).ok()).collect(),

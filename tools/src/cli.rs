@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tapeline_core::dead::ERROR_PANIC;
 use tapeline_core::event::Kind;
-use tapeline_core::limits::{RING_SLOTS_DEFAULT, RING_SLOTS_MAX, SYMBOLS_DEFAULT, SYMBOLS_MAX};
+use tapeline_core::limits::{SYMBOLS_DEFAULT, SYMBOLS_MAX};
 use tapeline_core::units::UnixNanos;
-use tapeline_runtime::machine::parse_cores_in_order;
-use tapeline_runtime::pacer::Pace;
+use tapeline_runtime::config::{self, Config};
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 a check failed; 2 wrong usage, or a file that could not be opened, \
     recognised or written; 3 a capture that is damaged, cut short or has bad lines: what could be read was processed; \
@@ -25,7 +24,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Verb {
     /// Replay captures through the engine and report latency, with a verdict on the run
-    Replay(ReplayArgs),
+    Replay(Box<ReplayArgs>),
     /// Generate a session from the seeded market model, as a tape
     Gen(GenArgs),
     /// Decode captures, merge them in time order, and write a tape
@@ -46,6 +45,11 @@ pub(crate) enum Verb {
     Schema(SchemaArgs),
     /// Write a shell's completions to stdout
     Completions(CompletionsArgs),
+    /// Check a configuration, or list all its keys
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Write a sample configuration in which every key is explained
+    Init(InitArgs),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -56,60 +60,44 @@ pub(crate) enum Format {
     Json,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum DriverName {
-    /// Thread-per-core executors over io_uring
-    Glommio,
-    /// Plain threads
-    Threads,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum OverloadName {
-    /// The source waits for room: nothing is lost, and the wait shows as latency
-    Wait,
-    /// The source refuses what does not fit and counts it, as on a feed that cannot wait
-    Live,
-}
-
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
     /// Captures (tape, Binance lines, DBN; also gzip or zstd), merged in time order; - is stdin. Without one: a built-in
     /// session, generated
     pub(crate) captures: Vec<String>,
-    /// Shards; default: one for each core but one
-    #[arg(long, value_name = "N")]
-    pub(crate) shards: Option<usize>,
-    /// Cores to run on, as in 0,2-5, in this order: the source's, then the shards'; default: all that this process may use
-    #[arg(long, value_name = "LIST", value_parser = cores)]
-    pub(crate) cores: Option<Cores>,
+    /// Configuration: a file of TOML. The environment goes over it, flags over both; default: the file that
+    /// TAPELINE_CONFIG names
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Set any key of the configuration; may be repeated. `tapeline config reference` lists the keys
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Print the effective configuration, and where each value came from, instead of replaying
+    #[arg(long)]
+    pub(crate) print_config: bool,
+    #[arg(long, value_name = "N", help = about("engine.shards"))]
+    pub(crate) shards: Option<String>,
+    #[arg(long, value_name = "LIST", help = about("engine.cores"))]
+    pub(crate) cores: Option<String>,
     /// Do not pin threads to cores
     #[arg(long)]
     pub(crate) no_pin: bool,
-    /// Driver; default: glommio where io_uring works
-    #[arg(long)]
-    pub(crate) driver: Option<DriverName>,
-    /// Times as fast as captured, or max: as fast as the engine takes it, without a schedule
-    #[arg(long, value_name = "X|max", default_value = "1.0", value_parser = speed, conflicts_with = "rate")]
-    pub(crate) speed: Pace,
-    /// Messages a second at a constant rate, instead of the captured times
-    #[arg(long, value_name = "N", value_parser = rate)]
-    pub(crate) rate: Option<Pace>,
-    /// Shorten longer gaps to this, for pacing only (5ms, 2s)
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub(crate) max_gap: Option<Duration>,
-    /// Measure from here on; what is before is replayed at once (RFC 3339 or ns since the epoch)
-    #[arg(long, value_name = "WHEN", value_parser = instant)]
-    pub(crate) start: Option<UnixNanos>,
-    /// Replay up to here, exclusive
-    #[arg(long, value_name = "WHEN", value_parser = instant)]
-    pub(crate) end: Option<UnixNanos>,
-    /// Passes over the captures
-    #[arg(long = "loop", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) passes: u64,
-    /// What happens when a shard's ring is full
-    #[arg(long, default_value = "wait")]
-    pub(crate) overload: OverloadName,
+    #[arg(long, value_name = "DRIVER", help = about("engine.driver"))]
+    pub(crate) driver: Option<String>,
+    #[arg(long, value_name = "X|max", help = about("replay.speed"), allow_hyphen_values = true)]
+    pub(crate) speed: Option<String>,
+    #[arg(long, value_name = "N", help = about("replay.rate"), allow_hyphen_values = true)]
+    pub(crate) rate: Option<String>,
+    #[arg(long, value_name = "TIME", help = about("replay.max_gap"))]
+    pub(crate) max_gap: Option<String>,
+    #[arg(long, value_name = "WHEN", help = about("replay.start"))]
+    pub(crate) start: Option<String>,
+    #[arg(long, value_name = "WHEN", help = about("replay.end"))]
+    pub(crate) end: Option<String>,
+    #[arg(long = "loop", value_name = "N", help = about("replay.loop"))]
+    pub(crate) passes: Option<String>,
+    #[arg(long, value_name = "POLICY", help = about("replay.overload"))]
+    pub(crate) overload: Option<String>,
     /// Write every output with its cause: NDJSON for a name in .ndjson, else a tape
     #[arg(long, value_name = "FILE")]
     pub(crate) outputs: Option<PathBuf>,
@@ -128,12 +116,10 @@ pub(crate) struct ReplayArgs {
     /// Form of the report
     #[arg(long, default_value = "text")]
     pub(crate) format: Format,
-    /// Symbols that fit
-    #[arg(long, value_name = "N", default_value_t = SYMBOLS_DEFAULT, value_parser = symbols_max)]
-    pub(crate) symbols_max: usize,
-    /// Slots of each shard's ring, a power of two
-    #[arg(long, value_name = "N", default_value_t = RING_SLOTS_DEFAULT, value_parser = ring_slots)]
-    pub(crate) ring_slots: usize,
+    #[arg(long, value_name = "N", help = about("engine.symbols_max"))]
+    pub(crate) symbols_max: Option<String>,
+    #[arg(long, value_name = "N", help = about("engine.ring_slots"))]
+    pub(crate) ring_slots: Option<String>,
     /// Say more on stderr: memory per structure
     #[arg(long, short)]
     pub(crate) verbose: bool,
@@ -424,26 +410,51 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// A list of cores.
-#[derive(Clone, Debug)]
-pub(crate) struct Cores(pub(crate) Vec<usize>);
-
-fn cores(text: &str) -> Result<Cores, String> {
-    // A core that is named twice is one core, as for taskset; but the order counts.
-    parse_cores_in_order(text).map(|cores| Cores(cores.into_iter().map(|core| core as usize).collect()))
+#[derive(Subcommand, Debug)]
+pub(crate) enum ConfigVerb {
+    /// List every key: default, what is allowed, variable, flag, and what it sets
+    Reference(ReferenceArgs),
+    /// Check a configuration file; the environment is not looked at
+    Check(CheckArgs),
 }
 
-fn positive(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| format!("{text} is not a number"))?;
-    if number > 0.0 && number.is_finite() { Ok(number) } else { Err("must be above 0".to_owned()) }
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ReferenceStyle {
+    /// For a terminal
+    Text,
+    /// For a page
+    Markdown,
 }
 
-fn speed(text: &str) -> Result<Pace, String> {
-    if text == "max" { Ok(Pace::Max) } else { positive(text).map(Pace::Speed) }
+#[derive(Args, Debug)]
+pub(crate) struct ReferenceArgs {
+    /// Form of the list
+    #[arg(long, default_value = "text")]
+    pub(crate) format: ReferenceStyle,
 }
 
-fn rate(text: &str) -> Result<Pace, String> {
-    positive(text).map(Pace::Rate)
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// Configuration; - is stdin
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InitArgs {
+    /// File to write; - is stdout
+    #[arg(default_value = "tapeline.toml")]
+    pub(crate) file: PathBuf,
+    /// Overwrite a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Help of a flag that sets a key of the configuration: what the table of keys says.
+fn about(path: &str) -> String {
+    let setting = config::setting(path).expect("Invariant: the flag's key is in the table");
+    let default = setting.key.show(&setting.value(&Config::default()));
+    let doc = setting.key.doc.trim_end_matches('.');
+    format!("{doc} [default: {}] [{}]", default.trim_matches('"'), setting.key.allowed())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -457,6 +468,11 @@ fn instant(text: &str) -> Result<UnixNanos, String> {
     let time = humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?;
     let since = time.duration_since(std::time::UNIX_EPOCH).map_err(|_| "before 1970".to_owned())?;
     u64::try_from(since.as_nanos()).map(UnixNanos).map_err(|_| "after 2554".to_owned())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("{text} is not a number"))?;
+    if number > 0.0 && number.is_finite() { Ok(number) } else { Err("must be above 0".to_owned()) }
 }
 
 fn kind(text: &str) -> Result<Kind, String> {
@@ -476,15 +492,6 @@ fn symbols_max(text: &str) -> Result<usize, String> {
     if (2..=SYMBOLS_MAX).contains(&number) { Ok(number) } else { Err(format!("2 to {SYMBOLS_MAX}")) }
 }
 
-fn ring_slots(text: &str) -> Result<usize, String> {
-    let number: usize = text.parse().map_err(|_| format!("{text} is not a number"))?;
-    if number.is_power_of_two() && (256..=RING_SLOTS_MAX).contains(&number) {
-        Ok(number)
-    } else {
-        Err(format!("a power of two, 256 to {RING_SLOTS_MAX}"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -496,12 +503,19 @@ mod tests {
         assert_eq!(instant("2024-08-08T23:54:14Z"), Ok(UnixNanos(1_723_161_254_000_000_000)));
         assert_eq!(instant("17"), Ok(UnixNanos(17)));
         assert!(instant("yesterday").is_err());
-        assert_eq!(speed("max"), Ok(Pace::Max));
-        assert_eq!(speed("10"), Ok(Pace::Speed(10.0)));
-        assert!(speed("0").is_err() && speed("-1").is_err() && speed("inf").is_err() && speed("NaN").is_err());
         assert_eq!(duration("5ms"), Ok(Duration::from_millis(5)));
-        assert_eq!(cores("0,2-4").unwrap().0, [0, 2, 3, 4]);
-        assert_eq!(cores("5,2-3,5,0").unwrap().0, [5, 2, 3, 0], "in order, each once");
-        assert!(ring_slots("1000").is_err() && symbols_max("1").is_err());
+        assert!(symbols_max("1").is_err());
+    }
+
+    #[test]
+    fn every_flag_that_a_key_names_is_there() {
+        let command = Cli::command();
+        let replay = command.find_subcommand("replay").unwrap();
+        for section in config::SECTIONS {
+            for key in section.keys {
+                let Some(flag) = key.flag else { continue };
+                assert!(replay.get_arguments().any(|arg| arg.get_long() == Some(flag)), "--{flag} of {}", key.name);
+            }
+        }
     }
 }

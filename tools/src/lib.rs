@@ -86,6 +86,8 @@ pub fn main_with<C: Chain + 'static>(pipeline: impl Fn(BusBuilder<End>, &Paramet
         cli::Verb::Dlq(args) => cmd::dlq::run(&args),
         cli::Verb::Schema(args) => cmd::schema::run(&args),
         cli::Verb::Completions(args) => cmd::completions::run(&args),
+        cli::Verb::Config(verb) => cmd::config::run(&verb),
+        cli::Verb::Init(args) => cmd::init::run(&args),
     }));
     ExitCode::from(code.unwrap_or(1))
 }

@@ -1,6 +1,7 @@
-//! The features engine: what a trade, a quote and the close of a bar cost.
+//! The features engine: what a trade, a quote and the close of a bar cost; twenty indicators, ours and the peers'.
 
 use super::Row;
+use crate::features::{self, BATCH, Indicators, Tick, Work};
 use std::hint::black_box;
 use tapeline_core::event::payload::{Quote, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Identity, Slot};
@@ -122,14 +123,52 @@ fn count_features_bar(rig: &mut Rig) {
     }
 }
 
+#[inline(never)]
+fn count_features_indicators<I: Indicators>(indicators: &mut I, ticks: &[Tick]) {
+    features::run(indicators, ticks);
+}
+
 pub(super) fn rows() -> Vec<Row> {
+    let row = |contender: &str| {
+        let name = format!("features, twenty indicators, {contender}");
+        let arguments = ["features", "indicators", contender];
+        Row::new(&name, &arguments, "count_features_indicators", contender == "tapeline")
+    };
+    let mut rows = vec![row("tapeline")];
+    if cfg!(feature = "peers") {
+        rows.extend(["yata", "kand"].map(row));
+    }
+    rows.extend(engine_rows());
+    rows
+}
+
+fn engine_rows() -> [Row; 3] {
     [
         ("features, a trade", "trade", "count_features_trade"),
         ("features, a quote", "quote", "count_features_quote"),
         ("features, a trade and its bar's close", "bar", "count_features_bar"),
     ]
     .map(|(name, operation, function)| Row::new(name, &["features", operation], function, true))
-    .into()
+}
+
+/// Runs the twenty indicators of `contender` and returns how many ticks.
+pub(super) fn run_indicators(contender: &str, rounds: usize) -> Option<u64> {
+    fn run<I: Indicators>(rounds: usize) {
+        let mut work = Work::<I>::new(1);
+        for _ in 0..rounds {
+            let (indicators, ticks) = work.batch();
+            count_features_indicators(indicators, ticks);
+        }
+    }
+    match contender {
+        "tapeline" => run::<features::Ours>(rounds),
+        #[cfg(feature = "peers")]
+        "yata" => run::<features::Yata>(rounds),
+        #[cfg(feature = "peers")]
+        "kand" => run::<features::Kand>(rounds),
+        _ => return None,
+    }
+    Some((rounds * BATCH) as u64)
 }
 
 /// Runs `operation` and returns how often.

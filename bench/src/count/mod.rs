@@ -70,6 +70,7 @@ pub fn run_loop(arguments: &[&str], rounds: usize) -> Result<u64, String> {
         ["queue", contender, operation] => requests::run_loop(contender, operation, rounds),
         ["dedup", operation] => dedup::run_loop(operation, rounds),
         ["shard", operation] => shard::run_loop(operation, rounds),
+        ["features", "indicators", contender] => features::run_indicators(contender, rounds),
         ["features", operation] => features::run_loop(operation, rounds),
         _ => None,
     };

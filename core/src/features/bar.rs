@@ -52,18 +52,12 @@ impl Bar {
     /// Takes a trade in. `price` is above 0. O(1).
     #[inline]
     pub fn update(&mut self, price: i64) {
-        if self.trades == 0 {
-            self.begin(price);
-        }
-        self.high = self.high.max(price);
-        self.low = self.low.min(price);
+        let first = self.trades == 0;
+        self.open = if first { price } else { self.open };
+        self.high = if first { price } else { self.high.max(price) };
+        self.low = if first { price } else { self.low.min(price) };
         self.close = price;
         self.trades += 1;
-    }
-
-    #[cold]
-    fn begin(&mut self, price: i64) {
-        (self.open, self.high, self.low) = (price, price, price);
     }
 
     /// Begins the next bar; the last price stays.

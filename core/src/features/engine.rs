@@ -89,9 +89,41 @@ impl State {
         self.unpublished
     }
 
-    /// Opens the bar of `cx.now()` at its first usable event.
+    /// Takes a usable trade of the open bar in.
+    #[inline(always)]
+    fn trade(&mut self, trade: &Trade, scale: u8) {
+        let size = size_f64(trade.size, scale);
+        self.bar.update(trade.price);
+        self.bar_vwap.update(trade.price, size);
+        if let Some(sign) = FLOW.get(usize::from(trade.side)) {
+            self.trade_flow += sign * size;
+        }
+    }
+
+    /// Takes a usable quote of the open bar in.
+    #[inline(always)]
+    fn quote(&mut self, top: BookTop) {
+        if self.top.is_some() {
+            self.order_flow.update(&self.top, &top);
+        }
+        self.top = top;
+    }
+
+    /// A bar's first usable event, whole: nothing is then left to do after the call, for which the other events would have to
+    /// save registers.
     #[cold]
     #[inline(never)]
+    fn first_event(&mut self, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        self.open_bar(cx);
+        if let Some(trade) = ev.get::<Trade>() {
+            self.trade(trade, ev.head().scale);
+        } else if let Some(top) = BookTop::of(ev) {
+            self.quote(top);
+        }
+        Verdict::Done
+    }
+
+    /// Opens the bar of `cx.now()`.
     fn open_bar(&mut self, cx: &mut Ctx<'_>) {
         let now = cx.now();
         debug_assert!(
@@ -200,26 +232,18 @@ impl Handler for Engine {
             }
             // Also true when no bar is open: `bar_end` is 0 then.
             if cx.now().0 >= st.bar_end {
-                st.open_bar(cx);
+                return st.first_event(ev, cx);
             }
-            st.bar.update(trade.price);
-            let size = size_f64(trade.size, ev.head().scale);
-            st.bar_vwap.update(trade.price, size);
-            if let Some(sign) = FLOW.get(usize::from(trade.side)) {
-                st.trade_flow += sign * size;
-            }
+            st.trade(trade, ev.head().scale);
         } else if ev.kind() == Kind::QUOTE {
             let Some(top) = BookTop::of(ev) else {
                 st.skipped_quotes += 1;
                 return Verdict::Done;
             };
             if cx.now().0 >= st.bar_end {
-                st.open_bar(cx);
+                return st.first_event(ev, cx);
             }
-            if st.top.is_some() {
-                st.order_flow.update(&st.top, &top);
-            }
-            st.top = top;
+            st.quote(top);
         }
         Verdict::Done
     }

@@ -53,7 +53,7 @@ groups! {
     Microstructure = 8, "microstructure", [Volume], "Spread, imbalances, order flow, microprice.";
     Liquidity = 9, "liquidity", [Price, Returns, Volume], "Price impact and turnover.";
     Seasonality = 10, "seasonality", [Volume], "Volume against the time of day.";
-    Correlation = 11, "correlation", [Price], "Correlation with a benchmark symbol.";
+    Correlation = 11, "correlation", [Price], "Correlation with a benchmark symbol: see [`super::correlation`].";
 }
 
 /// Every group.

@@ -80,6 +80,7 @@
 //! - **Ready**: bit i of `ready` says that value i has warmed up; one that has not is +0.0. Within a session a bit is
 //!   never cleared, but for that of `seasonal_volume`, which goes by the half-hour. No value is ever NaN or infinite.
 //! - **Groups**: a request names groups as a set of bits ([`groups`]) and gets the values of these ([`State::vector`]).
+//! - **Correlation** with a benchmark symbol is a handler of its own with a set of its own: [`correlation`].
 //! - **Windows** are of traded bars, and subtract nothing that could leave a rest ([`window`], [`closes`]).
 //!
 //! Where established libraries differ in how an indicator begins, the module of the formula says which one ours is equal
@@ -92,6 +93,7 @@ pub mod book_top;
 pub mod cci;
 pub mod closed;
 pub mod closes;
+pub mod correlation;
 pub mod ema;
 mod engine;
 pub mod groups;

@@ -1,5 +1,6 @@
 //! The sets of features: names, units, groups and order.
 
+use super::correlation::{BENCHMARK, CORRELATION, SET_BENCHMARK, SET_CORRELATION};
 use super::groups::Group;
 
 /// What reports say of one value of a feature vector.
@@ -153,6 +154,8 @@ pub const fn names(set: u32) -> Option<&'static [FeatureDef]> {
     match set {
         SET_1 => Some(SET.split_at(SET_1_LEN).0),
         SET_2 => Some(SET),
+        SET_CORRELATION => Some(CORRELATION),
+        SET_BENCHMARK => Some(BENCHMARK),
         _ => None,
     }
 }

@@ -44,6 +44,8 @@ pub struct Counters {
     pub replies_failed: u64,
     /// Ends that found no room to be told.
     pub untold: u64,
+    /// Times that a request waited on because as many jobs were under way off the core as may be.
+    pub jobs_full: u64,
     /// Instants of service whose budget left something over.
     pub over_budget: u64,
 }
@@ -83,6 +85,7 @@ impl Counters {
             (&mut self.retries, other.retries),
             (&mut self.replies_failed, other.replies_failed),
             (&mut self.untold, other.untold),
+            (&mut self.jobs_full, other.jobs_full),
             (&mut self.over_budget, other.over_budget),
         ] {
             *mine += theirs;

@@ -10,6 +10,11 @@
 //!                                        +----> who asked: on_request_end
 //! ```
 //!
+//! A job of [`Config::off_core`] is not served by a handler: it leaves the shard as a [`JobOrder`], and its reply comes back as events of a
+//! ring of its own, in the order of the orders, each reply followed by a tick ([`crate::event::payload::Tick`]) that ends it: `seq` is
+//! the order's number, `reserved[0]` 0 or 1 + a code of failure. A reply is due one job delay after the instant of
+//! service, however long the job took: the shard does not go past that time without it.
+//!
 //! Promises:
 //! - **What a wish comes to depends on its symbol alone**, as long as no shared limit acted: not on the number of shards, nor on how
 //!   time was cut into steps. A wish of time t is looked at at the first multiple of the interval *after* t, whoever else
@@ -29,8 +34,8 @@ pub use counters::Counters;
 use crate::event::Identity;
 use crate::handler::{Ask, Job, JobSet, RequestEnd, RequestId, RequestRefusal, StagedWish};
 use crate::limits::{
-    ASKERS_PER_REQUEST_MAX, EXPIRIES_PER_STEP, REQUESTS_MAX, SERVICE_BUDGET_DEFAULT, SERVICE_BUDGET_MAX,
-    SERVICE_INTERVAL_NS, TICK_NS,
+    ASKERS_PER_REQUEST_MAX, EXPIRIES_PER_STEP, JOB_DELAY_NS_DEFAULT, JOBS_DEFAULT, REQUESTS_MAX,
+    SERVICE_BUDGET_DEFAULT, SERVICE_BUDGET_MAX, SERVICE_INTERVAL_NS, TICK_NS,
 };
 use crate::queue::{Priority, Pushed, Request, RequestQueue, Waits};
 use crate::retry::{Names, Policy};
@@ -50,6 +55,13 @@ pub struct Config {
     pub service_budget: usize,
     /// When a request is served again whose handler answered `Retry`.
     pub retry: Policy,
+    /// Jobs that are done off the core, as far as no handler serves them, where the shard has a ring for replies
+    /// ([`crate::shard::Shard::attach_jobs`]).
+    pub off_core: JobSet,
+    /// From the service of such a request to its reply, ns of shard time; rounded up to the tick.
+    pub job_delay_ns: u64,
+    /// Such jobs that may be under way at one time, at least 1. Shared by the symbols of the shard: the others wait.
+    pub jobs_max: usize,
 }
 
 impl Default for Config {
@@ -59,8 +71,40 @@ impl Default for Config {
             service_interval_ns: SERVICE_INTERVAL_NS,
             service_budget: SERVICE_BUDGET_DEFAULT,
             retry: Policy::STANDARD,
+            off_core: JobSet::EMPTY,
+            job_delay_ns: JOB_DELAY_NS_DEFAULT,
+            jobs_max: JOBS_DEFAULT,
         }
     }
+}
+
+/// A job that is to be done off the core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JobOrder {
+    /// Its number among the orders of the shard, from 1: replies come in this order.
+    pub number: u64,
+    /// Symbol that it is for.
+    pub symbol: SymbolId,
+    /// What is asked for.
+    pub job: Job,
+    /// Groups of all requests that it stands for.
+    pub groups: u64,
+    /// As asked.
+    pub token: u64,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Instant of service.
+    pub ordered_at: UnixNanos,
+    /// When its reply is due. The shard waits there.
+    pub due: UnixNanos,
+}
+
+/// An order whose reply has not ended.
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    number: u64,
+    due: UnixNanos,
+    request: Handle,
 }
 
 /// A request that is pending or being served.
@@ -145,6 +189,12 @@ pub enum Turn {
 pub struct Requests {
     config: Config,
     jobs: JobSet,
+    /// Those that are done off the core; empty without a ring for replies.
+    off_core: JobSet,
+    /// Orders to be taken, and all whose reply has not ended.
+    orders: VecDeque<JobOrder>,
+    under_way: VecDeque<UnderWay>,
+    ordered: u64,
     /// `None` where nobody serves anything.
     queue: Option<RequestQueue<u64>>,
     records: Slab<Record>,
@@ -177,14 +227,20 @@ impl Requests {
             "a service interval is a multiple of {TICK_NS} ns, not {service_interval_ns}"
         );
         assert!((1..=SERVICE_BUDGET_MAX).contains(&service_budget), "a budget is 1 to {SERVICE_BUDGET_MAX}");
-        let capacity = if jobs.is_empty() { 0 } else { config.queue.capacity };
+        assert!(config.jobs_max > 0, "at least 1 job may be under way");
+        let all = jobs.union(config.off_core);
+        let capacity = if all.is_empty() { 0 } else { config.queue.capacity };
         assert!(capacity <= REQUESTS_MAX, "at most {REQUESTS_MAX} requests, not {capacity}");
-        let queue = (!jobs.is_empty()).then(|| RequestQueue::new(&crate::queue::Config { symbols, ..config.queue }));
+        let queue = (!all.is_empty()).then(|| RequestQueue::new(&crate::queue::Config { symbols, ..config.queue }));
         // Who is not in the queue yet, and who is: twice as many can have asked, and all of them may be told at one instant.
         let wishes = (2 * capacity).max(crate::limits::STAGED_REQUESTS_MAX);
         Self {
             config: config.clone(),
             jobs,
+            off_core: JobSet::EMPTY,
+            orders: VecDeque::with_capacity(config.jobs_max),
+            under_way: VecDeque::with_capacity(config.jobs_max),
+            ordered: 0,
             queue,
             records: Slab::new(capacity),
             askers: Slab::new(2 * capacity),
@@ -245,8 +301,10 @@ impl Requests {
         if let Some(notice) = self.ends.pop_front() {
             return Turn::End(notice);
         }
-        if let Some(request) = self.serving.pop_front() {
-            return Turn::Serve(request);
+        while let Some(request) = self.serving.pop_front() {
+            if !self.order(now, request) {
+                return Turn::Serve(request);
+            }
         }
         self.due = UnixNanos::UNKNOWN;
         // An empty deque begins at its beginning again: it does not go through all of its memory.
@@ -280,6 +338,74 @@ impl Requests {
             asked: record.asked,
             attempt: record.attempts + 1,
         })
+    }
+
+    /// There is a ring for replies: jobs of [`Config::off_core`] are taken on.
+    pub(crate) fn accept_off_core(&mut self) {
+        self.off_core = self.config.off_core;
+    }
+
+    /// Makes an order of a request that no handler serves. False when it is a handler's.
+    fn order(&mut self, now: UnixNanos, request: Handle) -> bool {
+        let Some(record) = self.records.get(request).copied() else { return true };
+        if self.jobs.contains(record.job) {
+            return false;
+        }
+        if self.under_way.len() == self.config.jobs_max {
+            // It waits for the next instant, behind those that are queued.
+            self.counters.jobs_full += 1;
+            self.counters.in_flight -= 1;
+            self.counters.waiting += 1;
+            if let Some(queue) = &mut self.queue {
+                queue.finish(record.symbol);
+            }
+            self.arrivals.push_back(Arrival::Again(now, request));
+            return true;
+        }
+        self.ordered += 1;
+        let due = now.saturating_add(self.config.job_delay_ns).round_up(TICK_NS);
+        let number = self.ordered;
+        self.under_way.push_back(UnderWay { number, due, request });
+        self.orders.push_back(JobOrder {
+            number,
+            symbol: record.symbol,
+            job: record.job,
+            groups: record.groups,
+            token: record.token,
+            priority: Priority::new(record.class).unwrap_or(Priority::LAST),
+            ordered_at: now,
+            due,
+        });
+        true
+    }
+
+    /// The next job to be done off the core. Replies are to come in the order in which jobs were taken.
+    pub(crate) fn take_order(&mut self) -> Option<JobOrder> {
+        self.orders.pop_front()
+    }
+
+    /// When the next reply of a job off the core is due; [`UnixNanos::UNKNOWN`], which is the largest, when none is under way.
+    #[inline]
+    #[must_use]
+    pub fn reply_due(&self) -> UnixNanos {
+        self.under_way.front().map_or(UnixNanos::UNKNOWN, |order| order.due)
+    }
+
+    /// The request whose reply is next.
+    pub(crate) fn replying(&self) -> Option<Handle> {
+        self.under_way.front().map(|order| order.request)
+    }
+
+    /// The reply that was next has ended. False, and nothing done, when order `number` is not the next.
+    pub(crate) fn end_reply(&mut self, now: UnixNanos, number: u64, code: Option<u16>) -> bool {
+        let Some(order) = self.under_way.front().copied().filter(|order| order.number == number) else { return false };
+        self.under_way.pop_front();
+        match code {
+            None => self.served(order.request),
+            Some(code) => self.failed(order.request, code),
+        }
+        self.look_after(now);
+        true
     }
 
     /// The event during which a request was made first. `None` when the handle is stale.
@@ -395,7 +521,7 @@ impl Requests {
     /// Whether nothing is pending, waits or is to be told.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.records.is_empty() && self.arrivals.is_empty() && self.ends.is_empty()
+        self.records.is_empty() && self.arrivals.is_empty() && self.ends.is_empty() && self.under_way.is_empty()
     }
 
     /// Bytes on the heap.
@@ -407,6 +533,8 @@ impl Requests {
             + self.arrivals.capacity() * size_of::<Arrival>()
             + self.serving.capacity() * size_of::<Handle>()
             + self.ends.capacity() * size_of::<Notice>()
+            + self.orders.capacity() * size_of::<JobOrder>()
+            + self.under_way.capacity() * size_of::<UnderWay>()
     }
 
     /// The first instant of service after `now`.
@@ -435,7 +563,8 @@ impl Requests {
 
     fn queue_wish(&mut self, at: UnixNanos, symbol: SymbolId, staged: &StagedWish) {
         let StagedWish { wish, .. } = staged;
-        let Some(queue) = self.queue.as_mut().filter(|_| self.jobs.contains(wish.job)) else {
+        let is_served = self.jobs.union(self.off_core).contains(wish.job);
+        let Some(queue) = self.queue.as_mut().filter(|_| is_served) else {
             self.refuse(symbol, staged, RequestRefusal::Unserved);
             return;
         };

@@ -63,6 +63,15 @@ impl Rule {
     }
 }
 
+/// By how often a measure holds its threshold when a rule fires: 1 = once, 2 = twice, 3 = four times or more.
+pub(super) fn severity(multiple: f64) -> u8 {
+    match multiple {
+        _ if multiple >= 4.0 => 3,
+        _ if multiple >= 2.0 => 2,
+        _ => 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Rule;

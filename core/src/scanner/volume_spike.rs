@@ -5,7 +5,7 @@
 //! *Technical Analysis of the Financial Markets* (1999), chapter 7; the EMA is that of [`crate::features::ema`].
 
 use super::config::Config;
-use super::rule::Rule;
+use super::rule::{Rule, severity};
 use crate::event::payload::Alert;
 use crate::features::ema::Ema;
 use crate::units::Side;
@@ -55,14 +55,5 @@ impl VolumeSpike {
             side: side as u8,
             reserved: 0,
         })
-    }
-}
-
-/// By how often the volume holds the threshold when the rule fires: 1 = once, 2 = twice, 3 = four times or more.
-fn severity(multiple: f64) -> u8 {
-    match multiple {
-        _ if multiple >= 4.0 => 3,
-        _ if multiple >= 2.0 => 2,
-        _ => 1,
     }
 }

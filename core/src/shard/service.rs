@@ -1,13 +1,16 @@
 //! What a shard does about requests: the instants at which they are served, replies, ends, retries.
 
-use super::{Active, Limit, Shard};
+use super::{Active, Inlet, Limit, Shard};
 use crate::bus::{Chain, Missed};
 use crate::dead::{ERROR_PANIC, Failure, Handle};
-use crate::event::{Identity, Kind};
+use crate::event::payload::Tick;
+use crate::event::{EventRef, Identity, Kind};
 use crate::handler::{Ask, RequestId, TimerRequest};
 use crate::hash;
-use crate::requests::{Notice, Turn};
+use crate::ledger::Refusal;
+use crate::requests::{JobOrder, Notice, Turn};
 use crate::retry::Names;
+use crate::ring::Consumer;
 use crate::shard::Probe;
 use crate::units::{SymbolId, UnixNanos};
 
@@ -67,6 +70,55 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             Turn::More => {}
             Turn::Nothing => self.update_quiet(),
         }
+    }
+
+    /// Gives the shard a ring for the replies of jobs that are done off the core: [`crate::requests::Config::off_core`] jobs are taken on
+    /// from now on, and [`Shard::take_job`] is to be asked after each step. Call it before the first. Allocates.
+    pub fn attach_jobs(&mut self, replies: Consumer) {
+        self.replies = Some(Inlet::new(replies, false));
+        self.requests.accept_off_core();
+    }
+
+    /// The next job to be done off the core, in the order in which their replies are to come.
+    pub fn take_job(&mut self) -> Option<JobOrder> {
+        self.requests.take_order()
+    }
+
+    /// Takes the next event of the reply that is due at `due`, or its end. False when it has not come.
+    ///
+    /// It is an input: an event of the past as a rule, and it does not move the clock to its own time.
+    pub(super) fn begin_reply(&mut self, due: UnixNanos, budget: &mut usize) -> bool {
+        let Some(replies) = &mut self.replies else { return false };
+        let _ = replies.refill();
+        let Some(event) = EventRef::first(&replies.slots[replies.at..replies.len]) else { return false };
+        *budget -= 1;
+        self.clock = self.clock.max(due);
+        self.scratch_span = event.slots().len();
+        self.scratch[..self.scratch_span].copy_from_slice(event.slots());
+        replies.at += self.scratch_span;
+        let head = self.scratch[0];
+        if head.kind() == Kind::TICK {
+            let code = head.payload_as::<Tick>().reserved[0];
+            let code = (code != 0).then(|| (code - 1).min(u64::from(u16::MAX)) as u16);
+            let is_next = self.requests.end_reply(self.clock, head.seq, code);
+            debug_assert!(is_next, "replies come in the order of the orders");
+            self.update_quiet();
+            return true;
+        }
+        let admitted = self.admit(&head, &self.scratch[..self.scratch_span]);
+        let admitted = if head.kind().is_control() { Err(Refusal::UnknownKind) } else { admitted };
+        if let Err(reason) = admitted {
+            self.derived.refuse(head.kind(), reason);
+            return true;
+        }
+        self.derived.accept(head.kind());
+        if let (Some(history), Some(event)) = (&mut self.history, EventRef::first(&self.scratch[..self.scratch_span])) {
+            let _ = history.record(event, self.clock);
+        }
+        self.begin(Active::Job, head.identity(), head.kind(), head.symbol, head.ts_event);
+        self.service = Service { request: self.requests.replying().unwrap_or(Handle::NULL), ..Service::NONE };
+        self.address_reply();
+        true
     }
 
     /// What is made here carries T, as what a timer makes does, and is told apart from what anything else makes of the same event.

@@ -11,6 +11,7 @@ use tapeline_core::bus::{Bus, Chain};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::payload::{Quote, QuoteWide, Tick, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Slot};
+use tapeline_core::handler::JobSet;
 use tapeline_core::ledger::Ledger;
 use tapeline_core::limits::{MESH_DELAY_NS, STAGED_SLOTS_MAX};
 use tapeline_core::requests::Counters as Requested;
@@ -192,11 +193,21 @@ pub(crate) struct Sizes {
     pub(crate) room: usize,
     pub(crate) timers_max: usize,
     pub(crate) pending: usize,
+    /// Jobs that are done off the core: the test attaches the rings.
+    pub(crate) off_core: JobSet,
 }
 
 impl Sizes {
     pub(crate) const fn of(shards: usize) -> Self {
-        Self { shards, source_ring: 1024, mesh_ring: 1024, room: 1 << 20, timers_max: 1 << 14, pending: 1 << 13 }
+        Self {
+            shards,
+            source_ring: 1024,
+            mesh_ring: 1024,
+            room: 1 << 20,
+            timers_max: 1 << 14,
+            pending: 1 << 13,
+            off_core: JobSet::EMPTY,
+        }
     }
 }
 
@@ -243,7 +254,7 @@ impl Result {
 
 impl<C: Chain> Rig<C> {
     pub(crate) fn new(bus: impl Fn(&mut Catalog) -> Bus<C>, events: Vec<Vec<Slot>>, sizes: Sizes) -> Self {
-        let Sizes { shards: count, source_ring, mesh_ring, room, timers_max, pending } = sizes;
+        let Sizes { shards: count, source_ring, mesh_ring, room, timers_max, pending, off_core } = sizes;
         let routes = RouteTable::new(count);
         let authority = authority(&bus);
         let mut is_meshed = false;
@@ -264,7 +275,7 @@ impl<C: Chain> Rig<C> {
             let bus = bus(&mut catalog);
             is_meshed = bus.crosses_symbols() && count > 1;
             let (outlets, peers) = if bus.crosses_symbols() { (outlets, peers) } else { (vec![], vec![]) };
-            let config = Config {
+            let mut config = Config {
                 shard,
                 routes: routes.clone(),
                 timers_max,
@@ -272,6 +283,7 @@ impl<C: Chain> Rig<C> {
                 seed: SEED,
                 ..Config::single()
             };
+            config.requests.off_core = off_core;
             shards.push(Shard::new(config, catalog, bus, (), consumer, peers, outlets));
         }
         let definitions = (1..authority.symbols() as u32)

@@ -1,6 +1,6 @@
 //! `tapeline replay`.
 
-use crate::cli::{DriverName, Format, OverloadName, ReplayArgs};
+use crate::cli::{Format, ReplayArgs};
 use crate::files::Prepared;
 use crate::{files, out};
 use sha2::{Digest, Sha256};
@@ -12,30 +12,27 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tapeline_core::bus::{BusBuilder, Chain, End};
-use tapeline_runtime::driver::Driver;
-use tapeline_runtime::engine::{self, EngineError, Setup};
+use tapeline_runtime::config::{Layers, Loaded, Origin};
+use tapeline_runtime::engine::{self, EngineError};
 use tapeline_runtime::ingest::Capture;
 use tapeline_runtime::input::Input;
 use tapeline_runtime::input::generate::{Config, GenerateInput};
 use tapeline_runtime::letters;
-use tapeline_runtime::pacer::Pace;
 use tapeline_runtime::pipeline::Parameters;
 use tapeline_runtime::replay::{Request, Told, tell};
 use tapeline_runtime::report::text::count;
 use tapeline_runtime::report::{hgrm, json, text};
-use tapeline_runtime::station::Overload;
 
 pub(crate) fn run<C: Chain + 'static>(
     args: &ReplayArgs,
     pipeline: impl Fn(BusBuilder<End>, &Parameters) -> BusBuilder<C>,
 ) -> u8 {
-    let pace = args.rate.unwrap_or(args.speed);
-    let overload = match args.overload {
-        OverloadName::Wait => Overload::Wait,
-        OverloadName::Live => Overload::Live,
+    let loaded = match configured(args) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
     };
-    if overload == Overload::Live && pace == Pace::Max {
-        return out::fail("--overload live needs a schedule: without one, every ring is full at once", 2);
+    if args.print_config {
+        return out::data(&loaded.print());
     }
     let written = [&args.outputs, &args.hgrm, &args.dead_letters];
     let written: Vec<&Path> = written.into_iter().filter_map(Option::as_deref).collect();
@@ -48,7 +45,7 @@ pub(crate) fn run<C: Chain + 'static>(
         Ok(_) => built_in(),
         Err(error) => return out::fail(&error, error.exit_code()),
     };
-    if args.passes > 1
+    if loaded.config.replay.passes > 1
         && let Some(path) = args.captures.iter().find(|path| !files::is_regular(path))
     {
         return out::fail(format_args!("{path}: --loop cannot read a pipe again"), 2);
@@ -64,29 +61,17 @@ pub(crate) fn run<C: Chain + 'static>(
             return out::fail(why, 2);
         }
     };
-    let mut setup = Setup::new(captures);
-    setup.pace = pace;
-    setup.overload = overload;
-    setup.passes = args.passes;
-    setup.max_gap_ns = args.max_gap.map(|gap| u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX));
-    (setup.start, setup.end) = (args.start, args.end);
-    (setup.shards, setup.cores) = (args.shards, args.cores.as_ref().map(|cores| cores.0.clone()));
-    setup.is_pinned = !args.no_pin;
-    setup.driver = args.driver.map(|driver| match driver {
-        DriverName::Glommio => Driver::Glommio,
-        DriverName::Threads => Driver::Threads,
-    });
+    let mut setup = loaded.setup(captures);
     setup.gives_letters = letters.is_some();
     setup.outputs = args.outputs.clone().map(|path| (path, args.force));
-    (setup.symbols_max, setup.ring_slots) = (args.symbols_max, args.ring_slots);
+    let (pace, overload, passes) = (setup.pace, setup.overload, setup.passes);
     let interrupt = Arc::clone(&setup.interrupt);
     if let Err(error) = on_interrupt(&interrupt) {
         out::note(format_args!("SIGINT will end the run without a report: {error}"));
     }
-    let parameters = Parameters::default();
     let run = engine::run(
         setup,
-        |bus| pipeline(bus, &parameters),
+        |bus| pipeline(bus, &loaded.config.pipeline),
         |plan, driver, why| {
             out::note(format_args!("driver {driver}: {why}"));
             out::note(plan);
@@ -109,7 +94,8 @@ pub(crate) fn run<C: Chain + 'static>(
     let request = Request {
         pace,
         overload,
-        passes: args.passes,
+        passes,
+        config_sha256: Some(loaded.sha256()),
         sha256,
         commit: option_env!("TAPELINE_COMMIT").map(str::to_owned),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -142,6 +128,42 @@ pub(crate) fn run<C: Chain + 'static>(
     let code = told.report.exit_code(told.input_exit, args.strict);
     let is_written = written == 0 && !outputs_failed && is_hgrm_written && are_letters_written;
     if is_written || told.report.interrupted { code } else { 2 }
+}
+
+/// The configuration of this replay: file, environment, flags. What is wrong with it is told, and the exit code is given back.
+fn configured(args: &ReplayArgs) -> Result<Loaded, u8> {
+    if args.config.as_deref() == Some(Path::new("-")) && args.captures.iter().any(|capture| capture == "-") {
+        return Err(out::fail("stdin cannot be both the configuration and a capture", 2));
+    }
+    let mut layers = Layers::default();
+    super::config::read_layers(&mut layers, args.config.as_deref())?;
+    let flags = [
+        ("--shards", "engine.shards", &args.shards),
+        ("--cores", "engine.cores", &args.cores),
+        ("--no-pin", "engine.pin", &args.no_pin.then(|| "false".to_owned())),
+        ("--driver", "engine.driver", &args.driver),
+        ("--symbols-max", "engine.symbols_max", &args.symbols_max),
+        ("--ring-slots", "engine.ring_slots", &args.ring_slots),
+        ("--speed", "replay.speed", &args.speed),
+        ("--rate", "replay.rate", &args.rate),
+        ("--max-gap", "replay.max_gap", &args.max_gap),
+        ("--overload", "replay.overload", &args.overload),
+        ("--loop", "replay.loop", &args.passes),
+        ("--start", "replay.start", &args.start),
+        ("--end", "replay.end", &args.end),
+    ];
+    for (flag, path, text) in flags {
+        if let Some(text) = text {
+            layers.flag(flag, path, text);
+        }
+    }
+    for set in &args.set {
+        match set.split_once('=') {
+            Some((path, text)) => layers.flag("--set", path.trim(), text.trim()),
+            None => layers.fault(Origin::Flag("--set".to_owned()), format!("{set}: no =, as in engine.shards=2")),
+        }
+    }
+    layers.finish().map_err(|faults| super::config::tell(&faults, 2))
 }
 
 /// The session that is played when no capture is named: generated, and labelled so.

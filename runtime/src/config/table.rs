@@ -1,0 +1,659 @@
+//! The table of keys.
+
+use super::Config;
+use super::key::{DRIVERS, IDLES, Key, Names, OVERLOADS, Section, Stored};
+use super::mapper::{
+    day_names, days, group_names, hours, hours_mut, rule_names, rule_plan, rule_plan_mut, rules, set_days, set_rules,
+};
+use super::retry::{GROWTHS, ORDERS, SPREADS};
+use super::value::{Form, Value};
+use super::zone::zone;
+use tapeline_core::event::Kind;
+use tapeline_core::limits::{
+    BRIDGE_BATCH_MAX, BRIDGE_NS_MAX, DEDUP_CAPACITY_MAX, HISTORY_SLOTS_MAX, MAPPER_EXPIRES_NS_MAX,
+    REQUEST_AGING_NS_MAX, REQUEST_TURN_BITS_MAX, REQUESTS_MAX, RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SERVICE_BUDGET_MAX,
+    SHARDS_MAX, SLOT_BYTES, SYMBOLS_MAX, TICK_NS, TIMERS_MAX,
+};
+use tapeline_core::mapper::Plan;
+use tapeline_core::scanner::breakout::RANGE_BARS_MAX;
+use tapeline_core::scanner::momentum::MOMENTUM_BARS_MAX;
+use tapeline_core::scanner::{
+    AVERAGE_BARS_MAX, BPS_MAX, COOLDOWN_BARS_MAX, FACTOR_MAX, SPIKE_BARS_MAX, SPIKE_FACTOR_MAX,
+};
+
+/// A row whose value is one field of the configuration.
+macro_rules! key {
+    ($name:literal, $form:expr, $($field:ident).+, $doc:literal) => {
+        Key::new(
+            $name,
+            $form,
+            $doc,
+            |config, _| Stored::value(&config.$($field).+),
+            |config, _, value| config.$($field).+ = Stored::stored(value),
+        )
+    };
+}
+
+/// A row of a retry policy.
+macro_rules! policy_key {
+    ($name:literal, $form:expr, $field:ident, $doc:literal) => {
+        Key::new(
+            $name,
+            $form,
+            $doc,
+            |config, name| Stored::value(&config.retry.policy(name).$field),
+            |config, name, value| config.retry.policy_mut(name).$field = Stored::stored(value),
+        )
+    };
+}
+
+/// Rows of a plan that may leave things as they are, found by the section's name. Further rows go before them.
+macro_rules! plan_keys {
+    ($get:expr, $get_mut:expr; $($row:expr),*) => {
+        &[
+            $($row,)*
+            plan_key!($get, $get_mut, "groups", Form::Words(group_names), groups, "Feature groups; what they need is computed, too. None at all = nothing is asked for."),
+            plan_key!($get, $get_mut, "priority", count(0, 7), priority, "0 = most urgent."),
+            plan_key!($get, $get_mut, "expires", time(0, MAPPER_EXPIRES_NS_MAX), expires_ns, "From when on the features are not wanted any more, after the request, in shard time. 0s \
+                 = they always are."),
+            plan_key!($get, $get_mut, "token", count(0, u64::MAX), token, "A number for whoever computes them."),
+        ]
+    };
+}
+
+/// A row of a plan.
+macro_rules! plan_key {
+    ($get:expr, $get_mut:expr, $name:literal, $form:expr, $field:ident, $doc:literal) => {
+        Key::new(
+            $name,
+            $form,
+            $doc,
+            |config, name| Stored::value(&$get(config, name).$field),
+            |config, name, value| $get_mut(config, name).$field = Stored::stored(value),
+        )
+        .unset("inherit", "as it was")
+    };
+}
+
+fn hours_plan(config: &Config, name: &str) -> Plan {
+    hours(config, name).plan
+}
+
+fn hours_plan_mut<'a>(config: &'a mut Config, name: &str) -> &'a mut Plan {
+    &mut hours_mut(config, name).plan
+}
+
+static HOURS: &[Key] = plan_keys!(hours_plan, hours_plan_mut;
+    Key::new(
+        "days",
+        Form::Words(day_names),
+        "Days of the week on which it begins.",
+        |config, name| Value::Words(days(&hours(config, name))),
+        |config, name, value| set_days(hours_mut(config, name), &Vec::stored(value)),
+    ),
+    Key::new(
+        "from",
+        Form::Clock,
+        "When it begins, by the events' own time in the mapper's zone.",
+        |config, name| Stored::value(&hours(config, name).from_s),
+        |config, name, value| hours_mut(config, name).from_s = Stored::stored(value),
+    ),
+    Key::new(
+        "to",
+        Form::Clock,
+        "When it ends, exclusive. Not after the beginning = on the next day.",
+        |config, name| Stored::value(&hours(config, name).to_s),
+        |config, name, value| hours_mut(config, name).to_s = Stored::stored(value),
+    ),
+    Key::new(
+        "rules",
+        Form::Words(rule_names),
+        "The rules that it concerns. None = all of them.",
+        |config, name| Value::Words(rules(&hours(config, name))),
+        |config, name, value| set_rules(hours_mut(config, name), &Vec::stored(value)),
+    )
+);
+
+const DAY_NS: u64 = 86_400_000_000_000;
+const SLOT: u64 = SLOT_BYTES as u64;
+/// Bound on capacities that an entry of memory stands for: far more than a machine has.
+const ENTRIES_MAX: u64 = 1 << 28;
+
+const fn count(min: u64, max: u64) -> Form {
+    Form::Count { min, max }
+}
+
+const fn factor() -> Form {
+    Form::Number { min: 1.0, max: FACTOR_MAX }
+}
+
+const fn time(min: u64, max: u64) -> Form {
+    Form::Time { min, max, step: 1 }
+}
+
+/// The value of a number of slots, in bytes.
+fn slots_value(slots: Option<usize>) -> Value {
+    slots.map_or(Value::Unset, |slots| Value::Whole(slots as u64 * SLOT))
+}
+
+/// Slots of a size in bytes.
+fn slots(value: Value) -> Option<usize> {
+    Option::<u64>::stored(value).map(|bytes| (bytes / SLOT) as usize)
+}
+
+/// Every key that there is, by section, in the order of the reference.
+pub static SECTIONS: &[Section] = &[
+    Section {
+        path: "engine",
+        doc: "Placement and capacities. Memory is taken at the start; nothing grows afterwards.",
+        names: None,
+        keys: &[
+            key!(
+                "shards",
+                count(1, SHARDS_MAX as u64),
+                engine.shards,
+                "Number of shards. Outputs do not depend on it."
+            )
+            .unset("auto", "one for each core but one")
+            .flag("shards"),
+            key!("cores", Form::Cores, engine.cores, "Cores to run on, in this order: the source's, then the shards'.")
+                .unset("auto", "all that the process may use, as far as its control group's quota goes")
+                .flag("cores"),
+            key!("pin", Form::Switch, engine.pin, "Whether threads are pinned to their cores.").flag("no-pin"),
+            key!(
+                "driver",
+                Form::Choice(DRIVERS),
+                engine.driver,
+                "Thread-per-core executors over io_uring, or plain threads."
+            )
+            .unset("auto", "glommio where io_uring works")
+            .flag("driver"),
+            key!(
+                "idle",
+                Form::Choice(IDLES),
+                engine.idle,
+                "What a loop without work does: it polls on, or gives its core away."
+            )
+            .unset("auto", "busy-spin where every station has a pinned core of its own"),
+            key!(
+                "seed",
+                count(0, u64::MAX),
+                engine.seed,
+                "Seed of everything that looks random: jitter, and what handlers ask for."
+            ),
+            key!(
+                "symbols_max",
+                count(2, SYMBOLS_MAX as u64),
+                engine.symbols_max,
+                "Symbols that fit, id 0 (no symbol) included."
+            )
+            .flag("symbols-max"),
+            key!(
+                "ring_slots",
+                Form::Power { min: 256, max: RING_SLOTS_MAX as u64 },
+                engine.ring_slots,
+                "Slots of 64 bytes of the ring from the source to each shard."
+            )
+            .flag("ring-slots"),
+            key!(
+                "mesh_ring_slots",
+                Form::Power { min: 256, max: RING_SLOTS_MAX as u64 },
+                engine.mesh_ring_slots,
+                "Slots of each ring between two shards. There are some only where a handler publishes for \
+                 other symbols."
+            ),
+            key!(
+                "mesh_pending_slots",
+                count(64, ENTRIES_MAX),
+                engine.mesh_pending_slots,
+                "Slots of events for other symbols that may wait on one shard until they fall due."
+            ),
+            key!(
+                "timers_max",
+                count(1, TIMERS_MAX as u64),
+                engine.timers_max,
+                "Timers that may be pending on one shard."
+            )
+            .unset("auto", "two for each symbol, and 131072 at least"),
+        ],
+    },
+    Section {
+        path: "replay",
+        doc: "How captures are replayed.",
+        names: None,
+        keys: &[
+            key!(
+                "speed",
+                Form::Positive,
+                replay.speed,
+                "Times as fast as captured. Not looked at where there is a rate."
+            )
+            .unset("max", "as fast as the engine takes it, without a schedule and so without response times")
+            .flag("speed")
+            .excludes("replay.rate"),
+            key!(
+                "rate",
+                Form::Positive,
+                replay.rate,
+                "Messages a second at a constant rate, instead of the captured times."
+            )
+            .unset("none", "the captured times")
+            .flag("rate")
+            .excludes("replay.speed"),
+            key!(
+                "max_gap",
+                time(0, u64::MAX),
+                replay.max_gap_ns,
+                "Longer gaps of the schedule are shortened to this; the events' own times stay."
+            )
+            .unset("none", "gaps are as captured")
+            .flag("max-gap"),
+            key!(
+                "overload",
+                Form::Choice(OVERLOADS),
+                replay.overload,
+                "At a full ring the source waits, and the wait shows as latency; or it refuses the event \
+                 and counts it, as on a feed that cannot wait."
+            )
+            .flag("overload"),
+            key!("loop", count(1, u64::MAX), replay.passes, "Passes over the captures, their times shifted.")
+                .flag("loop"),
+            key!(
+                "start",
+                Form::Instant,
+                replay.start,
+                "Measured from here on; what is before is replayed at once, to build state."
+            )
+            .unset("none", "all is measured")
+            .flag("start"),
+            key!("end", Form::Instant, replay.end, "Replayed up to here, exclusive.")
+                .unset("none", "to the end of the captures")
+                .flag("end"),
+        ],
+    },
+    Section {
+        path: "dedup",
+        doc: "Recognition of duplicates: an event whose identity (source, symbol, seq, part) was seen \
+                 within the window is refused.",
+        names: None,
+        keys: &[
+            key!(
+                "capacity",
+                count(0, DEDUP_CAPACITY_MAX as u64),
+                dedup.capacity,
+                "Identities that one generation of the window remembers, on each shard; 85 bytes each. 0 \
+                 = nothing is recognised as a duplicate."
+            ),
+            key!(
+                "window",
+                time(1, 7 * DAY_NS),
+                dedup.window_ns,
+                "How long an identity is remembered at least, in shard time."
+            ),
+        ],
+    },
+    Section {
+        path: "history",
+        doc: "The last events of each shard, source events and outputs, by kind, symbol and time.",
+        names: None,
+        keys: &[
+            Key::new(
+                "size",
+                Form::Bytes { min: 64 * SLOT, max: HISTORY_SLOTS_MAX as u64 * SLOT, is_power: true },
+                "Size of the events kept, without their links, on each shard.",
+                |config, _| slots_value(config.history.slots),
+                |config, _, value| config.history.slots = slots(value),
+            )
+            .unset("off", "none is kept"),
+            key!("age", time(1, 365 * DAY_NS), history.age_ns, "Age at which an event is forgotten, in shard time.")
+                .unset("never", "only for want of room"),
+        ],
+    },
+    Section {
+        path: "dead_letters",
+        doc: "Events that handlers failed on: those that wait for a retry, those held behind them, and \
+                 those given up, on each shard.",
+        names: None,
+        keys: &[
+            key!("entries", count(2, ENTRIES_MAX), dead_letters.entries, "Entries: waiting, held and parked together."),
+            Key::new(
+                "size",
+                Form::Bytes { min: 64 * SLOT, max: ENTRIES_MAX * SLOT, is_power: false },
+                "Size of their events.",
+                |config, _| slots_value(Some(config.dead_letters.slots)),
+                |config, _, value| config.dead_letters.slots = slots(value).unwrap_or(0),
+            ),
+            key!(
+                "holds",
+                count(1, ENTRIES_MAX),
+                dead_letters.holds,
+                "Pairs of handler and symbol that may be held at one time."
+            ),
+            key!(
+                "held_per_symbol",
+                count(1, ENTRIES_MAX),
+                dead_letters.held_per_symbol,
+                "Events of one symbol that may wait behind a retry of one handler. One more, and the head \
+                 is given up and the rest released in order."
+            ),
+            key!(
+                "error_codes",
+                count(1, 1 << 16),
+                dead_letters.error_codes,
+                "Error codes with counts of their own: those below. All others share one."
+            ),
+        ],
+    },
+    Section {
+        path: "retry.policy.<name>",
+        doc: "Retry policies. `standard` is always there; any other name makes a policy that begins \
+                 with its defaults.",
+        names: Some(Names::Free(|config| config.retry.policies.iter().map(|(name, _)| name.clone()).collect())),
+        keys: &[
+            policy_key!(
+                "attempts",
+                count(1, RETRY_ATTEMPTS_MAX as u64),
+                attempts,
+                "Calls of the handler for one event, the first included. 1 = it is never retried."
+            ),
+            policy_key!("backoff", Form::Choice(GROWTHS), backoff, "Whether delays grow."),
+            policy_key!("delay", time(1, DAY_NS), delay_ns, "The first delay, or the only one, in shard time."),
+            policy_key!(
+                "factor",
+                Form::Number { min: 1.0, max: 1000.0 },
+                factor,
+                "Growth of an exponential backoff from one delay to the next, in thousandths."
+            ),
+            policy_key!("cap", time(1, DAY_NS), cap_ns, "Longest delay of an exponential backoff."),
+            policy_key!(
+                "jitter",
+                Form::Choice(SPREADS),
+                jitter,
+                "What is taken off a delay, so that events that failed together do not come back \
+                 together: nothing, up to a share of all of it (full), or of half of it (equal)."
+            ),
+            policy_key!(
+                "jitter_share",
+                Form::Number { min: 0.0, max: 1.0 },
+                jitter_share,
+                "That share, in 1024 parts."
+            ),
+            policy_key!(
+                "order",
+                Form::Choice(ORDERS),
+                order,
+                "Whether later events of the symbol wait for that handler, or go on."
+            ),
+        ],
+    },
+    Section {
+        path: "retry.kinds",
+        doc: "Which kind of event uses which retry policy.",
+        names: Some(Names::Of(|| Kind::ALL.iter().map(|kind| kind.name()).collect())),
+        keys: &[Key::new(
+            "<kind>",
+            Form::Name,
+            "Name of the retry policy for events of this kind.",
+            |config, kind| Stored::value(config.retry.kind(kind)),
+            |config, kind, value| *config.retry.kind_mut(kind) = Stored::stored(value),
+        )],
+    },
+    Section {
+        path: "requests",
+        doc: "The request queue of each shard, and how it is served: what handlers ask each other for, \
+                 such as features.",
+        names: None,
+        keys: &[
+            key!(
+                "capacity",
+                count(1, REQUESTS_MAX as u64),
+                requests.queue.capacity,
+                "Pending requests of all symbols together. One more is refused, and who asked is told."
+            ),
+            key!("per_symbol", count(1, u32::MAX as u64), requests.queue.per_symbol, "Pending requests of one symbol."),
+            key!(
+                "in_flight_per_symbol",
+                count(1, u32::MAX as u64),
+                requests.queue.in_flight_per_symbol,
+                "Requests of one symbol that are being served at one time."
+            ),
+            key!(
+                "aging",
+                time(0, REQUEST_AGING_NS_MAX),
+                requests.queue.aging_step_ns,
+                "Head start of one priority class over the next, in shard time. A request that waits this long is as urgent as \
+                 a new one of the class above. 0s = first come, first served."
+            ),
+            key!(
+                "merge_window",
+                time(0, DAY_NS),
+                requests.queue.merge_window_ns,
+                "Age up to which an equal request (job, symbol, groups) is merged into a pending one. 0s \
+                 = none is."
+            ),
+            key!(
+                "turn_bits",
+                count(0, REQUEST_TURN_BITS_MAX as u64),
+                requests.queue.turn_bits,
+                "Symbols take turns within spans of 2 to the power of this ns."
+            ),
+            key!(
+                "service_interval",
+                Form::Time { min: TICK_NS, max: DAY_NS, step: TICK_NS },
+                requests.service_interval_ns,
+                "Requests are served at multiples of this, in shard time, before later events of their \
+                 symbol."
+            ),
+            key!(
+                "service_budget",
+                count(1, SERVICE_BUDGET_MAX as u64),
+                requests.service_budget,
+                "Requests that are served at one instant."
+            ),
+            key!(
+                "retry",
+                Form::Name,
+                requests.retry,
+                "Name of the retry policy for requests whose handler asks for another try."
+            ),
+        ],
+    },
+    Section {
+        path: "scanner",
+        doc: "Parameters of the scanner's rules. Bars are one-second bars with at least one trade.",
+        names: None,
+        keys: &[
+            key!(
+                "breakout_bars",
+                count(1, RANGE_BARS_MAX as u64),
+                pipeline.scanner.breakout_bars,
+                "Closed bars whose range a breakout leaves."
+            ),
+            key!(
+                "breakout_cooldown_bars",
+                count(1, COOLDOWN_BARS_MAX as u64),
+                pipeline.scanner.breakout_cooldown_bars,
+                "Bars for which a side of the breakout rule rests after an alert, that of the alert \
+                 included."
+            ),
+            key!(
+                "spike_bars",
+                count(1, SPIKE_BARS_MAX as u64),
+                pipeline.scanner.spike_bars,
+                "Length of the average of bar volumes; the rule is ready after as many bars."
+            ),
+            key!(
+                "spike_factor",
+                Form::Number { min: 1.0, max: SPIKE_FACTOR_MAX },
+                pipeline.scanner.spike_factor,
+                "Multiple of that average which a bar's volume must exceed."
+            ),
+            key!(
+                "volatility_fast_bars",
+                count(1, AVERAGE_BARS_MAX as u64),
+                pipeline.scanner.volatility_fast_bars,
+                "Length of the average of squared returns that stands for now."
+            ),
+            key!(
+                "volatility_slow_bars",
+                count(1, AVERAGE_BARS_MAX as u64),
+                pipeline.scanner.volatility_slow_bars,
+                "Length of the average of squared returns that stands for the usual; the rules volatility \
+                 and momentum are ready after so many returns."
+            ),
+            key!(
+                "volatility_factor",
+                factor(),
+                pipeline.scanner.volatility_factor,
+                "Multiple of the usual volatility that the present one must exceed."
+            ),
+            key!(
+                "momentum_bars",
+                count(1, MOMENTUM_BARS_MAX as u64),
+                pipeline.scanner.momentum_bars,
+                "Bars of the return of the rule momentum."
+            ),
+            key!(
+                "momentum_factor",
+                factor(),
+                pipeline.scanner.momentum_factor,
+                "Standard deviations of a random walk over those bars that the return must exceed."
+            ),
+            key!(
+                "momentum_cooldown_bars",
+                count(1, COOLDOWN_BARS_MAX as u64),
+                pipeline.scanner.momentum_cooldown_bars,
+                "Bars for which a side of the rule momentum rests after an alert, that of the alert \
+                 included."
+            ),
+            key!(
+                "gap_bps",
+                count(1, BPS_MAX as u64),
+                pipeline.scanner.gap_bps,
+                "Distance from the last bar's close to a bar's first price that is no gap yet, in \
+                 hundredths of a per cent of the close."
+            ),
+            key!(
+                "spread_bars",
+                count(1, AVERAGE_BARS_MAX as u64),
+                pipeline.scanner.spread_bars,
+                "Length of the average of spreads; the rule is ready after as many bars."
+            ),
+            key!(
+                "spread_factor",
+                factor(),
+                pipeline.scanner.spread_factor,
+                "Multiple of that average which a spread must exceed."
+            ),
+            key!(
+                "spread_bps_min",
+                Form::Number { min: 0.0, max: BPS_MAX as f64 },
+                pipeline.scanner.spread_bps_min,
+                "What a spread must exceed besides, in hundredths of a per cent of the mid price."
+            ),
+            key!(
+                "spread_cooldown_bars",
+                count(1, COOLDOWN_BARS_MAX as u64),
+                pipeline.scanner.spread_cooldown_bars,
+                "Bars for which the rule spread rests after an alert, that of the alert included."
+            ),
+        ],
+    },
+    Section {
+        path: "bridge",
+        doc: "How alerts of a symbol become requests for features: duplicates are left out, the rest \
+                 is batched, batches keep to a rate.",
+        names: None,
+        keys: &[
+            key!(
+                "dedup",
+                time(0, BRIDGE_NS_MAX),
+                pipeline.bridge.dedup_ns,
+                "An alert that says again what its rule said last (same side, severity not higher) within \
+                 this shard time is a duplicate. 0s = none is."
+            ),
+            key!("batch", count(1, BRIDGE_BATCH_MAX as u64), pipeline.bridge.batch_alerts, "Alerts that fill a batch."),
+            key!(
+                "batch_time",
+                time(1, BRIDGE_NS_MAX),
+                pipeline.bridge.batch_ns,
+                "A batch closes so long after its first alert, in shard time."
+            ),
+            key!(
+                "idle",
+                time(TICK_NS, BRIDGE_NS_MAX),
+                pipeline.bridge.idle_ns,
+                "A batch closes when no alert of its symbol has come for so long, in shard time."
+            ),
+            key!(
+                "rate",
+                count(1, 1_000_000_000),
+                pipeline.bridge.rate.tokens,
+                "Requests of one symbol that may pass in each interval, evenly."
+            ),
+            key!("rate_interval", time(1, DAY_NS), pipeline.bridge.rate.per_ns, "That interval, in shard time."),
+            key!(
+                "burst",
+                count(1, 100_000),
+                pipeline.bridge.rate.burst,
+                "Requests of one symbol that may pass at once."
+            ),
+            key!(
+                "delay_max",
+                time(0, BRIDGE_NS_MAX),
+                pipeline.bridge.delay_ns_max,
+                "A batch whose turn lies further ahead than this is refused, in shard time."
+            ),
+        ],
+    },
+    Section {
+        path: "mapper",
+        doc: "What alerts ask for. A plan is the base, over it that of the rule, over it that of the \
+                 time of day.",
+        names: None,
+        keys: &[Key::new(
+            "zone",
+            Form::Zone,
+            "Time zone of the times of day.",
+            |config, _| Value::Word(config.zone.0.clone()),
+            |config, _, value| {
+                config.zone.0 = Stored::stored(value);
+                config.pipeline.mapper.zone = zone(&config.zone.0).expect("Invariant: the form knows the zone");
+            },
+        )],
+    },
+    Section {
+        path: "mapper.base",
+        doc: "What every alert asks for, unless its rule or the time of day says otherwise.",
+        names: None,
+        keys: &[
+            key!(
+                "groups",
+                Form::Words(group_names),
+                pipeline.mapper.base.groups,
+                "Feature groups; what they need is computed, too. None at all = nothing is asked for."
+            ),
+            key!("priority", count(0, 7), pipeline.mapper.base.priority, "0 = most urgent."),
+            key!(
+                "expires",
+                time(0, MAPPER_EXPIRES_NS_MAX),
+                pipeline.mapper.base.expires_ns,
+                "From when on the features are not wanted any more, after the request, in shard time. 0s \
+                 = they always are."
+            ),
+            key!("token", count(0, u64::MAX), pipeline.mapper.base.token, "A number for whoever computes them."),
+        ],
+    },
+    Section {
+        path: "mapper.rule.<rule>",
+        doc: "What alerts of one rule ask for.",
+        names: Some(Names::Of(rule_names)),
+        keys: plan_keys!(rule_plan, rule_plan_mut;),
+    },
+    Section {
+        path: "mapper.hours.<name>",
+        doc: "A time of day, and what is asked for then instead. The first one that holds counts.",
+        names: Some(Names::Free(|config| config.hours.clone())),
+        keys: HOURS,
+    },
+];

@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod adaptive;
 mod arena;
 pub mod book;
 pub mod breaker;
@@ -31,6 +32,7 @@ pub mod ledger;
 pub mod limits;
 pub mod mapper;
 pub mod mesh;
+pub mod publisher;
 pub mod queue;
 pub mod requests;
 pub mod retry;
@@ -40,6 +42,7 @@ pub mod scanner;
 pub mod schema;
 pub mod section;
 pub mod shard;
+pub mod signals;
 pub mod slab;
 pub mod stats;
 pub mod stop;

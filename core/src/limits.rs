@@ -152,6 +152,12 @@ pub const MAPPER_GROUPS_MAX: usize = 64;
 pub const MAPPER_HOURS_MAX: usize = 64;
 /// How long features can be wanted, in ns: an hour of shard time.
 pub const MAPPER_EXPIRES_NS_MAX: u64 = 3_600 * 1_000_000_000;
+/// Conditions of one publisher: one bit each.
+pub const PUBLISHER_CONDITIONS_MAX: usize = 16;
+/// Tiers of one publisher.
+pub const PUBLISHER_TIERS_MAX: usize = 8;
+/// Longest interval of a publisher in ns: a day of shard time.
+pub const PUBLISHER_NS_MAX: u64 = 24 * 3_600 * 1_000_000_000;
 /// Changes of the offset of a time zone: two a year for a thousand years.
 pub const ZONE_TRANSITIONS_MAX: usize = 2_048;
 /// Series of sliding windows on one shard.

@@ -213,7 +213,7 @@ fn play(config: Config, alerts: &[At], polls: Option<u64>) -> MiniShard<Bridge> 
 }
 
 #[test]
-fn req_3390_3383_3388b_3391b_3391_batches_and_their_metrics_equal_the_twins() {
+fn req_3383_3388b_3389_3390_3391_3391b_3394_a_batch_is_one_event_and_is_in_the_metrics_once() {
     let mut seen = [Counts::default(); 5];
     for (c, config) in configs().into_iter().enumerate() {
         for seed in 0..60 {

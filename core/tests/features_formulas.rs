@@ -8,13 +8,14 @@ mod mini_shard;
 use bytemuck::Zeroable;
 use market::{At, DAY, Market, SECOND};
 use mini_shard::MiniShard;
-use tapeline_core::event::payload::{Alert, Features};
-use tapeline_core::event::{EventRef, Identity, Kind, KindSet};
+use tapeline_core::book::Books;
+use tapeline_core::event::payload::{Alert, BookLevel, Features, LevelAction};
+use tapeline_core::event::{EventBuf, EventRef, Flags, Identity, Kind, KindSet};
 use tapeline_core::features::groups::{self, Group};
-use tapeline_core::features::{Engine, Feature, State};
+use tapeline_core::features::{Engine, Feature, State, Vector};
 use tapeline_core::handler::{CallSite, Ctx, Handler, Staging, Verdict};
 use tapeline_core::limits::{STAGED_TIMERS_MAX, TICK_NS};
-use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
+use tapeline_core::units::{Side, SourceId, SymbolId, UnixNanos};
 
 const ETH: SymbolId = SymbolId(1);
 /// 2024-08-08 12:00 UTC.
@@ -301,7 +302,7 @@ fn a_full_staging_area_delays_the_bar_or_costs_the_vector_and_says_so() {
 fn a_vector_of_groups_shows_the_open_bar_and_the_last_close() {
     let mut shard = MiniShard::new(Engine::new(), 2);
     let ask = |shard: &mut MiniShard<Engine>, groups: &[Group]| {
-        shard.state(ETH).vector(groups.iter().fold(0, |set, group| set | group.bit()))
+        shard.state(ETH).vector(groups.iter().fold(0, |set, group| set | group.bit()), None)
     };
     assert_eq!(ask(&mut shard, Group::ALL).ready, mask(&VOLUMES));
     for i in 0..60u64 {
@@ -327,6 +328,37 @@ fn a_vector_of_groups_shows_the_open_bar_and_the_last_close() {
         assert_eq!(closed.values[*feature as usize], values[*feature as usize], "{feature:?}");
     }
     assert_eq!((closed.ready, closed.ready & of_bar), (ready, of_bar));
+}
+
+/// Six levels of each side: bids of 1 to 6, offers of 2 each, from the best on.
+fn book() -> Books {
+    let mut books = Books::new(2, 64, 0, 1);
+    let mut apply = |side: Side, index: i64, size: u64, action: LevelAction, flags: Flags| {
+        let price = if side == Side::Bid { 1_000 - index } else { 1_001 + index };
+        let level = BookLevel { price, size, side: side as u8, action: action as u8, ..BookLevel::default() };
+        let mut event = EventBuf::new(&level);
+        let head = event.head_mut();
+        (head.symbol, head.source, head.seq, head.flags) = (ETH, SourceId(2), 1, flags);
+        let _ = books.apply(EventRef::first(event.slots()).unwrap());
+    };
+    apply(Side::None, 0, 0, LevelAction::Clear, Flags::SNAPSHOT);
+    for index in 0..6 {
+        apply(Side::Bid, index, index as u64 + 1, LevelAction::Set, Flags::SNAPSHOT);
+        let last = if index == 5 { Flags::SNAPSHOT.with(Flags::LAST) } else { Flags::SNAPSHOT };
+        apply(Side::Ask, index, 2, LevelAction::Set, last);
+    }
+    books
+}
+
+#[test]
+fn depth_imbalance_is_that_of_the_best_five_levels_of_a_usable_book() {
+    let books = book();
+    assert!(books.view(ETH).is_some());
+    let state = State::default();
+    let of = |vector: Vector| vector.get(Feature::DepthImbalance);
+    assert_eq!(of(state.vector(groups::ALL, books.view(ETH))), Some((15.0 - 10.0) / 25.0));
+    assert_eq!(of(state.vector(groups::ALL, None)), None);
+    assert_eq!(of(state.vector(Group::Price.bit(), books.view(ETH))), None);
 }
 
 #[test]

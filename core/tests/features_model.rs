@@ -258,6 +258,10 @@ fn req_features_w3_vectors_equal_those_of_a_twin_that_starts_from_the_whole_past
         let events = stream(seed, 1_500, 3, 0);
         let checked = check(&events, 3, &format!("seed {seed}"));
         for (feature, checked) in Feature::ALL.iter().zip(checked) {
+            // There are no books here.
+            if *feature == Feature::DepthImbalance {
+                continue;
+            }
             // Which needs a session that comes back to the same half-hour.
             let is_seasonal = *feature == Feature::SeasonalVolume;
             seasonal += if is_seasonal { checked } else { 0 };

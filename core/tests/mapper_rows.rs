@@ -138,7 +138,7 @@ fn naive(config: &Config, rule: u16, at: UnixNanos) -> Entry {
 }
 
 #[test]
-fn req_m2_m3_a_lookup_in_what_was_merged_at_load_equals_a_merge_at_each_request() {
+fn req_m2_m3_w2_a_lookup_in_what_was_merged_at_load_equals_a_merge_at_each_request() {
     let mut by_time = 0;
     for seed in 0..60 {
         let mut prng = Prng::new(seed);

@@ -7,12 +7,13 @@ use shard_rig::{START, SYMBOLS, SYMBOLS_MAX, tick};
 use tapeline_core::bus::{Bus, BusBuilder, Chain};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::{Bar, BarRest, BookDepth, DepthLevel, Features, News, Quote, QuoteWide, Trade};
-use tapeline_core::event::{EventBuf, Flags, Kind, KindVersion, Payload, Slot};
+use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindVersion, Payload, Slot};
 use tapeline_core::features::Engine;
 use tapeline_core::ledger::Refusal;
 use tapeline_core::limits::{RING_SLOTS_DEFAULT, TIME_NS_MAX};
 use tapeline_core::ring::{self, Producer};
 use tapeline_core::scanner::Scanner;
+use tapeline_core::schema::{SchemaError, Schemas};
 use tapeline_core::shard::{Config, Shard};
 use tapeline_core::testing::{Prng, for_seeds};
 use tapeline_core::units::{SCALE_MAX, SourceId, SymbolId, UnixNanos};
@@ -245,4 +246,44 @@ fn req_s1_random_events_are_counted_and_never_a_panic() {
         settle(&mut shard);
         assert!(shard.is_drained(), "seed {seed}: {shard:?}");
     });
+}
+
+/// Admission has checks of its own, at a fraction of the table's cost. They must say what the table says, but for the bounds of a kind's own
+/// fields, which admission leaves to whoever uses them.
+#[test]
+fn req_3464_3476_3477_admission_and_the_schema_table_agree() {
+    let schemas = Schemas::builtin();
+    let mut seen = [0; 3];
+    for_seeds(0..20, |seed, prng| {
+        let (mut shard, mut producer) = shard();
+        for _ in 0..1_000 {
+            let mut event = random_event(prng);
+            let head = &mut event[0];
+            (head.symbol, head.source) = (SymbolId(1), SourceId(1));
+            head.flags = head.flags.with(Flags::UNSEQUENCED);
+            if head.kind().is_control() || !is_whole(&event) {
+                continue;
+            }
+            let before = Refusal::ALL.map(|reason| shard.ledger().refused_by(reason));
+            producer.push(&event).unwrap();
+            settle(&mut shard);
+            let is_more = |(at, reason): &(usize, Refusal)| shard.ledger().refused_by(*reason) > before[*at];
+            let refused = Refusal::ALL.into_iter().enumerate().find(is_more).map(|(_, reason)| reason);
+            match schemas.validate(EventRef::first(&event).unwrap()) {
+                Ok(()) => {
+                    seen[0] += 1;
+                    assert_eq!(refused, None, "seed {seed}: {event:?}");
+                }
+                Err(SchemaError::OutOfBounds { field, .. }) if !["scale", "ts_recv"].contains(&field) => {
+                    seen[1] += 1;
+                    assert!(matches!(refused, None | Some(Refusal::BrokenSpan)), "seed {seed}: {refused:?}, {event:?}");
+                }
+                Err(error) => {
+                    seen[2] += 1;
+                    assert_eq!(refused, Some(error.refusal()), "seed {seed}: {error}, {event:?}");
+                }
+            }
+        }
+    });
+    assert!(seen.iter().all(|count| *count > 200), "{seen:?}");
 }

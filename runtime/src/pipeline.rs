@@ -1,13 +1,15 @@
-//! What runs on every shard: by default features per symbol, the scanner, the bridge from its alerts to requests for features and the
-//! mapper that turns these into jobs; and whatever a program of one's own adds to them or
-//! puts in their place.
+//! What runs on every shard: by default features per symbol, the scanner, the bridge from its alerts to requests for features, the
+//! mapper that turns these into jobs, the publisher of symbols that qualify, and a strategy; and whatever a program of one's own adds
+//! to them or puts in their place.
 
 use tapeline_core::bridge::{self, Bridge};
 use tapeline_core::bus::{BusBuilder, Chain, End, Link};
 use tapeline_core::features;
 use tapeline_core::handler::Handler;
 use tapeline_core::mapper::{self, Mapper};
+use tapeline_core::publisher::{self, Publisher};
 use tapeline_core::scanner::{self, Scanner};
+use tapeline_core::signals::{self, Crossover};
 
 /// Parameters of the default handlers: what the configuration says about them. The default is what runs without one.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -18,6 +20,10 @@ pub struct Parameters {
     pub bridge: bridge::Config,
     /// What requests ask for.
     pub mapper: mapper::Config,
+    /// Which symbols qualify and are promoted.
+    pub publisher: publisher::Config,
+    /// The strategy.
+    pub crossover: signals::Config,
 }
 
 impl Parameters {
@@ -26,16 +32,18 @@ impl Parameters {
     /// # Errors
     /// A line that names the first parameter out of its range.
     pub fn check(&self) -> Result<(), String> {
-        let Self { scanner, bridge, mapper } = self;
+        let Self { scanner, bridge, mapper, publisher, crossover } = self;
         scanner.check().map_err(|error| format!("scanner: {error}"))?;
         bridge.check().map_err(|error| format!("bridge: {error}"))?;
         Mapper::new(mapper).map_err(|error| format!("mapper: {error}"))?;
-        Ok(())
+        Publisher::new(publisher).map_err(|error| format!("publisher: {error}"))?;
+        crossover.check().map_err(|error| format!("crossover: {error}"))
     }
 }
 
 /// The default handlers, in dispatch order.
-pub type Defaults = Link<Link<Link<Link<End, features::Engine>, Scanner>, Bridge>, Mapper>;
+pub type Defaults =
+    Link<Link<Link<Link<Link<Link<End, features::Engine>, Scanner>, Bridge>, Mapper>, Publisher>, Crossover>;
 
 /// Appends the default handlers to a bus: a replay of a bare capture then has outputs.
 ///
@@ -44,11 +52,13 @@ pub type Defaults = Link<Link<Link<Link<End, features::Engine>, Scanner>, Bridge
 #[must_use]
 pub fn default_pipeline(bus: BusBuilder<End>, parameters: &Parameters) -> BusBuilder<Defaults> {
     // Without `..`: a parameter that no handler takes does not compile.
-    let Parameters { scanner, bridge, mapper } = parameters;
+    let Parameters { scanner, bridge, mapper, publisher, crossover } = parameters;
     let scanner = Scanner::new(*scanner).unwrap_or_else(|error| panic!("scanner: {error}"));
     let bridge = Bridge::new(*bridge).unwrap_or_else(|error| panic!("bridge: {error}"));
     let mapper = Mapper::new(mapper).unwrap_or_else(|error| panic!("mapper: {error}"));
-    bus.then(features::Engine::default()).then(scanner).then(bridge).then(mapper)
+    let publisher = Publisher::new(publisher).unwrap_or_else(|error| panic!("publisher: {error}"));
+    let crossover = Crossover::new(*crossover).unwrap_or_else(|error| panic!("crossover: {error}"));
+    bus.then(features::Engine::default()).then(scanner).then(bridge).then(mapper).then(publisher).then(crossover)
 }
 
 /// The handlers of one shard under construction. Begins as the default ones; the engine asks for one on each shard, so that they come

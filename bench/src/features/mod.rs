@@ -9,7 +9,9 @@ mod ours;
 mod peers;
 
 use crate::duel::{self, Entry, Options, Role};
-use crate::report::{Claim, Rival, Table};
+#[cfg(feature = "peers")]
+use crate::report::Rival;
+use crate::report::{Claim, Table};
 use crate::single;
 use crate::stats::Rng;
 use std::hint::black_box;

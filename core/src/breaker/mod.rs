@@ -59,7 +59,10 @@
 //! [`Config::open_ns_max`]. Closing starts all of this anew.
 
 mod cell;
+mod single;
 mod snapshot;
+
+pub use single::Breaker;
 
 use crate::invariant::{Broken, require};
 use crate::limits::{BREAKERS_MAX, NAME_BYTES_MAX};
@@ -114,6 +117,17 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Checks every rule, for a [`Breaker`] alone; [`Breakers::new`] does.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub const fn check(&self) -> Result<(), &'static str> {
+        match self.fault() {
+            Some(rule) => Err(rule),
+            None => Ok(()),
+        }
+    }
+
     /// The first rule that this configuration breaks.
     const fn fault(&self) -> Option<&'static str> {
         if self.failures_in_row == 0 && self.share.is_none() {

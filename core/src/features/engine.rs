@@ -8,11 +8,15 @@ use super::order_flow::OrderFlow;
 use super::set::{Feature, SET_2};
 use super::vector::Vector;
 use super::vwap::Vwap;
+use crate::book::BookView;
 use crate::event::payload::{Features, Trade};
 use crate::event::{EventRef, Kind, KindSet};
 use crate::handler::{Ask, Ctx, Handler, Job, JobSet, Verdict};
 use crate::units::{PRICE_UNDEFINED, Side, price_f64, size_f64};
 use bytemuck::{Pod, Zeroable};
+
+/// Levels of each side of the order book that `depth_imbalance` looks at.
+pub const DEPTH_LEVELS: usize = 5;
 
 /// Keeps the features of set 2 for every symbol; see [`crate::features`] for what they are and when they come.
 ///
@@ -167,7 +171,7 @@ impl State {
         if let Some(bar) = &bar {
             self.indicators.update(bar);
         }
-        let vector = self.with_bar(bar.as_ref());
+        let vector = self.with_bar(bar.as_ref(), cx.book());
         let head = Features { ready: vector.ready, interval_ns: BAR_NS, count: 0, set: SET_2 };
         match cx.features(&head, &vector.values) {
             Ok(()) => self.published += 1,
@@ -183,11 +187,11 @@ impl State {
     /// The values of `groups` as they stand ([`super::groups`]; what is needed to compute them need not be named): those of a
     /// bar are of the open bar so far, those that go by closes as of the last close.
     #[must_use]
-    pub fn vector(&self, groups: u64) -> Vector {
-        self.with_bar(self.bar_so_far().as_ref()).of_groups(groups)
+    pub fn vector(&self, groups: u64, book: Option<BookView<'_>>) -> Vector {
+        self.with_bar(self.bar_so_far().as_ref(), book).of_groups(groups)
     }
 
-    fn with_bar(&self, bar: Option<&ClosedBar>) -> Vector {
+    fn with_bar(&self, bar: Option<&ClosedBar>, book: Option<BookView<'_>>) -> Vector {
         let mut to = Vector::EMPTY;
         let last = self.bar.close().map(price_f64);
         to.set(Feature::LastPrice, last);
@@ -207,6 +211,7 @@ impl State {
         to.set(Feature::TopImbalance, top.map(|top| top.imbalance));
         to.set(Feature::Microprice, top.map(|top| top.microprice));
         to.set(Feature::OrderFlowImbalance, self.order_flow.value());
+        to.set(Feature::DepthImbalance, book.and_then(|book| book.imbalance(DEPTH_LEVELS)));
         self.indicators.write(self.bar_end, bar, &mut to);
         to
     }
@@ -254,7 +259,7 @@ impl Handler for Engine {
 
     /// The values of the groups as they stand now, the open bar included; nothing ends. No group asks for all.
     fn on_request(&self, st: &mut State, ask: &Ask, cx: &mut Ctx<'_>) -> Verdict {
-        let vector = st.vector(if ask.groups == 0 { u64::MAX } else { ask.groups });
+        let vector = st.vector(if ask.groups == 0 { u64::MAX } else { ask.groups }, cx.book());
         let head = Features { ready: vector.ready, interval_ns: 0, count: 0, set: SET_2 };
         match cx.features(&head, &vector.values) {
             Ok(()) => st.published += 1,

@@ -62,6 +62,7 @@
 //! | 53 | `amihud_illiquidity` | liquidity | ln per 10^6 price * size | mean(10^6 abs(r) / turnover, 20) | 20 returns | Amihud 2002: [`liquidity`] |
 //! | 54 | `kyle_lambda` | liquidity | price per size | sum(dp q) / sum(q^2), 20 bars, q = bought - sold | 20 returns | Kyle 1985: [`liquidity`] |
 //! | 55 | `seasonal_volume` | seasonality | ratio | volume / mean volume of a bar of this half-hour in earlier sessions | volume in this half-hour of an earlier session | Jain, Joh 1988: [`seasonality`] |
+//! | 56 | `depth_imbalance` | microstructure | ratio | (B - A) / (B + A), sizes of the best 5 levels of each side | usable order book | Cartea, Jaimungal, Penalva 2015: [`crate::book`] |
 //!
 //! Prices and sizes are in whole units (not 1e-9, not mantissas).
 //!
@@ -78,7 +79,8 @@
 //!   `realised_volatility` begin anew at the first usable event of a session; the first return of a session is from the
 //!   last close of the one before. Windows and averages go on.
 //! - **Ready**: bit i of `ready` says that value i has warmed up; one that has not is +0.0. Within a session a bit is
-//!   never cleared, but for that of `seasonal_volume`, which goes by the half-hour. No value is ever NaN or infinite.
+//!   never cleared, but for those of `seasonal_volume`, which goes by the half-hour, and of `depth_imbalance`, which is told
+//!   while the symbol's order book can be used. No value is ever NaN or infinite.
 //! - **Groups**: a request names groups as a set of bits ([`groups`]) and gets the values of these ([`State::vector`]).
 //! - **Correlation** with a benchmark symbol is a handler of its own with a set of its own: [`correlation`].
 //! - **Windows** are of traded bars, and subtract nothing that could leave a rest ([`window`], [`closes`]).
@@ -113,7 +115,7 @@ pub mod wilder;
 pub mod window;
 
 pub use closed::ClosedBar;
-pub use engine::{Engine, State};
+pub use engine::{DEPTH_LEVELS, Engine, State};
 pub use indicators::{EMA_FAST_BARS, EMA_SLOW_BARS, Indicators};
 pub use set::{Feature, FeatureDef, SET, SET_1, SET_1_LEN, SET_2, SET_LEN, names};
 pub use vector::Vector;

@@ -139,6 +139,8 @@ features! {
         "Change of the close per size that aggressors bought net, over 20 bars.";
     SeasonalVolume = "seasonal_volume", Seasonality, "ratio", "volume in this half-hour of an earlier session",
         "Traded size of the bar against the mean of bars in this half-hour of earlier sessions.";
+    DepthImbalance = "depth_imbalance", Microstructure, "ratio", "usable order book",
+        "Size of the best five bids less that of the best five offers, over both: -1 to 1.";
 }
 
 /// Values of a vector of set 2.

@@ -374,6 +374,9 @@ impl Supervisor<'_> {
         }
         self.stop();
         let stopped_at = Instant::now();
+        for (core, pulse) in self.shared.iter().zip(&mut pulses) {
+            pulse.look(core);
+        }
         let mut reports = Vec::new();
         for ((core, role, handle), (shared, pulse)) in started.into_iter().zip(self.shared.iter().zip(&mut pulses)) {
             // All were told at once, and have the time that is left of what all have together.

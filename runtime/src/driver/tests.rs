@@ -6,7 +6,8 @@ use crate::jitter::{GAP_NS, GapDetector};
 use crate::placement::{CorePlan, Seat};
 use crate::report::latency::new_histogram;
 use crate::station::{SourceReport, Station, StationReport};
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use tapeline_core::ledger::Ledger;
@@ -20,21 +21,28 @@ enum Habit {
     GoesOn,
     /// Does not return for that many milliseconds.
     Hangs(u64),
-    /// Dies.
-    Panics,
+    /// Dies, once so many others do not return.
+    Panics(u64),
 }
 
 struct Fake {
     habit: Habit,
     turns: u64,
+    /// Stations that do not return by now.
+    hanging: Arc<AtomicU64>,
 }
 
 impl Station for Fake {
     fn poll(&mut self, _now_ns: u64) -> usize {
         self.turns += 1;
         match self.habit {
-            Habit::Hangs(ms) if self.turns == 100 => thread::sleep(Duration::from_millis(ms)),
-            Habit::Panics if self.turns == 100 => std::panic::panic_any("wanted by a test"),
+            Habit::Hangs(ms) if self.turns == 100 => {
+                self.hanging.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(ms));
+            }
+            Habit::Panics(others) if self.turns >= 100 && self.hanging.load(Ordering::Relaxed) == others => {
+                std::panic::panic_any("wanted by a test")
+            }
             _ => {}
         }
         0
@@ -66,10 +74,10 @@ impl Station for Fake {
 }
 
 fn loops(habits: &[Habit]) -> Vec<CoreLoop> {
-    let clock = RunClock::start();
+    let (clock, hanging) = (RunClock::start(), Arc::new(AtomicU64::new(0)));
     let core = |(number, habit): (usize, &Habit)| {
         let plan = CorePlan { core: None, seats: vec![Seat::Shard(number)] };
-        let station: Box<dyn Station> = Box::new(Fake { habit: *habit, turns: 0 });
+        let station: Box<dyn Station> = Box::new(Fake { habit: *habit, turns: 0, hanging: Arc::clone(&hanging) });
         CoreLoop::new(plan, vec![station], Idle::Yield, clock.clone())
     };
     habits.iter().enumerate().map(core).collect()
@@ -87,12 +95,12 @@ fn req_3465_3531_3384_a_stop_has_a_deadline_and_tells_every_error() {
     assert_eq!(ran.expect("all end"), 3);
 
     // One dies: the others, which would go on for ever, are stopped and joined; it is named.
-    let (ran, _) = run(&[Habit::GoesOn, Habit::Panics, Habit::GoesOn], 5_000);
+    let (ran, _) = run(&[Habit::GoesOn, Habit::Panics(0), Habit::GoesOn], 5_000);
     let DriverError::Died(_, why) = ran.expect_err("one died") else { panic!("it died") };
     assert_eq!(why, "wanted by a test");
 
     // One dies and another does not return: both are told, who hangs with how long it has been silent, and nobody waits for it.
-    let (ran, took) = run(&[Habit::Hangs(20_000), Habit::Panics, Habit::GoesOn, Habit::Hangs(20_000)], 300);
+    let (ran, took) = run(&[Habit::Hangs(20_000), Habit::Panics(2), Habit::GoesOn, Habit::Hangs(20_000)], 300);
     assert!(took < Duration::from_secs(10), "the deadline is for all of them together: {took:?}");
     let DriverError::Several(errors) = ran.expect_err("three failed") else { panic!("several") };
     let (mut stuck, mut died) = (Vec::new(), 0);

@@ -12,7 +12,7 @@ use crate::report::latency::new_histogram;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
     Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit, Manifest, Named,
-    Pacer, Report, Retries, Speed, Summary, handlers, judge,
+    Pacer, Report, Requests, Retries, Speed, Summary, handlers, judge,
 };
 use crate::station::{Overload, ShardReport, SourceReport, StationReport};
 use hdrhistogram::Histogram;
@@ -22,6 +22,8 @@ use tapeline_core::event::Kind;
 use tapeline_core::health::Thresholds;
 use tapeline_core::ledger::{Ledger, Refusal};
 use tapeline_core::limits::BATCH_SLOTS;
+use tapeline_core::queue::Waits;
+use tapeline_core::requests::Counters;
 use tapeline_core::shard::Limit;
 
 /// What the user asked for, as the report repeats it.
@@ -99,7 +101,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         sums.samples_in_gaps += source.samples_in_gaps;
     }
     let is_paced = request.pace.is_paced();
-    let ledger_balanced = sums.ledger.is_balanced() && sums.derived.is_balanced();
+    let ledger_balanced = sums.ledger.is_balanced() && sums.derived.is_balanced() && sums.requests.is_balanced();
 
     let samples = if is_paced { sums.response.len() } else { sums.service.len() };
     let evidence = Evidence {
@@ -169,6 +171,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         measured_cores: evidence.cores.clone(),
         allocations: None,
         retries: retries(&shards),
+        requests: Requests::of(&sums.requests, sums.waits.as_ref()),
         dead_letters: dead_letters(&shards),
         health: HealthReport::of_run(&runs, &handlers, saturated, &Thresholds::default()),
         rates: rates(&runs),
@@ -228,6 +231,8 @@ struct Sums {
     samples_in_gaps: u64,
     span_ns: Option<(u64, u64)>,
     limits: Vec<(Limit, u64)>,
+    requests: Counters,
+    waits: Option<Waits>,
     bytes: Vec<(&'static str, usize)>,
     refused_by_load: u64,
 }
@@ -244,6 +249,8 @@ impl Sums {
             samples_in_gaps: 0,
             span_ns: source.span_ns,
             limits: Vec::new(),
+            requests: Counters::default(),
+            waits: None,
             bytes: Vec::new(),
             refused_by_load: source.refused.total().refused,
         };
@@ -257,6 +264,12 @@ impl Sums {
             if let Some((first, last)) = shard.span_ns {
                 let span = sums.span_ns.get_or_insert((first, last));
                 *span = (span.0.min(first), span.1.max(last));
+            }
+            sums.requests.add(&shard.requests);
+            match (&mut sums.waits, &shard.waits) {
+                (Some(sum), Some(waits)) => sum.add(waits),
+                (sum @ None, waits) => sum.clone_from(waits),
+                (Some(_), None) => {}
             }
             for (limit, count) in &shard.limits_hit {
                 match sums.limits.iter_mut().find(|(known, _)| known == limit) {

@@ -11,10 +11,11 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use tapeline_runtime::report::health::FindingReport;
 use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
+use tapeline_runtime::report::requests::Waited;
 use tapeline_runtime::report::{
     BadLine, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope, Events, HandlerReport,
-    HealthReport, Latency, LimitHit, Manifest, Named, Pacer, RateReport, Report, Retries, Speed, Summary, Verdict,
-    hgrm, json, text,
+    HealthReport, Latency, LimitHit, Manifest, Named, Pacer, RateReport, Report, Requests, Retries, Speed, Summary,
+    Verdict, hgrm, json, text,
 };
 
 /// 20,000 values with a long tail, from a generator of our own: they are the same everywhere.
@@ -156,6 +157,21 @@ fn eventful() -> Report {
             parked_by: [("attempts", 2), ("failed", 42), ("panicked", 2)].into_iter().collect(),
             refused_by: [("slots_full", 3)].into_iter().collect(),
         },
+        requests: Requests {
+            asked: 1_204,
+            refused_by: [("symbol_full", 4)].into_iter().collect(),
+            queued: 1_000,
+            merged: 150,
+            joined: 50,
+            served: 980,
+            failed: 12,
+            expired: 7,
+            dropped: 1,
+            unfinished: 0,
+            retries: 30,
+            replies_failed: 2,
+            wait_ns: Some(Waited { count: 1_010, p50: 700_000, p99: 4_000_000, max: 900_000_000 }),
+        },
         handlers: vec![
             HandlerReport {
                 name: "features".into(),
@@ -249,6 +265,7 @@ fn plain() -> Report {
         measured_cores: vec![],
         allocations: None,
         retries: Retries::default(),
+        requests: Requests::default(),
         handlers: vec![],
         dead_letters: vec![],
         health: HealthReport { state: "ready", findings: vec![] },

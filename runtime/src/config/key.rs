@@ -310,7 +310,7 @@ macro_rules! stored_integers {
     )*};
 }
 
-stored_integers!(u8, u16, u32, u64, usize);
+stored_integers!(i8, u8, u16, u32, u64, usize);
 
 impl Stored for bool {
     fn value(&self) -> Value {

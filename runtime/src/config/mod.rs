@@ -65,12 +65,30 @@ pub struct Config {
     pub retry: Retry,
     /// The request queue and its service.
     pub requests: Requests,
+    /// Order books.
+    pub books: Books,
     /// Names of the times of day of the mapper, in their order.
     pub hours: Vec<String>,
     /// Name of the time zone of the mapper.
     pub zone: Zone,
     /// Parameters of the default handlers.
     pub pipeline: Parameters,
+}
+
+/// Order books of each shard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Books {
+    /// As [`shard::Config::book_pages`].
+    pub pages: usize,
+    /// As [`shard::Config::book_orders`].
+    pub orders: usize,
+}
+
+impl Default for Books {
+    fn default() -> Self {
+        let shard::Config { book_pages: pages, book_orders: orders, .. } = shard::Config::single();
+        Self { pages, orders }
+    }
 }
 
 /// Name of a time zone: UTC by default.
@@ -295,8 +313,19 @@ impl Config {
     #[must_use]
     pub fn setup(&self, captures: Vec<Capture>) -> Setup {
         // Everything is taken apart without `..`: a field that nothing reads is an unused variable, and no build passes.
-        let Self { engine, replay, dedup, history, dead_letters, retry, requests, hours: _, zone: _, pipeline: _ } =
-            self;
+        let Self {
+            engine,
+            replay,
+            dedup,
+            history,
+            dead_letters,
+            retry,
+            requests,
+            books,
+            hours: _,
+            zone: _,
+            pipeline: _,
+        } = self;
         let Engine {
             shards,
             cores,
@@ -315,6 +344,7 @@ impl Config {
         let History { slots: history_slots, age_ns } = history;
         let DeadLetters { entries, slots, holds, held_per_symbol, error_codes } = dead_letters;
         let Requests { queue, service_interval_ns, service_budget, retry: request_retry } = requests;
+        let Books { pages, orders } = books;
         let (policies, retry_of) = retry.tables();
         let request_retry = policies[usize::from(retry.number(request_retry))];
         Setup {
@@ -348,6 +378,8 @@ impl Config {
                     errors: *error_codes,
                     ..dead::Config::default()
                 },
+                book_pages: *pages,
+                book_orders: *orders,
                 retry: policies,
                 retry_of,
                 requests: requests::Config {

@@ -10,9 +10,9 @@ use super::value::{Form, Value};
 use super::zone::zone;
 use tapeline_core::event::Kind;
 use tapeline_core::limits::{
-    BRIDGE_BATCH_MAX, BRIDGE_NS_MAX, DEDUP_CAPACITY_MAX, HISTORY_SLOTS_MAX, MAPPER_EXPIRES_NS_MAX,
-    REQUEST_AGING_NS_MAX, REQUEST_TURN_BITS_MAX, REQUESTS_MAX, RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SERVICE_BUDGET_MAX,
-    SHARDS_MAX, SLOT_BYTES, SYMBOLS_MAX, TICK_NS, TIMERS_MAX,
+    BOOK_ORDERS_MAX, BOOK_PAGES_MAX, BRIDGE_BATCH_MAX, BRIDGE_NS_MAX, DEDUP_CAPACITY_MAX, HISTORY_SLOTS_MAX,
+    MAPPER_EXPIRES_NS_MAX, PUBLISHER_NS_MAX, REQUEST_AGING_NS_MAX, REQUEST_TURN_BITS_MAX, REQUESTS_MAX,
+    RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SERVICE_BUDGET_MAX, SHARDS_MAX, SLOT_BYTES, SYMBOLS_MAX, TICK_NS, TIMERS_MAX,
 };
 use tapeline_core::mapper::Plan;
 use tapeline_core::scanner::breakout::RANGE_BARS_MAX;
@@ -459,6 +459,21 @@ pub static SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        path: "books",
+        doc: "Order books of each shard, from levels and from single orders. They give handlers best \
+                 prices, depth and imbalance.",
+        names: None,
+        keys: &[
+            key!(
+                "pages",
+                count(0, BOOK_PAGES_MAX as u64),
+                books.pages,
+                "Pages of price levels of all books together. 0 = no books are kept."
+            ),
+            key!("orders", count(0, BOOK_ORDERS_MAX as u64), books.orders, "Single orders in all books together."),
+        ],
+    },
+    Section {
         path: "scanner",
         doc: "Parameters of the scanner's rules. Bars are one-second bars with at least one trade.",
         names: None,
@@ -655,5 +670,51 @@ pub static SECTIONS: &[Section] = &[
         doc: "A time of day, and what is asked for then instead. The first one that holds counts.",
         names: Some(Names::Free(|config| config.hours.clone())),
         keys: HOURS,
+    },
+    Section {
+        path: "publisher",
+        doc: "Which symbols qualify, and when changes are published.",
+        names: None,
+        keys: &[
+            key!(
+                "alert",
+                time(1, PUBLISHER_NS_MAX),
+                pipeline.publisher.alert_ns,
+                "How long an alert counts, in shard time."
+            ),
+            key!(
+                "cooldown",
+                time(0, PUBLISHER_NS_MAX),
+                pipeline.publisher.cooldown_ns,
+                "How long after a change a symbol does not qualify, and is not promoted, again, in shard \
+                 time."
+            ),
+            key!(
+                "retry",
+                time(TICK_NS, PUBLISHER_NS_MAX),
+                pipeline.publisher.retry_ns,
+                "When a change that the sink did not take is offered again, in shard time."
+            ),
+        ],
+    },
+    Section {
+        path: "crossover",
+        doc: "The default strategy: two averages that cross, with news.",
+        names: None,
+        keys: &[
+            key!(
+                "band",
+                Form::Number { min: 0.0, max: 100.0 },
+                pipeline.crossover.band,
+                "Half-width of the band around 0, in volatilities of one bar."
+            ),
+            key!(
+                "sentiment_min",
+                count(1, 100),
+                pipeline.crossover.sentiment_min,
+                "Weakest sentiment that counts, in hundredths."
+            ),
+            key!("news", time(0, DAY_NS), pipeline.crossover.news_ns, "How long news counts, in shard time."),
+        ],
     },
 ];

@@ -5,6 +5,7 @@
 //! - [`hgrm`]: a percentile distribution that the public HdrHistogram plotter reads;
 //! - [`health`]: how well its parts were, and rates at its end;
 //! - [`handlers`]: calls, time and failures of each handler;
+//! - [`requests`]: what became of what handlers asked for;
 //! - [`latency`]: what may be told of a histogram; [`verdict`]: whether the run may be believed.
 //!
 //! The order of fields here is the order of names in the JSON object. More fields may be added; those that are here keep
@@ -15,12 +16,14 @@ pub mod health;
 pub mod hgrm;
 pub mod json;
 pub mod latency;
+pub mod requests;
 pub mod text;
 pub mod verdict;
 
 pub use handlers::HandlerReport;
 pub use health::{DeadLetterCount, HealthReport, RateReport};
 pub use latency::Summary;
+pub use requests::Requests;
 pub use verdict::{CoreEvidence, Evidence, Verdict, judge};
 
 use crate::input::Tally;
@@ -89,6 +92,8 @@ pub struct Report {
     pub allocations: Option<u64>,
     /// What became of the events that handlers failed on.
     pub retries: Retries,
+    /// What became of the requests of handlers.
+    pub requests: Requests,
     /// Handlers in dispatch order: calls, time, failures.
     pub handlers: Vec<HandlerReport>,
     /// Dead letters that were left at the end, by handler, kind and code.

@@ -103,6 +103,7 @@ fn failures(page: &mut Page, report: &Report) {
         let counts = counts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| named(what, *number));
         page.words("failing", &format!("{}: {}", plain(&handler.name), counts.collect::<Vec<_>>().join(", ")));
     }
+    requests(page, report);
     let retries = &report.retries;
     if retries.failures == 0 {
         return;
@@ -135,6 +136,30 @@ fn health(page: &mut Page, report: &Report) {
         let (component, number, reason) = (finding.component, finding.number, finding.reason);
         page.words("health", &format!("{component} {number} {}: {reason} {value}, bound {threshold}", finding.state));
     }
+}
+
+/// What became of the requests of handlers. Nothing where nobody asked.
+fn requests(page: &mut Page, report: &Report) {
+    let requests = &report.requests;
+    if requests.asked == 0 {
+        return;
+    }
+    let counts = [
+        ("asked", requests.asked),
+        ("merged", requests.merged + requests.joined),
+        ("served", requests.served),
+        ("failed", requests.failed),
+        ("expired", requests.expired),
+        ("dropped", requests.dropped),
+        ("unfinished", requests.unfinished),
+    ];
+    let counts = counts.iter().filter(|(_, number)| *number > 0);
+    let mut line: Vec<String> = counts.map(|(what, number)| named(what, *number)).collect();
+    line.extend(requests.refused_by.iter().map(|(reason, number)| format!("refused ({reason}) {}", count(*number))));
+    if let Some(wait) = &requests.wait_ns {
+        line.push(format!("waited p50 {} p99 {} max {}", duration(wait.p50), duration(wait.p99), duration(wait.max)));
+    }
+    page.list("requests", &line);
 }
 
 /// Verdict, and what heads the report beside it.

@@ -12,6 +12,8 @@ use tapeline_core::dead;
 use tapeline_core::event::{EventRef, Kind};
 use tapeline_core::ledger::Ledger;
 use tapeline_core::limits::STAGED_SLOTS_MAX;
+use tapeline_core::queue::Waits;
+use tapeline_core::requests;
 use tapeline_core::ring::Producer;
 use tapeline_core::shard::{Batch, Limit, Outbox, Probe, Shard, TimedBatches};
 use tapeline_core::stats::Stats;
@@ -127,6 +129,10 @@ pub struct ShardReport {
     pub timed: TimedBatches,
     /// Counts of the dead letters, and how many are parked.
     pub letters: (dead::Stats, usize),
+    /// What became of the requests of handlers.
+    pub requests: requests::Counters,
+    /// How long they waited; `None` where nobody serves anything.
+    pub waits: Option<Waits>,
     /// Events whose `ts_recv` was earlier than shard time.
     pub clamped: u64,
     /// Timers that fired.
@@ -203,6 +209,8 @@ impl<C: Chain> Station for ShardStation<C> {
             handlers: handlers.clone(),
             timed: self.shard.timed_batches(),
             letters: (*self.shard.letters().stats(), self.shard.letters().parked()),
+            requests: *self.shard.requests().counters(),
+            waits: self.shard.requests().waits().cloned(),
             clamped: self.shard.clamped(),
             timers_fired: self.shard.timers_fired(),
             bytes,

@@ -4,6 +4,8 @@
 //! sends each definition down every ring before its first use. Shards keep a [`Catalog`] of their own that they fill
 //! from these definitions. Tables are flat and of fixed capacity; a full one refuses.
 
+mod snapshot;
+
 use crate::event::payload::{SourceDef, SymbolDef, text_into};
 use crate::event::{EventBuf, EventRef, Kind};
 use crate::hash;
@@ -23,6 +25,15 @@ struct Names {
     /// id + 1, or 0 for a free cell.
     cells: Box<[u32]>,
     capacity: usize,
+    /// Bytes of text that fit: at most what the arena has room for.
+    arena_bytes: usize,
+}
+
+/// Bytes for the texts of `symbols_max` symbols. Symbols are short: 32 bytes each hold every real market; a table of longer ones fills
+/// earlier.
+const fn symbol_arena_bytes(symbols_max: usize) -> usize {
+    let (usual, least) = (symbols_max * 32, SYMBOL_BYTES_MAX * 2);
+    if usual > least { usual } else { least }
 }
 
 /// A copy that keeps the capacity of `vec`, so that it never allocates where the original would not.
@@ -40,6 +51,7 @@ impl Clone for Names {
             hash: copy_with_capacity(&self.hash),
             cells: self.cells.clone(),
             capacity: self.capacity,
+            arena_bytes: self.arena_bytes,
         }
     }
 }
@@ -52,6 +64,7 @@ impl Names {
             hash: Vec::with_capacity(capacity),
             cells: vec![0; (capacity * 2).next_power_of_two()].into_boxed_slice(),
             capacity,
+            arena_bytes,
         };
         names.start.push(0);
         names.append(b"");
@@ -89,7 +102,7 @@ impl Names {
     }
 
     fn fits(&self, text: &[u8]) -> bool {
-        self.len() < self.capacity && self.arena.len() + text.len() <= self.arena.capacity()
+        self.len() < self.capacity && self.arena.len() + text.len() <= self.arena_bytes
     }
 
     fn append(&mut self, text: &[u8]) -> usize {
@@ -201,10 +214,8 @@ impl Catalog {
     #[must_use]
     pub fn new(symbols_max: usize) -> Self {
         assert!((2..=SYMBOLS_MAX).contains(&symbols_max), "2 to {SYMBOLS_MAX} symbols, not {symbols_max}");
-        // Symbols are short: an arena of 32 bytes each holds every real market; a table of longer ones fills earlier.
-        let arena_bytes = (symbols_max * 32).max(SYMBOL_BYTES_MAX * 2);
         let mut catalog = Self {
-            symbols: Names::new(symbols_max, arena_bytes),
+            symbols: Names::new(symbols_max, symbol_arena_bytes(symbols_max)),
             sources: Names::new(SOURCES_MAX, SOURCES_MAX * SOURCE_BYTES_MAX),
             route_slot: Vec::with_capacity(symbols_max),
             seq_rule: Vec::with_capacity(SOURCES_MAX),
@@ -439,6 +450,18 @@ mod tests {
         assert_eq!(catalog.symbol(b"A"), Ok(SymbolId(1)));
         assert_eq!(catalog.symbol(&[b'x'; SYMBOL_BYTES_MAX + 1]), Err(CatalogError::SymbolTooLong(97)));
         assert_eq!(catalog.symbol(b""), Err(CatalogError::Empty));
+    }
+
+    #[test]
+    #[should_panic(expected = "symbols, not 1")]
+    fn a_table_without_a_symbol_panics() {
+        let _ = Catalog::new(1);
+    }
+
+    #[test]
+    #[should_panic(expected = "symbols, not")]
+    fn more_symbols_than_ids_panic() {
+        let _ = Catalog::new(SYMBOLS_MAX + 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 use crate::invariant::{Broken, require};
 use crate::section::{Reader, RestoreError, Writer};
 use crate::slab::NONE;
+use crate::steps::step;
 use bytemuck::{Pod, Zeroable};
 
 /// Most indices, and most chains, of one [`Chains`].
@@ -72,6 +73,7 @@ impl Chains {
     #[inline]
     #[must_use]
     pub fn len(&self, chain: u32) -> usize {
+        step();
         self.ends.get(chain as usize).map_or(0, |ends| ends.len as usize)
     }
 
@@ -86,6 +88,7 @@ impl Chains {
     #[inline]
     #[must_use]
     pub fn first(&self, chain: u32) -> Option<u32> {
+        step();
         some(self.ends.get(chain as usize)?.head)
     }
 
@@ -93,6 +96,7 @@ impl Chains {
     #[inline]
     #[must_use]
     pub fn last(&self, chain: u32) -> Option<u32> {
+        step();
         some(self.ends.get(chain as usize)?.tail)
     }
 
@@ -100,6 +104,7 @@ impl Chains {
     #[inline]
     #[must_use]
     pub fn next(&self, index: u32) -> Option<u32> {
+        step();
         some(self.links.get(index as usize)?.next)
     }
 
@@ -107,6 +112,7 @@ impl Chains {
     #[inline]
     #[must_use]
     pub fn prev(&self, index: u32) -> Option<u32> {
+        step();
         some(self.links.get(index as usize)?.prev)
     }
 
@@ -307,6 +313,18 @@ mod tests {
         let chains = Chains::new(0, 0);
         assert_eq!((chains.len(0), chains.first(0), chains.next(0), chains.is_linked(0)), (0, None, None, false));
         chains.check(|_| None).unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "chains and indices, not 1073741825 and 1")]
+    fn more_chains_than_the_limit_panic() {
+        let _ = Chains::new(CHAIN_MAX + 1, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "chains and indices, not 1 and 4294967296")]
+    fn more_indices_than_32_bits_panic() {
+        let _ = Chains::new(1, 1 << 32);
     }
 
     #[test]

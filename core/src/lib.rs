@@ -45,6 +45,7 @@ pub mod shard;
 pub mod signals;
 pub mod slab;
 pub mod stats;
+mod steps;
 pub mod stop;
 pub mod swap;
 pub mod sync;

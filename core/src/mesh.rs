@@ -3,40 +3,36 @@
 //! A handler may publish for another symbol; the event then falls due one mesh delay later, whether or not that symbol
 //! lives on the same shard, and events that fall due together are handled in the order (time, hash of the origin's symbol,
 //! cause, index). Neither depends on how symbols are spread over shards.
+//!
+//! ```text
+//!  heap of keys (4-ary, flat)            slots, linked by next
+//!      k7  first 3  --------------->     | 3: head -> 9 | ... | 9: continuation -> - |
+//!    / / \ \                             free: 0 -> 4 -> 5 -> -
+//!  k2 k9 k4 k8
+//! ```
 
-use crate::event::payload::Cause;
+mod heap;
+mod snapshot;
+
 use crate::event::{EventRef, Slot};
+use crate::invariant::{Broken, require};
 use crate::limits::SPAN_SLOTS_MAX;
 use crate::units::UnixNanos;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use bytemuck::Zeroable;
+use heap::Key;
 
 /// No link.
 const NIL: u32 = u32::MAX;
 
-/// Place of one event in the order of handling. Field order is the order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    due: UnixNanos,
-    origin_hash: u64,
-    cause_source_hash: u64,
-    cause_seq: u64,
-    cause_part: u16,
-    timer_ns: u64,
-    index: u32,
-    /// Order of arrival: one origin's events arrive in the order in which they were made.
-    arrival: u64,
-    /// First slot in the slab.
-    first: u32,
-}
-
-/// The waiting events: a heap of keys over a slab of slots that spans are linked in. Fixed memory.
+/// The waiting events: a heap of keys over slots that spans are linked in. Flat, fixed memory.
 pub struct Pending {
     slots: Box<[Slot]>,
     next: Box<[u32]>,
     free: u32,
     free_slots: usize,
-    heap: BinaryHeap<Reverse<Key>>,
+    /// The first `len` are the heap.
+    keys: Box<[Key]>,
+    len: usize,
     arrivals: u64,
 }
 
@@ -60,7 +56,8 @@ impl Pending {
             next: (1..=capacity as u32).map(|next| if next as usize == capacity { NIL } else { next }).collect(),
             free: 0,
             free_slots: capacity,
-            heap: BinaryHeap::with_capacity(capacity),
+            keys: vec![Key::zeroed(); capacity].into_boxed_slice(),
+            len: 0,
             arrivals: 0,
         }
     }
@@ -70,6 +67,16 @@ impl Pending {
     /// # Errors
     /// [`PendingFull`] when its slots do not fit; nothing is kept then.
     pub fn insert(&mut self, event: EventRef<'_>) -> Result<(), PendingFull> {
+        let first = self.store(event)?;
+        self.arrivals += 1;
+        self.keys[self.len] = Key::of(event, self.arrivals, first);
+        self.len += 1;
+        heap::sift_up(&mut self.keys[..self.len]);
+        Ok(())
+    }
+
+    /// Copies an event into free slots and gives the first.
+    fn store(&mut self, event: EventRef<'_>) -> Result<u32, PendingFull> {
         let span = event.slots().len();
         if span > self.free_slots {
             return Err(PendingFull);
@@ -86,63 +93,106 @@ impl Pending {
             at = next;
         }
         self.free_slots -= span;
-        let cause = Cause::of(event).copied().unwrap_or_default();
-        self.arrivals += 1;
-        self.heap.push(Reverse(Key {
-            due: event.head().ts_recv,
-            origin_hash: cause.symbol_hash,
-            cause_source_hash: cause.source_hash,
-            cause_seq: cause.root.seq,
-            cause_part: cause.root.part,
-            timer_ns: cause.timer_ns,
-            index: cause.index,
-            arrival: self.arrivals,
-            first,
-        }));
-        Ok(())
+        Ok(first)
     }
 
     /// When the first event falls due; [`UnixNanos::UNKNOWN`], which is the largest, when none waits. O(1).
     #[inline]
     #[must_use]
     pub fn next_due(&self) -> UnixNanos {
-        self.heap.peek().map_or(UnixNanos::UNKNOWN, |Reverse(key)| key.due)
+        if self.len == 0 { UnixNanos::UNKNOWN } else { self.keys[0].due }
     }
 
     /// Takes the first event out into `into` and returns its slots. 0 when none waits. O(log n + length).
     pub fn pop(&mut self, into: &mut [Slot; SPAN_SLOTS_MAX]) -> usize {
-        let Some(Reverse(key)) = self.heap.pop() else { return 0 };
-        let (mut at, mut span) = (key.first, 0);
-        loop {
-            into[span] = self.slots[at as usize];
-            span += 1;
-            if self.next[at as usize] == NIL {
-                break;
-            }
-            at = self.next[at as usize];
+        if self.len == 0 {
+            return 0;
         }
-        self.next[at as usize] = self.free;
-        self.free = key.first;
+        let first = self.keys[0].first;
+        self.len -= 1;
+        self.keys[0] = self.keys[self.len];
+        heap::sift_down(&mut self.keys[..self.len]);
+        let (span, last) = self.gather(first, into);
+        self.next[last as usize] = self.free;
+        self.free = first;
         self.free_slots += span;
         span
     }
 
+    /// Copies the event that begins at slot `first`; its length and its last slot.
+    fn gather(&self, first: u32, into: &mut [Slot; SPAN_SLOTS_MAX]) -> (usize, u32) {
+        let (mut at, mut span) = (first, 0);
+        loop {
+            into[span] = self.slots[at as usize];
+            span += 1;
+            if self.next[at as usize] == NIL {
+                return (span, at);
+            }
+            at = self.next[at as usize];
+        }
+    }
+
     /// Events that wait.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.heap.len()
+    pub const fn len(&self) -> usize {
+        self.len
     }
 
     /// Whether none waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.heap.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Slots that there is room for.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.slots.len()
     }
 
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.slots.len() * (size_of::<Slot>() + size_of::<u32>()) + self.heap.capacity() * size_of::<Key>()
+        size_of_val(&*self.slots) + size_of_val(&*self.next) + size_of_val(&*self.keys)
+    }
+
+    /// Checks every rule: heap, keys, links, free list. O(capacity); for tests.
+    ///
+    /// # Panics
+    /// When a rule does not hold, with the rule.
+    pub fn assert_invariants(&self) {
+        if let Err(broken) = self.check() {
+            panic!("Invariant: {broken}; {self:?}");
+        }
+    }
+
+    fn check(&self) -> Result<(), Broken> {
+        let keys = &self.keys[..self.len];
+        heap::check(keys, self.arrivals)?;
+        let mut is_seen = vec![false; self.capacity()];
+        let mut see = |at: u32| match is_seen.get_mut(at as usize) {
+            Some(seen) => require(!std::mem::replace(seen, true), "a slot is in one event or free, once", at),
+            None => require(false, "a link leads to a slot", at),
+        };
+        for (index, key) in keys.iter().enumerate() {
+            let mut at = key.first;
+            while at != NIL {
+                see(at)?;
+                at = self.next[at as usize];
+            }
+            let mut event = [Slot::ZERO; SPAN_SLOTS_MAX];
+            let (span, _) = self.gather(key.first, &mut event);
+            let event = EventRef::first(&event[..span]).filter(|event| event.slots().len() == span);
+            let is_own = event.is_some_and(|event| Key::of(event, key.arrival, key.first) == *key);
+            require(is_own, "a key is that of the whole event behind it", index)?;
+        }
+        let mut free = self.free;
+        for _ in 0..self.free_slots {
+            see(free)?;
+            free = self.next[free as usize];
+        }
+        require(free == NIL, "the free list ends after the last free slot", free)?;
+        require(is_seen.iter().all(|seen| *seen), "every slot is in an event or free", 0)
     }
 }
 
@@ -152,54 +202,103 @@ impl std::fmt::Debug for Pending {
     }
 }
 
+/// Events for tests.
+#[cfg(test)]
+fn sample(due: u64, origin_hash: u64, index: u32, extra: usize) -> crate::event::EventBuf {
+    use crate::event::payload::{Alert, Cause};
+    use crate::event::{EventBuf, Flags};
+    let mut event = EventBuf::new(&Alert { value: f64::from(index), ..Alert::default() });
+    event.head_mut().ts_recv = UnixNanos(due);
+    event.flag(Flags::DERIVED);
+    for word in 0..extra {
+        event.push_words([word as u64; 7]).unwrap();
+    }
+    event.push_value(&Cause { symbol_hash: origin_hash, index, ..Cause::default() }).unwrap();
+    event
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::payload::Alert;
-    use crate::event::{EventBuf, Flags};
+    use crate::testing::{Prng, for_seeds};
+    use std::collections::BTreeMap;
 
-    fn event(due: u64, origin_hash: u64, index: u32, extra: usize) -> EventBuf {
-        let mut event = EventBuf::new(&Alert { value: f64::from(index), ..Alert::default() });
-        event.head_mut().ts_recv = UnixNanos(due);
-        event.flag(Flags::DERIVED);
-        for word in 0..extra {
-            event.push_words([word as u64; 7]).unwrap();
+    /// Beside a sorted map by (due, origin, index, arrival), compared after each operation.
+    fn live(prng: &mut Prng, capacity: usize, operations: usize) -> [u64; 3] {
+        let mut pending = Pending::new(capacity);
+        let mut twin: BTreeMap<(u64, u64, u32, u64), Vec<Slot>> = BTreeMap::new();
+        let mut scratch = [Slot::ZERO; SPAN_SLOTS_MAX];
+        let [mut inserted, mut popped, mut full] = [0; 3];
+        for operation in 0..operations {
+            if prng.in_range(0..20) < 11 {
+                let (due, hash, index) = (prng.in_range(0..16), prng.in_range(0..4), prng.in_range(0..3) as u32);
+                let extra = if prng.one_in(4) { prng.index(SPAN_SLOTS_MAX - 1) } else { 0 };
+                let event = sample(due, hash, index, extra);
+                let used: usize = twin.values().map(Vec::len).sum();
+                let result = pending.insert(EventRef::first(event.slots()).unwrap());
+                assert_eq!(result.is_ok(), used + event.slots().len() <= capacity, "operation {operation}");
+                if result.is_ok() {
+                    inserted += 1;
+                    twin.insert((due, hash, index, inserted), event.slots().to_vec());
+                } else {
+                    full += 1;
+                }
+            } else {
+                let span = pending.pop(&mut scratch);
+                let expected = twin.pop_first().map(|(_, slots)| slots).unwrap_or_default();
+                assert_eq!(&scratch[..span], expected, "operation {operation}");
+                popped += u64::from(span > 0);
+            }
+            let due = twin.first_key_value().map_or(UnixNanos::UNKNOWN, |(key, _)| UnixNanos(key.0));
+            assert_eq!((pending.next_due(), pending.len(), pending.is_empty()), (due, twin.len(), twin.is_empty()));
+            if capacity <= 200 || operation % 4_096 == 0 {
+                pending.assert_invariants();
+            }
         }
-        event.push_value(&Cause { symbol_hash: origin_hash, index, ..Cause::default() }).unwrap();
-        event
+        [inserted, popped, full]
     }
 
     #[test]
-    fn events_come_out_in_order_whole_and_their_room_is_used_again() {
-        let mut pending = Pending::new(256);
-        let mut scratch = [Slot::ZERO; SPAN_SLOTS_MAX];
-        let mut state = 1u64;
-        for round in 0..2_000u32 {
-            // Arrivals in any order; expected order by key.
-            let mut made: Vec<_> = (0..10u32)
-                .map(|index| {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(u64::from(round));
-                    ((state >> 60), (state >> 50) & 3, index, (state >> 40) as usize % 20)
-                })
-                .collect();
-            for &(due, hash, index, extra) in &made {
-                pending.insert(EventRef::first(event(due, hash, index, extra).slots()).unwrap()).unwrap();
-            }
-            made.sort();
-            for (due, hash, index, extra) in made {
-                assert_eq!(pending.next_due(), UnixNanos(due), "round {round}");
-                let span = pending.pop(&mut scratch);
-                assert_eq!(&scratch[..span], event(due, hash, index, extra).slots(), "round {round}");
-            }
-            assert!(pending.is_empty());
-        }
-        assert_eq!((pending.pop(&mut scratch), pending.free_slots), (0, 256));
+    fn agrees_with_its_twin_with_full_invariants_after_each_operation() {
+        for_seeds(0..100, |seed, prng| {
+            let [inserted, popped, full] = live(prng, [64, 65, 130, 200][seed as usize % 4], 1_000);
+            assert!(inserted > 300 && popped > 200 && full > 5, "{inserted} {popped} {full}");
+        });
+    }
+
+    #[test]
+    fn agrees_with_its_twin_over_many_operations() {
+        for_seeds(200..202, |_, prng| {
+            let _ = live(prng, 3_000, 100_000);
+        });
+    }
+
+    #[test]
+    fn nothing_is_allocated_and_the_bytes_stay() {
+        let mut pending = Pending::new(64);
+        let bytes = pending.bytes();
+        assert_eq!(bytes, 64 * (64 + 64 + 4));
+        let event = sample(1, 1, 1, 0);
+        while pending.insert(EventRef::first(event.slots()).unwrap()).is_ok() {}
+        assert_eq!((pending.bytes(), pending.len()), (bytes, 32));
+    }
+
+    #[test]
+    #[should_panic(expected = "room for one event at least, not 63 slots")]
+    fn less_room_than_for_one_event_panics() {
+        let _ = Pending::new(SPAN_SLOTS_MAX - 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "room for one event at least, not 4294967295 slots")]
+    fn more_slots_than_indices_panic() {
+        let _ = Pending::new(NIL as usize);
     }
 
     #[test]
     fn a_full_slab_refuses_and_keeps_what_it_has() {
         let mut pending = Pending::new(64);
-        let event = event(1, 1, 1, 30);
+        let event = sample(1, 1, 1, 30);
         let event = EventRef::first(event.slots()).unwrap();
         pending.insert(event).unwrap();
         pending.insert(event).unwrap();

@@ -529,7 +529,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             config.retry_of.iter().all(|policy| usize::from(*policy) < policies),
             "every kind has one of the {policies} retry policies"
         );
-        let letters = crate::dead::Config { symbols: symbols_max, seed: config.seed, ..config.letters };
+        // Handles of one shard are refused by another.
+        let instance = config.shard as u32;
+        let letters = crate::dead::Config { symbols: symbols_max, seed: config.seed, instance, ..config.letters };
+        let queue = crate::queue::Config { instance, ..config.requests.queue };
+        let requests = crate::requests::Config { queue, ..config.requests.clone() };
         let dedup = (config.dedup_capacity > 0)
             .then(|| DedupWindow::new(config.dedup_capacity, config.dedup_window_ns, config.seed));
         let history =
@@ -540,9 +544,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         Self {
             books,
             book_kinds,
-            wheel: Wheel::new(config.timers_max, TICK_NS),
+            wheel: Wheel::new(config.timers_max, TICK_NS).with_instance(instance),
             timer_names: timers::TimerNames::new(config.timers_max),
-            requests: Requests::new(&config.requests, symbols_max, bus.jobs()),
+            requests: Requests::new(&requests, symbols_max, bus.jobs()),
             replies: None,
             dedup,
             history,

@@ -2,22 +2,45 @@
 //!
 //! ```text
 //! values   | v0 | v1 | v2 | v3 |        a value keeps its index as long as it lives
-//! marks    | 3  | 2  | 1  | 4  |        odd = in use, even = free; one more at each insertion and removal
+//! marks    | m0 | m1 | m2 | m3 |        odd = in use, even = free; one more at each insertion and removal
 //! next     | -  | 3  | -  | -  |        free list through the free ones: last freed, first used
 //! ```
 //! A [`Handle`] is the index and the mark at insertion. Once the value is removed, the mark differs and the handle is refused,
 //! whatever lives at the index by then. A mark wraps after 2^31 lives of one index: a handle that was kept that long
-//! could be taken for a newer one. A handle says nothing of which slab gave it: one of another slab is refused only where its index or mark
-//! fit nothing here. Owners keep handles of several slabs apart by type.
+//! could be taken for a newer one.
+//!
+//! **Handles of another slab** are refused, too: marks do not begin at 0, but at a number that follows from the slab's seed and the
+//! index. A foreign handle is taken only if the mark of its place came to the same of 2^31 numbers here: by chance once in
+//! 2^31, for each handle. That takes seeds that differ: owners make theirs by [`seed_of`], of their name and of which of their kind they
+//! are. It costs nothing but at construction, and a restored slab goes on with the marks that it had.
 
+use crate::hash;
 use crate::invariant::{Broken, require};
 use crate::section::{Reader, RestoreError, Writer};
+use crate::steps::step;
 use bytemuck::{Pod, Zeroable};
 
 /// Most values of one slab: indices have 32 bits, and the highest are marks.
 pub const SLAB_MAX: usize = 1 << 30;
 /// No index.
 pub const NONE: u32 = u32::MAX;
+
+/// The seed of the marks of a slab that is called `name` in the `instance`th of the structures that have one: the number of their shard,
+/// for example. The same on every machine.
+#[must_use]
+pub const fn seed_of(name: &str, instance: u32) -> u64 {
+    hash::stable(name.as_bytes()) ^ instance as u64
+}
+
+/// The mark of a place before its first life: even. For one index, two seeds give the same once in 2^31.
+#[must_use]
+pub(crate) const fn first_mark(seed: u64, index: u32) -> u32 {
+    // The output function of SplitMix64 (Steele, Lea, Flood, 2014), which is a bijection: for one index no two seeds give the same 64 bits.
+    let bits = seed.wrapping_add((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((bits ^ bits >> 31) >> 32) as u32 & !1
+}
 
 /// Where a value is, and which life of that place it was. Refused once the value is gone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Pod, Zeroable)]
@@ -70,17 +93,19 @@ pub struct Slab<T> {
 }
 
 impl<T: Pod> Slab<T> {
-    /// A slab for `capacity` values. O(capacity).
+    /// A slab for `capacity` values, whose marks begin by `seed`: see [`seed_of`]. O(capacity).
     ///
     /// # Panics
     /// When `capacity` is above [`SLAB_MAX`].
     #[must_use]
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize, seed: u64) -> Self {
         assert!(capacity <= SLAB_MAX, "a slab holds at most {SLAB_MAX} values, not {capacity}");
         let next = |index: u32| if index as usize + 1 == capacity { NONE } else { index + 1 };
         Self {
             values: vec![T::zeroed(); capacity].into_boxed_slice(),
-            places: (0..capacity as u32).map(|index| Place { mark: 0, next: next(index) }).collect(),
+            places: (0..capacity as u32)
+                .map(|index| Place { mark: first_mark(seed, index), next: next(index) })
+                .collect(),
             free: if capacity == 0 { NONE } else { 0 },
             len: 0,
         }
@@ -138,7 +163,7 @@ impl<T: Pod> Slab<T> {
         Ok(Handle { index, mark: place.mark })
     }
 
-    /// Takes the value out. `None` when the handle is stale.
+    /// Takes the value out. `None` when the handle is stale or of another slab.
     #[inline]
     pub fn remove(&mut self, handle: Handle) -> Option<T> {
         if !self.contains(handle) {
@@ -156,18 +181,19 @@ impl<T: Pod> Slab<T> {
     #[inline]
     #[must_use]
     pub fn contains(&self, handle: Handle) -> bool {
+        step();
         // A mark that is even was never given.
         handle.mark & 1 == 1 && self.places.get(handle.index as usize).is_some_and(|place| place.mark == handle.mark)
     }
 
-    /// The value, unless the handle is stale.
+    /// The value, unless the handle is stale or of another slab.
     #[inline]
     #[must_use]
     pub fn get(&self, handle: Handle) -> Option<&T> {
         if self.contains(handle) { self.values.get(handle.index as usize) } else { None }
     }
 
-    /// The value, unless the handle is stale.
+    /// The value, unless the handle is stale or of another slab.
     #[inline]
     pub fn get_mut(&mut self, handle: Handle) -> Option<&mut T> {
         if self.contains(handle) { self.values.get_mut(handle.index as usize) } else { None }
@@ -180,6 +206,7 @@ impl<T: Pod> Slab<T> {
     #[inline]
     #[must_use]
     pub fn at(&self, index: u32) -> &T {
+        step();
         debug_assert!(self.is_used(index), "index {index} is in use");
         &self.values[index as usize]
     }
@@ -190,6 +217,7 @@ impl<T: Pod> Slab<T> {
     /// As [`Slab::at`].
     #[inline]
     pub fn at_mut(&mut self, index: u32) -> &mut T {
+        step();
         debug_assert!(self.is_used(index), "index {index} is in use");
         &mut self.values[index as usize]
     }
@@ -201,6 +229,7 @@ impl<T: Pod> Slab<T> {
     #[inline]
     #[must_use]
     pub fn handle_at(&self, index: u32) -> Handle {
+        step();
         debug_assert!(self.is_used(index), "index {index} is in use");
         Handle { index, mark: self.places[index as usize].mark }
     }
@@ -214,7 +243,8 @@ impl<T: Pod> Slab<T> {
 
     /// All values by index. O(capacity).
     pub fn iter(&self) -> impl Iterator<Item = (Handle, &T)> {
-        let used = self.places.iter().enumerate().filter(|(_, place)| place.mark & 1 == 1);
+        let all = self.places.iter().enumerate().inspect(|_| step());
+        let used = all.filter(|(_, place)| place.mark & 1 == 1);
         used.map(|(index, place)| (Handle { index: index as u32, mark: place.mark }, &self.values[index]))
     }
 
@@ -243,7 +273,8 @@ impl<T: Pod> Slab<T> {
         body: &mut Reader<'_>,
         invalid: impl FnOnce(Broken) -> RestoreError,
     ) -> Result<Self, RestoreError> {
-        let mut slab = Self::new(capacity);
+        // All marks are read.
+        let mut slab = Self::new(capacity, 0);
         slab.free = body.u32()?;
         slab.len = body.u32()?;
         body.fill(&mut slab.places)?;
@@ -328,7 +359,7 @@ mod tests {
     #[test]
     fn values_are_found_by_their_handles_and_by_no_stale_one() {
         for_seeds(0..40, |seed, prng| {
-            let mut slab = Slab::new([0, 1, 2, 9][seed as usize % 4]);
+            let mut slab = Slab::new([0, 1, 2, 9][seed as usize % 4], seed);
             live(prng, &mut slab, 300);
             for handle in
                 [Handle::NULL, Handle::from_bits(0), Handle::from_bits(u64::MAX), Handle::from_bits(1 << 32 | 9)]
@@ -341,7 +372,7 @@ mod tests {
     #[test]
     fn a_restored_slab_goes_on_as_the_first_would() {
         for_seeds(0..20, |_, prng| {
-            let mut first = Slab::new(7);
+            let mut first = Slab::new(7, 1);
             let given = live(prng, &mut first, 100);
             let mut second = restore(7, &snapshot(&first)).unwrap();
             assert_eq!(snapshot(&second), snapshot(&first));
@@ -352,9 +383,46 @@ mod tests {
         });
     }
 
+    /// Two slabs that live the same life, so that their handles would be the same if their marks began at the same number.
+    #[test]
+    fn handles_of_another_slab_are_refused() {
+        let mut taken = 0;
+        for instance in 0..50 {
+            let (mut first, mut second) = (Slab::new(64, seed_of("slab", 0)), Slab::new(64, seed_of("slab", instance)));
+            for life in 0..100 {
+                let handles: Vec<(Handle, Handle)> =
+                    (0..64).map(|value| (first.insert(value).unwrap(), second.insert(value).unwrap())).collect();
+                for (own, foreign) in handles {
+                    assert_eq!(own.index(), foreign.index(), "life {life}");
+                    taken += u64::from(first.contains(foreign));
+                    let removed = first.remove(foreign);
+                    assert_eq!(removed.is_some(), instance == 0, "instance {instance}, life {life}");
+                    assert_eq!(first.remove(own).is_some(), instance != 0);
+                    assert!(second.remove(foreign).is_some() && second.remove(foreign).is_none());
+                }
+            }
+        }
+        assert_eq!(taken, 6_400, "those of the twin with the same seed: what every other one would be without");
+    }
+
+    #[test]
+    fn marks_begin_even_apart_and_the_same_everywhere() {
+        let mut marks: Vec<u32> =
+            (0..1_000).flat_map(|seed| (0..20).map(move |index| first_mark(seed, index))).collect();
+        assert!(marks.iter().all(|mark| mark & 1 == 0));
+        // By the generator of the tests, whose seed goes up by the same step.
+        let mut prng = Prng::new(1);
+        let third = (0..3).map(|_| prng.next_u64()).last().unwrap();
+        assert_eq!(first_mark(1, 2), (third >> 32) as u32 & !1);
+        marks.sort_unstable();
+        marks.dedup();
+        // Of 20,000 numbers of 31 bits, 0.09 pairs are equal on average.
+        assert!(marks.len() >= 19_998, "{}", marks.len());
+    }
+
     #[test]
     fn damage_is_refused_or_harmless() {
-        let mut slab = Slab::new(5);
+        let mut slab = Slab::new(5, 2);
         live(&mut Prng::new(1), &mut slab, 40);
         let bytes = snapshot(&slab);
         every_cut_and_flip_is_refused(&bytes, |bytes| restore(5, bytes).is_ok());
@@ -372,6 +440,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "a slab holds at most")]
     fn a_capacity_beyond_the_limit_panics() {
-        let _ = Slab::<u8>::new(SLAB_MAX + 1);
+        let _ = Slab::<u8>::new(SLAB_MAX + 1, 0);
     }
 }

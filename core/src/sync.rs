@@ -240,6 +240,12 @@ mod orders {
             false
         }
 
+        /// An end may say that it is gone before it has published all: no.
+        #[inline(always)]
+        pub const fn leaves_early(self) -> bool {
+            false
+        }
+
         /// A later request may replace a stronger one: no.
         #[inline(always)]
         pub const fn forgets_requests(self) -> bool {
@@ -271,6 +277,8 @@ mod orders {
         PublishEarly,
         /// What was taken is given back before it is read.
         GiveBackEarly,
+        /// An end says that it is gone before it has published what it has claimed.
+        LeaveEarly,
         /// A weaker request replaces a stronger one.
         ForgetRequests,
     }
@@ -339,6 +347,11 @@ mod orders {
         /// See the normal build's.
         pub fn gives_back_early(self) -> bool {
             self.0 == Some(Sabotage::GiveBackEarly)
+        }
+
+        /// See the normal build's.
+        pub fn leaves_early(self) -> bool {
+            self.0 == Some(Sabotage::LeaveEarly)
         }
 
         /// See the normal build's.

@@ -1,5 +1,6 @@
 //! Circuit breakers against a naive twin that keeps every verdict, compared after every call.
 
+use proptest::prelude::*;
 use std::collections::VecDeque;
 use tapeline_core::breaker::{Admit, BreakerId, Breakers, Config, Counts, Noted, Permit, Report, Share, State};
 use tapeline_core::testing::{CountingAlloc, PrintOnPanic, Prng, without_allocation};
@@ -202,6 +203,7 @@ struct Seen {
     foreign: u64,
     backward: u64,
     used_twice: u64,
+    restarts: u64,
 }
 
 impl Seen {
@@ -218,6 +220,8 @@ impl Seen {
             self.foreign,
             self.backward,
             self.used_twice,
+            // Rarer than the others by design.
+            10 * self.restarts,
         ];
         assert!(all.iter().all(|count| *count >= least), "{all:?}");
     }
@@ -259,6 +263,12 @@ fn run(seed: u64, breakers: usize, operations: usize, invariants_every: usize, s
     // How much fails changes, so that breakers close again.
     let mut failing = 0;
     for operation in 0..operations {
+        if prng.one_in(2_000) {
+            let mut bytes = Vec::new();
+            table.snapshot(&mut bytes);
+            table = Breakers::restore(&configs, &bytes).expect("its own snapshot");
+            seen.restarts += 1;
+        }
         if prng.one_in(500) {
             failing = prng.index(101);
         }
@@ -389,4 +399,14 @@ fn soak_agrees_with_its_twin_over_a_hundred_million_operations() {
         run(1 << 32 | seed, 1 + seed as usize % 6, 50_000, 4_096, &mut seen);
     }
     seen.assert_all_happened(10_000);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Shrinks to the fewest breakers and calls that break a rule.
+    #[test]
+    fn any_breakers_agree_with_their_twins(seed in any::<u64>(), breakers in 0usize..7, operations in 1usize..300) {
+        run(seed, breakers, operations, 1, &mut Seen::default());
+    }
 }

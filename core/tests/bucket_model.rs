@@ -75,6 +75,7 @@ struct Seen {
     assigned: u64,
     years: u64,
     ends_of_time: u64,
+    restarts: u64,
 }
 
 struct Pair {
@@ -96,6 +97,14 @@ impl Pair {
         assert_eq!(buckets.try_take(capacity, 0, UnixNanos(start)), Take::NoBucket, "time begins");
         let twins = vec![Twin::new(limits[0]); capacity];
         Self { buckets, twins, limits: limits.to_vec(), now: start, promised: None, backward: 0, strangers: 1 }
+    }
+
+    fn restart(&mut self) {
+        let mut bytes = Vec::new();
+        self.buckets.snapshot(&mut bytes);
+        let limits: Vec<Limit> =
+            self.limits.iter().map(|(tokens, per, burst)| Limit::new(*tokens, *per, *burst).unwrap()).collect();
+        self.buckets = Buckets::restore(self.twins.len(), &limits, &bytes).expect("its own snapshot");
     }
 
     fn take(&mut self, index: usize, cost: u64, now: u64) -> Take {
@@ -147,6 +156,10 @@ fn run(seed: u64, capacity: usize, operations: usize, invariants_every: usize, s
     let mut pair = begin(&mut prng);
     let mut at_the_end = 0;
     for operation in 0..operations {
+        if prng.one_in(2_000) {
+            pair.restart();
+            seen.restarts += 1;
+        }
         let index = prng.index(capacity + 1);
         let (_, per_ns, burst) = pair.limits[0];
         if prng.one_in(200) {
@@ -216,6 +229,7 @@ impl Seen {
         let all =
             [self.hits, self.delays, self.refusals, self.on_the_dot, self.backward, self.strangers, self.assigned];
         assert!(all.iter().all(|count| *count >= least), "hits delays refusals on_the_dot backward strangers: {all:?}");
+        assert!(self.restarts > least / 20, "{} restarts", self.restarts);
         assert!(self.years > 0 && self.ends_of_time > 0, "{} years, {} ends of time", self.years, self.ends_of_time);
     }
 }

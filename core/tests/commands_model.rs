@@ -1,21 +1,22 @@
 //! The command queue against a `VecDeque`, and between two real threads. Its races are models of loom-tests.
 
+use proptest::prelude::*;
 use std::collections::VecDeque;
+use std::ops::Range;
 use tapeline_core::commands::{self, COMMAND_BYTES_MAX, SendError};
 use tapeline_core::testing::{CountingAlloc, for_seeds, without_allocation};
 
 #[global_allocator]
 static ALLOC: CountingAlloc = CountingAlloc;
 
-#[test]
-fn agrees_with_its_twin_over_random_operations() {
+fn run(seeds: Range<u64>, operations: u64, invariants_every: u64) {
     let (mut full, mut empty) = (0, 0);
-    for_seeds(0..60, |seed, prng| {
-        let capacity = 1 << (seed % 6);
+    for_seeds(seeds, |seed, prng| {
+        let capacity = 1 << (seed % 7);
         let (mut sender, mut receiver) = commands::channel::<[u64; 7]>(capacity);
         assert_eq!(sender.capacity(), capacity);
         let mut twin = VecDeque::with_capacity(capacity);
-        for number in 0..4_000u64 {
+        for number in 0..operations {
             let command = [number, !number, 2, 3, 4, 5, number << 7];
             if prng.one_in(2) {
                 let expected = if twin.len() == capacity { Err(SendError::Full) } else { Ok(()) };
@@ -30,8 +31,10 @@ fn agrees_with_its_twin_over_random_operations() {
                 empty += u64::from(taken.is_none());
             }
             assert_eq!(sender.waiting(), twin.len());
-            sender.assert_invariants();
-            receiver.assert_invariants();
+            if number % invariants_every == 0 {
+                sender.assert_invariants();
+                receiver.assert_invariants();
+            }
         }
         drop(receiver);
         assert!(sender.is_abandoned());
@@ -39,6 +42,44 @@ fn agrees_with_its_twin_over_random_operations() {
         assert_eq!(sender.waiting(), twin.len(), "what was never taken is counted");
     });
     assert!(full > 1_000 && empty > 1_000, "{full} {empty}");
+}
+
+#[test]
+fn agrees_with_its_twin_with_full_invariants_after_each_operation() {
+    run(0..70, 10_000, 1);
+}
+
+#[test]
+fn agrees_with_its_twin_over_ten_million_operations() {
+    run(100..110, 1_000_000, 4_096);
+}
+
+#[test]
+#[ignore = "soak: 100 million operations; cargo test -p tapeline-core --test commands_model -- --ignored"]
+fn soak_agrees_with_its_twin_over_a_hundred_million_operations() {
+    run(1_000..1_100, 1_000_000, 4_096);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Sends and receives: shrinks to the fewest that break the order.
+    #[test]
+    fn any_operations_agree_with_a_vec_deque(shift in 0u32..4, sends in prop::collection::vec(any::<bool>(), 1..60)) {
+        let (mut sender, mut receiver) = commands::channel::<u64>(1 << shift);
+        let mut twin = VecDeque::new();
+        for (number, send) in (0..).zip(sends) {
+            if send {
+                let has_room = twin.len() < 1 << shift;
+                prop_assert_eq!(sender.send(number).is_ok(), has_room);
+                twin.extend(has_room.then_some(number));
+            } else {
+                prop_assert_eq!(receiver.receive(), twin.pop_front());
+            }
+            sender.assert_invariants();
+            receiver.assert_invariants();
+        }
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ static ALLOC: CountingAlloc = CountingAlloc;
 const STARTS: [u64; 4] = [0, 1 << 32, 1_700_000_000_000_000_000, u64::MAX - 1_000];
 
 fn config(entries: usize, slots: usize, holds: usize, held_per_symbol: usize, seed: u64) -> Config {
-    Config { entries, slots, holds, held_per_symbol, symbols: SYMBOLS, errors: ERRORS, seed }
+    Config { entries, slots, holds, held_per_symbol, symbols: SYMBOLS, errors: ERRORS, seed, instance: seed as u32 }
 }
 
 fn run(seed: u64, config: Config, operations: usize, invariants_every: usize) -> Seen {

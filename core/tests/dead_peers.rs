@@ -15,11 +15,20 @@ use tapeline_core::limits::{
 };
 use tapeline_core::retry::{Backoff, Factor, Jitter, Names, Order, Policy, RetryConfig};
 use tapeline_core::slab::SLAB_MAX;
+use tapeline_core::testing::steps_of;
 use tapeline_core::units::{SymbolId, UnixNanos};
 use tapeline_core::wheel::Wheel;
 
-const CONFIG: Config =
-    Config { entries: 2_000, slots: 2_000, holds: 64, held_per_symbol: 1_024, symbols: 64, errors: 8, seed: 1 };
+const CONFIG: Config = Config {
+    entries: 2_000,
+    slots: 2_000,
+    holds: 64,
+    held_per_symbol: 1_024,
+    symbols: 64,
+    errors: 8,
+    seed: 1,
+    instance: 0,
+};
 const NAMES: Names = Names { symbol_hash: 1, source_hash: 2 };
 const HELD: u8 = 0;
 const RELEASED: u8 = 1;
@@ -475,7 +484,8 @@ fn time_that_goes_back_is_taken_as_the_latest() {
 
 #[test]
 fn no_capacity_at_all_refuses_everything() {
-    let nothing = Config { entries: 0, slots: 0, holds: 0, held_per_symbol: 0, symbols: 0, errors: 0, seed: 0 };
+    let nothing =
+        Config { entries: 0, slots: 0, holds: 0, held_per_symbol: 0, symbols: 0, errors: 0, seed: 0, instance: 0 };
     let mut letters = DeadLetters::new(&nothing, &policies(3));
     let event = event(1, 0, Kind::TRADE, 1);
     let new = Subject::New(EventRef::first(&event).unwrap());
@@ -528,4 +538,64 @@ fn more_codes_than_there_are_panic() {
 #[should_panic(expected = "retry policies")]
 fn no_policy_panics() {
     let _ = DeadLetters::new(&CONFIG, &[]);
+}
+
+/// Adding, finding and removing look at a few elements whatever is there; the old design, a list that is searched, looks at all.
+#[test]
+fn req_3538_3463_what_an_entry_costs_does_not_depend_on_how_many_there_are() {
+    let site = Site { handler: 1, policy: RELEASED };
+    for entries in [100, 1_000, 10_000] {
+        let config = Config { entries: entries + 10, slots: entries + 10, ..CONFIG };
+        let mut letters = DeadLetters::new(&config, &policies(3));
+        let fail = |letters: &mut DeadLetters, seq: u64| {
+            let event = event(seq, (seq % 7) as u32, Kind::TRADE, 1);
+            letters
+                .fail(Subject::New(EventRef::first(&event).unwrap()), site, Failure::Fail(1), NAMES, UnixNanos(seq))
+                .unwrap()
+        };
+        let handles: Vec<Handle> = (0..entries as u64).map(|seq| fail(&mut letters, seq).handle).collect();
+        let (added, steps) = steps_of(|| fail(&mut letters, entries as u64));
+        assert!(steps <= 40, "adding one to {entries} looks at {steps}");
+        for at in [0, entries / 2, entries - 1] {
+            let (found, steps) = steps_of(|| letters.get(handles[at]).is_some());
+            assert!(found && steps <= 3, "finding one of {entries} looks at {steps}");
+            let (found, steps) = steps_of(|| letters.iter().any(|(handle, _)| handle == added.handle));
+            assert!(found && steps as usize >= entries, "a search through all looks at {steps}");
+            let (removed, steps) = steps_of(|| letters.remove(handles[at]).is_some());
+            assert!(removed && steps <= 40, "removing one of {entries} looks at {steps}");
+        }
+        letters.assert_invariants();
+    }
+}
+
+/// Two slabs of one engine, which live the same life: by index and number of lives their handles are the same.
+#[test]
+fn handles_of_another_slab_are_refused_by_every_call() {
+    let mut own = DeadLetters::new(&CONFIG, &policies(3));
+    let mut other = DeadLetters::new(&Config { instance: 1, ..CONFIG }, &policies(3));
+    let site = Site { handler: 1, policy: RELEASED };
+    let mut to = [Slot::ZERO; SPAN_SLOTS_MAX];
+    for n in 0..2_000 {
+        let event = event(n, (n % 5) as u32, Kind::TRADE, 1);
+        let new = Subject::New(EventRef::first(&event).unwrap());
+        let [mine, theirs] = [&mut own, &mut other]
+            .map(|letters| letters.fail(new, site, Failure::Retry(1), NAMES, UnixNanos(n)).unwrap());
+        let (handle, foreign) = (mine.handle, theirs.handle);
+        assert_eq!((handle.index(), mine.event.index()), (foreign.index(), theirs.event.index()));
+        let before = own.len();
+        assert!(own.get(foreign).is_none() && own.head(foreign).is_none() && own.event(foreign, &mut to).is_none());
+        assert_eq!((own.event_of(foreign), own.fate(theirs.event)), (None, Fate::Clear));
+        let now = UnixNanos(n);
+        assert!(own.fail_again(foreign, Failure::Fail(1), NAMES, now).is_err() && own.success(foreign).is_err());
+        assert!(own.redrive(foreign, now).is_err() && own.remove(foreign).is_none());
+        assert!(!own.postpone(foreign, UnixNanos(n + 5)));
+        let stored = Subject::Stored(theirs.event);
+        assert!(own.fail(stored, site, Failure::Retry(1), NAMES, now).is_err());
+        assert_eq!(own.len(), before);
+        if n % 3 == 0 || own.len() > 1_900 {
+            assert!(own.remove(handle).is_some() && own.remove(handle).is_none(), "nothing is removed twice");
+            assert!(other.remove(foreign).is_some());
+        }
+    }
+    own.assert_invariants();
 }

@@ -10,8 +10,16 @@ use tapeline_core::retry::Policy;
 use tapeline_core::testing::{Prng, every_cut_and_flip_is_refused, for_seeds, sealed_damage};
 use tapeline_core::units::{SymbolId, UnixNanos};
 
-const SMALL: Config =
-    Config { entries: 6, slots: 9, holds: 3, held_per_symbol: 2, symbols: SYMBOLS, errors: ERRORS, seed: 11 };
+const SMALL: Config = Config {
+    entries: 6,
+    slots: 9,
+    holds: 3,
+    held_per_symbol: 2,
+    symbols: SYMBOLS,
+    errors: ERRORS,
+    seed: 11,
+    instance: 0,
+};
 
 fn lived(config: Config, seed: u64, operations: usize) -> DeadLetters {
     let mut prng = Prng::new(seed);

@@ -1,5 +1,6 @@
 //! The feature graph against matrices, over every graph of four groups and random ones of up to 40.
 
+use proptest::prelude::*;
 use tapeline_core::graph::{Diamond, Graph, GraphError, GroupId, GroupSet};
 use tapeline_core::limits::{GROUP_NEEDS_MAX, GROUPS_MAX};
 use tapeline_core::testing::{CountingAlloc, Prng, for_seeds, without_allocation};
@@ -172,4 +173,56 @@ fn limits_are_reached_exactly_and_by_one_more() {
     assert!(load(&edges).is_ok());
     edges[GROUPS_MAX / 2].push(GROUPS_MAX - 1);
     assert_eq!(load(&edges).unwrap_err(), GraphError::TooManyNeeds(GROUP_NEEDS_MAX + 1));
+}
+
+/// What a mapper asks all day: the closures of sets of groups, and whether a group is in one. Ten million questions.
+#[test]
+fn ten_million_questions_are_answered_as_the_matrix_says() {
+    let mut asked = 0_u64;
+    for_seeds(5_000..5_010, |_, prng| {
+        let n = 2 + prng.index(60);
+        let mut edges = vec![Vec::new(); n];
+        for _ in 0..2 * n {
+            let (low, high) = (prng.index(n), prng.index(n));
+            if low < high && !edges[high].contains(&low) {
+                edges[high].push(low);
+            }
+        }
+        let (reach, graph) = (reach(&edges), load(&edges).expect("needs go down only"));
+        for _ in 0..20_000 {
+            let mut wanted = GroupSet::EMPTY;
+            let mut expected = 0_u64;
+            for _ in 0..1 + prng.index(4) {
+                let group = prng.index(n);
+                wanted = wanted.with(GroupId(group as u16));
+                let below =
+                    (0..n).filter(|needed| reach[group][*needed]).fold(1 << group, |set, needed| set | 1 << needed);
+                expected |= below;
+            }
+            let closure = graph.closure(wanted);
+            assert_eq!(closure.len() as u32, expected.count_ones());
+            for group in 0..50 {
+                let is_in = group < 64 && expected >> group & 1 == 1;
+                assert_eq!(closure.contains(GroupId(group)), is_in, "group {group} of {edges:?}");
+                asked += 1;
+            }
+        }
+    });
+    assert!(asked >= 10_000_000, "{asked}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Shrinks to the fewest needs that are judged otherwise.
+    #[test]
+    fn any_graph_is_judged_as_its_matrix_says(n in 1usize..12, needs in prop::collection::vec((0usize..12, 0usize..12), 0..30)) {
+        let mut edges = vec![Vec::new(); n];
+        for (from, to) in needs.into_iter().map(|(from, to)| (from % n, to % n)) {
+            if from != to && !edges[from].contains(&to) {
+                edges[from].push(to);
+            }
+        }
+        compare(&edges);
+    }
 }

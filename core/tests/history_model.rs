@@ -53,6 +53,7 @@ struct Seen {
     pages: u64,
     resumed_after_loss: u64,
     backward: u64,
+    restarts: u64,
 }
 
 /// A history and its twin.
@@ -216,7 +217,19 @@ impl Pair {
         }
     }
 
+    /// The history as it is after its bytes were read again; cursors go on.
+    fn restart(&mut self) {
+        let mut bytes = Vec::new();
+        self.history.snapshot(&mut bytes);
+        let slots = self.history.capacity();
+        self.history = History::restore(slots, SYMBOLS, self.max_age, &bytes).expect("its own snapshot");
+        self.seen.restarts += 1;
+    }
+
     fn apply(&mut self, prng: &mut Prng) {
+        if prng.one_in(1_000) {
+            self.restart();
+        }
         let now = match prng.index(20) {
             0 => self.now.saturating_sub(prng.in_range(0..50)),
             1 => self.now.saturating_add(prng.log_uniform(12)),
@@ -263,7 +276,7 @@ fn run(seed: u64, slots: usize, max_age: u64, operations: usize, every: usize) -
 fn assert_all_seen(seen: &Seen) {
     let counts =
         [seen.evicted, seen.expired, seen.refused, seen.wrapped, seen.pages, seen.resumed_after_loss, seen.backward];
-    assert!(counts.iter().all(|count| *count > 100), "{counts:?}");
+    assert!(counts.iter().all(|count| *count > 100) && seen.restarts > 20, "{counts:?}");
 }
 
 #[test]
@@ -279,6 +292,7 @@ fn small_histories_are_right_after_every_operation() {
             all.pages += seen.pages;
             all.resumed_after_loss += seen.resumed_after_loss;
             all.backward += seen.backward;
+            all.restarts += seen.restarts;
         }
     }
     assert_all_seen(&all);
@@ -425,4 +439,16 @@ fn no_slots_panic() {
 #[should_panic(expected = "a power of two of slots, not 3")]
 fn an_odd_number_of_slots_panics() {
     let _ = History::new(3, 1, 1);
+}
+
+#[test]
+#[should_panic(expected = "at most 1073741824 slots, not 4294967296")]
+fn more_slots_than_the_limit_panic() {
+    let _ = History::new(1 << 32, 1, 0);
+}
+
+#[test]
+#[should_panic(expected = "symbols, not")]
+fn more_symbols_than_ids_panic() {
+    let _ = History::new(1, tapeline_core::limits::SYMBOLS_MAX + 1, 0);
 }

@@ -1,5 +1,6 @@
 //! The indexed heap against a sorted set, compared after every operation.
 
+use proptest::prelude::*;
 use std::collections::BTreeSet;
 use tapeline_core::queue::heap::{IndexedHeap, Key};
 use tapeline_core::testing::{CountingAlloc, PrintOnPanic, Prng, without_allocation};
@@ -117,6 +118,32 @@ fn agrees_with_its_twin_with_full_invariants_after_each_operation() {
 fn agrees_with_its_twin_over_ten_million_operations() {
     for seed in 0..10 {
         run(100 + seed, 1_000, [3, 1 << 40][seed as usize % 2], 1_000_000, 4_096);
+    }
+}
+
+#[test]
+#[ignore = "soak: 100 million operations; cargo test -p tapeline-core --test queue_heap -- --ignored"]
+fn soak_agrees_with_its_twin_over_a_hundred_million_operations() {
+    for seed in 0..100 {
+        run(1 << 32 | seed, 16 << (seed % 8), [3, 1 << 40][seed as usize % 2], 1_000_000, 4_096);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Steps by seeds of their own, so that a failing run shrinks to the steps that matter.
+    #[test]
+    fn any_operations_agree_with_the_twin(
+        ids in 0usize..30,
+        majors in prop_oneof![1u64..4, 1u64..1 << 40],
+        steps in prop::collection::vec(any::<u64>(), 1..120),
+    ) {
+        let mut pair = Pair::new(ids);
+        for step in steps {
+            pair.apply(&mut Prng::new(step), majors);
+            pair.compare_all();
+        }
     }
 }
 

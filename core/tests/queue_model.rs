@@ -22,6 +22,7 @@ fn config(seed: u64, capacity: usize) -> Config {
         merge_window_ns: of([0, 1, 1_000_000, u64::MAX], 2),
         turn_bits: of([0, 1, 20, 40], 7) as u32,
         tick_ns: of([1, 1_000, 1_000_000, 7], 6),
+        instance: seed as u32,
     }
 }
 
@@ -41,6 +42,7 @@ fn run(seed: u64, capacity: usize, operations: usize, invariants_every: usize, s
     pair.drain();
     let Seen { queued, merged, joined, symbol_full, queue_full, unknown, .. } = pair.seen;
     let Seen { popped, none_eligible, expired, out_of_budget, cleared, stale, backward, second_turns, .. } = pair.seen;
+    seen.restarts += pair.seen.restarts;
     seen.queued += queued;
     seen.merged += merged;
     seen.joined += joined;
@@ -61,6 +63,7 @@ fn run(seed: u64, capacity: usize, operations: usize, invariants_every: usize, s
 fn assert_all_seen(seen: &Seen, times: u64) {
     let Seen { queued, merged, joined, symbol_full, queue_full, unknown, popped, none_eligible, .. } = *seen;
     let Seen { expired, out_of_budget, cleared, stale, backward, second_turns, .. } = *seen;
+    assert!(seen.restarts > times / 5, "{seen:?}");
     for count in [queued, merged, joined, symbol_full, queue_full, unknown, popped, none_eligible] {
         assert!(count > times, "{seen:?}");
     }

@@ -1,5 +1,6 @@
 //! Bugs of other indexed heaps, as tests of ours: of the heap alone and of the queue's two levels.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tapeline_core::queue::heap::{IndexedHeap, Key};
 use tapeline_core::queue::{Config, Priority, Pushed, Request, RequestQueue};
 use tapeline_core::slab::Handle;
@@ -9,7 +10,7 @@ use tapeline_core::units::{SymbolId, UnixNanos};
 /// priority-queue#28, keyed_priority_queue#12, boostorg/heap#49: `remove` put the last element into the hole and only ever sifted it
 /// down, though it may be less than the parent of the hole, which is of another branch.
 #[test]
-fn removing_sifts_up_as_well_as_down() {
+fn priority_queue_28_keyed_priority_queue_12_boost_heap_49_removing_sifts_up_as_well_as_down() {
     let mut heap = IndexedHeap::new(16);
     // Root 0; a branch of large keys under its first child; a branch of small keys under the last.
     let keys = [0, 100, 10, 11, 12, 110, 111, 112, 113, 20, 21, 22, 23, 13];
@@ -26,7 +27,7 @@ fn removing_sifts_up_as_well_as_down() {
 
 /// priority-queue#1, #42: a changed priority left a bad heap.
 #[test]
-fn a_changed_key_moves_in_the_direction_that_it_needs() {
+fn priority_queue_1_priority_queue_42_a_changed_key_moves_in_the_direction_that_it_needs() {
     for_seeds(0..200, |_, prng| {
         let mut heap = IndexedHeap::new(30);
         for id in 0..30 {
@@ -97,4 +98,85 @@ fn removed_and_changed_requests_leave_their_symbol_in_order() {
         assert!(keys.is_sorted(), "{keys:?}");
         assert_eq!(keys.len() as u64, count - count.min(3));
     });
+}
+
+/// priority-queue#86, and rust-lang/rust#25842 in std's binary heap: an `Ord` of the caller's that panics while an element is on its way
+/// leaves the heap with one twice, or with a hole. Here no code of the caller's runs while anything is on its way: keys are one type of the
+/// heap's own, plain integers that cannot panic, and the heap has no type parameter by which another could come in.
+#[test]
+fn priority_queue_86_rust_25842_no_comparison_of_the_callers_runs_inside() {
+    let _: fn(&mut IndexedHeap, u32, Key) -> bool = IndexedHeap::push;
+    let _: fn(&mut IndexedHeap, u32, Key) -> bool = IndexedHeap::change;
+    let _: fn(u64, u32) -> Key = Key::new;
+    fn is_plain<T: Copy + Ord>() -> bool {
+        !std::mem::needs_drop::<T>()
+    }
+    assert!(is_plain::<Key>() && size_of::<Key>() == 16);
+    // All pairs of edge keys compare as their numbers do, so that there is no key that is not equal to itself, as NaN is.
+    let edges = [0, 1, u64::MAX / 2, u64::MAX - 1, u64::MAX];
+    for (major, minor) in edges.into_iter().flat_map(|major| [(major, 0), (major, u32::MAX)]) {
+        for (other, least) in edges.into_iter().flat_map(|major| [(major, 0), (major, u32::MAX)]) {
+            let order = Key::new(major, minor).cmp(&Key::new(other, least));
+            assert_eq!(order, (major, minor).cmp(&(other, least)));
+        }
+    }
+}
+
+/// The same class of bug where the caller's code does run: in what `clear`, `expire` and `pop_batch` give requests to. A panic there, at
+/// each call, finds every request in the queue or out of it.
+#[test]
+fn priority_queue_86_rust_25842_a_panic_of_the_callers_code_leaves_a_whole_queue() {
+    let config = Config {
+        symbols: 3,
+        capacity: 60,
+        per_symbol: 60,
+        in_flight_per_symbol: 100,
+        merge_window_ns: 0,
+        ..Config::default()
+    };
+    let filled = || {
+        let mut queue = RequestQueue::<u64>::new(&config);
+        for n in 0..30 {
+            let request = Request {
+                symbol: SymbolId(n as u32 % 3),
+                groups: 1,
+                priority: Priority::new(n as u8 % 8).unwrap(),
+                expires_at: UnixNanos(1_000),
+                payload: n,
+            };
+            assert!(matches!(queue.push(UnixNanos(n), request), Pushed::Queued(_)));
+        }
+        queue
+    };
+    type Call = fn(&mut RequestQueue<u64>, &mut dyn FnMut());
+    let calls: [(Call, usize); 3] = [
+        (|queue, given| _ = queue.clear(SymbolId(1), |_| given()), 10),
+        (|queue, given| _ = queue.expire(UnixNanos(1 << 40), usize::MAX, |_| given()), 30),
+        (|queue, given| _ = queue.pop_batch(UnixNanos(50), 30, |_| given()), 30),
+    ];
+    for (call, (act, requests)) in calls.into_iter().enumerate() {
+        for panics_at in 1..=requests {
+            let mut queue = filled();
+            let mut given = 0;
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                act(&mut queue, &mut || {
+                    given += 1;
+                    if given == panics_at {
+                        std::panic::resume_unwind(Box::new("the caller's code"));
+                    }
+                });
+            }));
+            assert!(result.is_err(), "call {call}");
+            queue.assert_invariants();
+            // A clear is finished; the others end where they were.
+            assert_eq!(queue.len(), 30 - if call == 0 { 10 } else { panics_at }, "call {call}, panic at {panics_at}");
+            // And it goes on.
+            let mut left = 0;
+            while queue.pop(UnixNanos(60)).is_some() {
+                left += 1;
+            }
+            assert_eq!(left, 30 - if call == 0 { 10 } else { panics_at });
+            queue.assert_invariants();
+        }
+    }
 }

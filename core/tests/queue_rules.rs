@@ -24,6 +24,7 @@ fn open(symbols: usize, capacity: usize) -> Config {
         merge_window_ns: 0,
         turn_bits: 0,
         tick_ns: MS,
+        instance: 0,
     }
 }
 
@@ -472,4 +473,24 @@ fn bytes_are_those_of_the_tables_and_do_not_grow_with_symbols_times_their_limit(
     let expected = 10_000 * per_request + 1_000 * per_symbol + fixed;
     assert!(queue.bytes().abs_diff(expected) < 40_000, "{} for {expected}", queue.bytes());
     assert!(queue.bytes() < 2_500_000, "10,000 requests: {}", queue.bytes());
+}
+
+/// Two queues of one engine, which live the same life: by index and number of lives their handles are the same.
+#[test]
+fn handles_of_another_queue_are_refused_by_every_call() {
+    let mut own = RequestQueue::new(&open(2, 64));
+    let mut other = RequestQueue::new(&Config { instance: 1, ..open(2, 64) });
+    for n in 0..10_000 {
+        let handle = queued(&mut own, NOW, request(0, 3, n));
+        let foreign = queued(&mut other, NOW, request(0, 3, n));
+        assert_eq!(handle.index(), foreign.index());
+        assert!(own.get(foreign).is_none() && own.payload_mut(foreign).is_none());
+        assert!(!own.reprioritise(foreign, Priority::FIRST) && own.remove(foreign).is_none());
+        // Of every third, its place is used again.
+        if n % 3 == 0 || own.len() > 60 {
+            assert!(own.remove(handle).is_some() && own.remove(handle).is_none(), "nothing is removed twice");
+            assert!(other.remove(foreign).is_some() && other.remove(foreign).is_none());
+        }
+    }
+    own.assert_invariants();
 }

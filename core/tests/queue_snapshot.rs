@@ -16,6 +16,7 @@ fn config(capacity: usize) -> Config {
         merge_window_ns: 2_000_000,
         turn_bits: 18,
         tick_ns: 1 << 50,
+        instance: 0,
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tapeline_core::event::{Slot, events};
 use tapeline_core::limits::{BATCH_SLOTS, RING_SLOTS_MAX};
 use tapeline_core::ring::{self, CAPACITY_MIN, Full};
+use tapeline_core::sync::Orders;
 use tapeline_core::testing::Prng;
 
 fn panics(attempt: impl Fn()) -> bool {
@@ -18,7 +19,7 @@ fn panics(attempt: impl Fn()) -> bool {
 /// twice. lilos#21: a drop loop that compares the head with the head drops nothing. Both need a destructor: a ring of
 /// plain data has none to run.
 #[test]
-fn rtrb_185_ringbuf_60_lilos_21_slots_have_no_destructor() {
+fn rtrb_185_ringbuf_60_ringbuffer_150_lilos_21_slots_have_no_destructor() {
     assert!(!std::mem::needs_drop::<Slot>(), "nothing to drop twice, or never");
     fn is_plain<T: bytemuck::Pod>() {}
     is_plain::<Slot>();
@@ -34,7 +35,7 @@ fn glommio_700_an_end_exists_once() {
 /// heapless#207: a capacity that is no power of two goes wrong when the position wraps. crossbeam#533 and #539: the
 /// capacity is taken from a vector, which may have more.
 #[test]
-fn heapless_207_crossbeam_533_a_capacity_is_a_power_of_two_and_exact() {
+fn heapless_207_crossbeam_533_crossbeam_539_a_capacity_is_a_power_of_two_and_exact() {
     let mut prng = Prng::new(1);
     for capacity in [0, 1, 2, 32, 63, 65, 96, 1_000, RING_SLOTS_MAX + 1, 2 * RING_SLOTS_MAX, 1 << 32, usize::MAX] {
         assert!(panics(|| _ = ring::channel(capacity)), "{capacity}");
@@ -83,8 +84,23 @@ fn heapless_144_bcast_2_positions_wrap_wherever_an_integer_could() {
     }
 }
 
-/// iceoryx2#87 and #119, heapless#5: a Release without its Acquire. boostorg/lockfree#142: a slot that is used again while
-/// it is read. No test on real hardware shows these; the models `single_push_and_pop` and
+/// iceoryx2#87 and #119, heapless#5: a Release without its Acquire. Each store that gives something away is a Release, and the load that takes
+/// it, which `Orders` names as its partner, an Acquire. That they are used where they belong, the models of loom-tests show, each of which
+/// fails when one of the six is relaxed (`single_twins_fail`, `head_release_twins_fail`, `end_twin_fails`).
+#[test]
+fn iceoryx2_87_iceoryx2_119_heapless_5_every_release_has_its_acquire() {
+    let orders = Orders::SOUND;
+    let pairs = [
+        ("a word", orders.publish(), orders.observe()),
+        ("the head", orders.give_back(), orders.reclaim()),
+        ("the end", orders.leave(), orders.notice()),
+    ];
+    for (what, store, load) in pairs {
+        assert_eq!((store, load), (Ordering::Release, Ordering::Acquire), "{what}");
+    }
+}
+
+/// boostorg/lockfree#142: a slot that is used again while it is read. No test on real hardware shows that; the models `single_push_and_pop` and
 /// `head_release_with_more_events_than_slots` of loom-tests do, and each fails with that very mistake built in. What one
 /// thread can show: a full ring does not touch what was peeked until it was popped.
 #[test]

@@ -1,5 +1,6 @@
 //! The compiled schema table against a naive reading of the same layouts, over random events and random damage.
 
+use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tapeline_core::event::payload::{BarRest, BookDepth, DepthLevel, Features, News, Quote, QuoteWide, Tick, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindVersion, Slot};
@@ -147,7 +148,8 @@ fn event(prng: &mut Prng, layouts: &[Layout], into: &mut EventBuf) {
     }
 }
 
-fn run(seed: u64, events: usize) {
+/// How many events were judged how.
+fn run(seed: u64, events: usize) -> BTreeMap<String, u64> {
     let _named = PrintOnPanic(format_args!("seed={seed}"));
     let mut prng = Prng::new(seed);
     let schemas = Schemas::builtin();
@@ -168,6 +170,11 @@ fn run(seed: u64, events: usize) {
         let name = got.err().map_or("fine", |(refusal, _)| refusal.name());
         *seen.entry(name.to_owned()).or_default() += 1;
     }
+    seen
+}
+
+fn run_and_see_all(seed: u64, events: usize) {
+    let seen = run(seed, events);
     for name in ["fine", "unknown_kind", "unknown_version", "out_of_range", "broken_span"] {
         assert!(seen.get(name).is_some_and(|count| *count > events as u64 / 1_000), "{name}: {seen:?}");
     }
@@ -176,14 +183,14 @@ fn run(seed: u64, events: usize) {
 #[test]
 fn ten_million_events_are_judged_as_the_layouts_say_first_half() {
     for seed in 0..50 {
-        run(seed, 100_000);
+        run_and_see_all(seed, 100_000);
     }
 }
 
 #[test]
 fn ten_million_events_are_judged_as_the_layouts_say_second_half() {
     for seed in 50..100 {
-        run(seed, 100_000);
+        run_and_see_all(seed, 100_000);
     }
 }
 
@@ -191,7 +198,7 @@ fn ten_million_events_are_judged_as_the_layouts_say_second_half() {
 #[ignore = "soak: 100 million events; cargo test -p tapeline-core --test schema_model -- --ignored"]
 fn soak_a_hundred_million_events_are_judged_as_the_layouts_say() {
     for seed in 0..100 {
-        run(1 << 32 | seed, 1_000_000);
+        run_and_see_all(1 << 32 | seed, 1_000_000);
     }
 }
 
@@ -242,4 +249,34 @@ fn the_longest_events_of_every_kind_are_accepted() {
     let mut trade = EventBuf::new(&Trade::default());
     *trade.head_mut() = Slot { scale: SCALE_MAX + 1, ..*trade.head_mut() };
     assert_eq!(accepts(&trade).unwrap_err().to_string(), "field scale of trade.v0 is 20, it may be 0 to 19");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Shrinks to the fewest events that are judged otherwise.
+    #[test]
+    fn any_events_are_judged_as_the_layouts_say(seed in any::<u64>(), events in 1usize..40) {
+        run(seed, events);
+    }
+
+    /// Bytes that nothing has made, in the shape of an event: one judgement, the twin's, and no panic.
+    #[test]
+    fn any_bytes_are_judged_as_the_layouts_say(
+        kind in prop_oneof![0u16..64, any::<u16>()],
+        words in prop::collection::vec(any::<u64>(), 8),
+        tail in prop::collection::vec(any::<[u64; 7]>(), 0..9),
+    ) {
+        let schemas = Schemas::builtin();
+        let layouts: BTreeMap<_, _> =
+            schemas.layouts().iter().map(|layout| ((layout.kind.0, layout.version), *layout)).collect();
+        let mut head: Slot = bytemuck::must_cast([words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7]]);
+        head.kind = KindVersion(kind);
+        head.set_span(1 + tail.len());
+        let slots: Vec<Slot> = std::iter::once(head).chain(tail.into_iter().map(Slot::continuation)).collect();
+        if let Some(event) = EventRef::first(&slots) {
+            let got = schemas.validate(event).map_err(|error| error.refusal());
+            prop_assert_eq!(got, naive(&layouts, event).map_err(|(refusal, _)| refusal));
+        }
+    }
 }

@@ -257,7 +257,7 @@ fn names_types_offsets_and_units_are_listed() {
 }
 
 #[test]
-fn req_3396_3399_3464_nothing_is_compiled_or_allocated_for_an_event() {
+fn req_3396_3399_3464_3477_nothing_is_compiled_or_allocated_for_an_event() {
     let before = allocations();
     let schemas = Schemas::builtin();
     assert!(allocations() > before, "layouts are compiled when the table is made");

@@ -7,11 +7,13 @@ mod talkers;
 
 use shard_rig::{START, SYMBOLS, SYMBOLS_MAX, tick};
 use talkers::{Chatter, Crosser};
-use tapeline_core::bus::BusBuilder;
+use tapeline_core::bus::{BusBuilder, BusError, End};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::{Quote, Trade};
-use tapeline_core::event::{EventBuf, EventRef, Slot};
+use tapeline_core::event::{EventBuf, EventRef, Kind, KindSet, Slot};
 use tapeline_core::features::Engine;
+use tapeline_core::handler::{Ctx, Handler, Verdict};
+use tapeline_core::limits::HANDLERS_MAX;
 use tapeline_core::ring;
 use tapeline_core::route::RouteTable;
 use tapeline_core::scanner::Scanner;
@@ -51,7 +53,7 @@ fn event(prng: &mut Prng, seq: u64, time: u64) -> Slot {
 }
 
 #[test]
-fn a_million_events_allocate_nothing() {
+fn req_w1_a_million_events_allocate_nothing() {
     const EVENTS: u64 = 1_000_000;
     let bus = |catalog: &mut Catalog| {
         let bus = BusBuilder::new(SYMBOLS_MAX).then(Engine::new()).then(Scanner::default()).then(Chatter);
@@ -130,4 +132,65 @@ fn a_million_events_allocate_nothing() {
     }
     assert_eq!(offered, seq);
     assert!(out.0 > 100_000 && sent > 50_000 && fired > 50_000 && failed > 1_000, "{} {sent} {fired} {failed}", out.0);
+}
+
+/// Numbers of two digits, one after the other: a name for each of [`Nth`].
+const NAMES: &str = "000102030405060708091011121314151617181920212223242526272829303132\
+    333435363738394041424344454647484950515253545556575859606162636465";
+
+/// One of many handlers of trades; it counts its calls.
+struct Nth<const N: usize>;
+
+impl<const N: usize> Handler for Nth<N> {
+    type State = u64;
+    const NAME: &'static str = NAMES.split_at(2 * N).1.split_at(2).0;
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        const { KindSet::of(&[Kind::TRADE]) }
+    }
+
+    fn on_event(&self, st: &mut u64, _ev: EventRef<'_>, _cx: &mut Ctx<'_>) -> Verdict {
+        *st += 1;
+        Verdict::Done
+    }
+}
+
+macro_rules! with_all {
+    ($bus:expr; $($n:literal)*) => { $bus$(.dynamic($n, Nth::<$n>))* };
+}
+
+/// As many handlers as a bus takes.
+fn crowd() -> BusBuilder<End> {
+    let bus = with_all!(BusBuilder::new(SYMBOLS_MAX); 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31);
+    with_all!(bus; 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63)
+}
+
+/// What a bus does for an event is a call of each handler, one after the other, whatever their number, and their number has a limit: no task, no
+/// memory, and nothing in flight once the step is over. (The old design spawned a task for each handler and event. That core starts no
+/// thread, `tools/tests/tidy.rs` shows.)
+#[test]
+fn req_3453_the_most_handlers_on_one_event_spawn_nothing_and_leave_nothing_in_flight() {
+    const EVENTS: u64 = 1_000;
+    let mut catalog = shard_rig::authority(&|catalog: &mut Catalog| crowd().build(catalog).unwrap());
+    let too_many = crowd().dynamic(64, Nth::<64>).build(&mut catalog.clone());
+    assert!(matches!(too_many, Err(BusError::TooMany(count)) if count == HANDLERS_MAX + 1));
+    let bus = crowd().build(&mut catalog).unwrap();
+    assert_eq!(bus.names().len(), HANDLERS_MAX);
+    let (mut producer, consumer) = ring::channel(64);
+    let source = shard_rig::feed(HANDLERS_MAX);
+    let mut shard = Shard::new(Config::single(), catalog, bus, (), consumer, vec![], vec![]);
+    let (mut out, before) = (Counter(0), allocations());
+    for seq in 0..EVENTS {
+        let mut event = EventBuf::new(&Trade { price: 1, size: 1, side: 1, ..Trade::default() });
+        let head = event.head_mut();
+        (head.ts_recv, head.seq, head.source, head.symbol) = (UnixNanos(START + seq), seq, source, SymbolId(1));
+        producer.push(event.slots()).unwrap();
+        while shard.step(&mut out).work > 0 {}
+        let total = shard.ledger().total();
+        assert_eq!((total.delivered, total.in_flight), (seq + 1, 0));
+    }
+    assert_eq!(allocations(), before, "nothing is allocated for an event or a handler");
+    let calls: Vec<u64> = shard.handlers().into_iter().map(|(_, stats)| stats.calls).collect();
+    assert_eq!(calls, [EVENTS; HANDLERS_MAX]);
 }

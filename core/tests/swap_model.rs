@@ -1,22 +1,22 @@
 //! The swap of two blocks against two counts, and between two real threads. Its races are models of loom-tests.
 
+use std::ops::Range;
 use tapeline_core::swap;
 use tapeline_core::testing::{CountingAlloc, allocations, for_seeds, without_allocation};
 
 #[global_allocator]
 static ALLOC: CountingAlloc = CountingAlloc;
 
-#[test]
-fn agrees_with_its_twin_over_random_operations() {
+fn run(seeds: Range<u64>, operations: u64) {
     let (mut answered, mut refused, mut abandoned) = (0, 0, 0);
-    for_seeds(0..200, |_, prng| {
+    for_seeds(seeds, |_, prng| {
         let before = allocations();
         let (recorder, mut collector) = swap::pair(0u64, 0u64);
         assert!(allocations() > before, "the allocator counts");
         let mut recorder = Some(recorder);
         // The twin: what each side's block holds, and whether a swap was asked for.
         let (mut recording, mut held, mut is_pending) = (0u64, 0u64, false);
-        for operation in 0..5_000 {
+        for operation in 0..operations {
             match (prng.index(5), &mut recorder) {
                 (0 | 1, Some(recorder)) => {
                     let value = prng.in_range(1..100);
@@ -49,7 +49,7 @@ fn agrees_with_its_twin_over_random_operations() {
                     }
                 }
             }
-            if operation == 4_900 {
+            if operation == operations / 50 * 49 {
                 recorder = None;
                 abandoned += u64::from(is_pending);
                 if std::mem::take(&mut is_pending) {
@@ -60,6 +60,17 @@ fn agrees_with_its_twin_over_random_operations() {
         }
     });
     assert!(answered > 10_000 && refused > 10_000 && abandoned > 10, "{answered} {refused} {abandoned}");
+}
+
+#[test]
+fn agrees_with_its_twin_over_ten_million_operations() {
+    run(0..2_000, 5_000);
+}
+
+#[test]
+#[ignore = "soak: 100 million operations; cargo test -p tapeline-core --test swap_model -- --ignored"]
+fn soak_agrees_with_its_twin_over_a_hundred_million_operations() {
+    run(10_000..10_200, 500_000);
 }
 
 #[test]

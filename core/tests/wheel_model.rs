@@ -21,6 +21,7 @@ struct Seen {
     moves: u64,
     out_of_budget: u64,
     ends_of_time: u64,
+    restarts: u64,
 }
 
 impl Seen {
@@ -31,6 +32,7 @@ impl Seen {
         self.stale += pair.stale;
         self.moves += pair.wheel.moves();
         self.out_of_budget += pair.out_of_budget;
+        self.restarts += pair.restarts;
     }
 
     fn add_all(&mut self, other: &Self) {
@@ -41,6 +43,7 @@ impl Seen {
         self.moves += other.moves;
         self.out_of_budget += other.out_of_budget;
         self.ends_of_time += other.ends_of_time;
+        self.restarts += other.restarts;
     }
 }
 
@@ -187,6 +190,7 @@ fn operation() -> impl Strategy<Value = Op> {
         2 => (when(), 0usize..6).prop_map(|(when, budget)| Op::PopWithin(when, budget)),
         2 => (when(), 0usize..6).prop_map(|(when, budget)| Op::Poll(when, budget)),
         1 => (when(), when()).prop_map(|(now, deadline)| Op::PopAndSchedule(now, deadline)),
+        1 => Just(Op::Restart),
     ]
 }
 

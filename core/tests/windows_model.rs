@@ -1,5 +1,6 @@
 //! Sliding windows against a twin that keeps every value, compared after every call.
 
+use proptest::prelude::*;
 use std::collections::VecDeque;
 use tapeline_core::testing::{CountingAlloc, PrintOnPanic, Prng, without_allocation};
 use tapeline_core::units::UnixNanos;
@@ -13,6 +14,14 @@ const SERIES: [Series<'static>; 4] = [
     Series::with_percentiles("service_ns", Precision { bits: 5, value_max: 1 << 40 }),
     Series::with_percentiles("hop_ns", Precision { bits: 0, value_max: u64::MAX }),
     Series::with_percentiles("depth", Precision { bits: 7, value_max: 999 }),
+];
+
+/// Of few cells, so that all of them can be checked after each operation.
+const SMALL: [Series<'static>; 4] = [
+    Series::of_counts("events"),
+    Series::with_percentiles("service_ns", Precision { bits: 1, value_max: 5_000 }),
+    Series::with_percentiles("hop_ns", Precision { bits: 0, value_max: u64::MAX }),
+    Series::with_percentiles("depth", Precision { bits: 2, value_max: 999 }),
 ];
 
 /// The documented length of a step, by division.
@@ -29,10 +38,12 @@ struct Seen {
     backward: u64,
     percentiles: u64,
     crowded: u64,
+    restarts: u64,
 }
 
 struct Pair {
     windows: Windows,
+    series: &'static [Series<'static>],
     /// By series: (time, value), none older than the longest window.
     values: Vec<VecDeque<(u64, u64)>>,
     now: u64,
@@ -40,9 +51,16 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(start: u64) -> Self {
-        let windows = Windows::new(&SERIES).unwrap();
-        Self { windows, values: vec![VecDeque::new(); SERIES.len()], now: start, backward: 0 }
+    fn new(series: &'static [Series<'static>], start: u64) -> Self {
+        let windows = Windows::new(series).unwrap();
+        Self { windows, series, values: vec![VecDeque::new(); series.len()], now: start, backward: 0 }
+    }
+
+    /// The windows as they are after their bytes were read again.
+    fn restart(&mut self) {
+        let mut bytes = Vec::new();
+        self.windows.snapshot(&mut bytes);
+        self.windows = Windows::restore(self.series, &bytes).expect("its own snapshot");
     }
 
     fn record(&mut self, series: usize, value: u64, at: u64) {
@@ -85,7 +103,7 @@ impl Pair {
         let now = UnixNanos(self.now);
         let got = without_allocation(|| self.windows.percentiles(id, window, now, quantiles));
         let reading = self.windows.read(id, window, now).unwrap();
-        let Some(Precision { bits, value_max }) = SERIES[series].precision.filter(|_| reading.count > 0) else {
+        let Some(Precision { bits, value_max }) = self.series[series].precision.filter(|_| reading.count > 0) else {
             assert_eq!(got, None);
             return;
         };
@@ -108,14 +126,18 @@ impl Pair {
     }
 }
 
-fn run(seed: u64, operations: usize, invariants_every: usize, seen: &mut Seen) {
+fn run(seed: u64, of: &'static [Series<'static>], operations: usize, invariants_every: usize, seen: &mut Seen) {
     let _named = PrintOnPanic(format_args!("seed={seed}"));
     let mut prng = Prng::new(seed);
     let start = [0, 1 << 36, 1_700_000_000_000_000_000, u64::MAX - 400_000_000_000][prng.index(4)];
-    let mut pair = Pair::new(start);
+    let mut pair = Pair::new(of, start);
     // Nanoseconds between values: from crowded to sparse, changed now and then.
     let mut pace = 1 << 30;
     for operation in 0..operations {
+        if prng.one_in(2_000) {
+            pair.restart();
+            seen.restarts += 1;
+        }
         if prng.one_in(2_000) {
             pace = 1 << prng.in_range(28..38);
         }
@@ -137,14 +159,14 @@ fn run(seed: u64, operations: usize, invariants_every: usize, seen: &mut Seen) {
         if pair.now > u64::MAX - (1 << 52) && prng.one_in(1_000) || pair.now > u64::MAX - (1 << 38) {
             let start = [0, 5_000, 1_700_000_000_000_000_000][prng.index(3)];
             seen.backward += pair.backward;
-            pair = Pair::new(start);
+            pair = Pair::new(of, start);
         }
         let at = if prng.one_in(40) {
             pair.now.saturating_sub(prng.log_uniform(40))
         } else {
             pair.now.saturating_add(later)
         };
-        let series = prng.index(SERIES.len());
+        let series = prng.index(of.len());
         let value = match prng.index(10) {
             0 => prng.log_uniform(64),
             1 => 0,
@@ -154,7 +176,7 @@ fn run(seed: u64, operations: usize, invariants_every: usize, seen: &mut Seen) {
         pair.record(series, value, at);
         let window = Window::ALL[prng.index(3)];
         let ahead = if prng.one_in(4) { prng.log_uniform(37) } else { 0 };
-        let read = if prng.one_in(2) { series } else { prng.index(SERIES.len()) };
+        let read = if prng.one_in(2) { series } else { prng.index(of.len()) };
         pair.compare(read, window, pair.now.saturating_add(ahead), seen);
         if prng.one_in(32) {
             let mut quantiles = [0, 1, 2].map(|_| prng.index(1_000_001) as u32);
@@ -182,23 +204,24 @@ impl Seen {
             all.iter().all(|count| *count >= least),
             "read empty idle beyond backward percentiles crowded: {all:?}"
         );
+        assert!(self.restarts > least / 100, "{} restarts", self.restarts);
     }
 }
 
 #[test]
 fn agrees_with_its_twin_with_full_invariants_after_each_operation() {
     let mut seen = Seen::default();
-    for seed in 0..5 {
-        run(seed, 2_000, 1, &mut seen);
+    for seed in 0..50 {
+        run(seed, &SMALL, 2_000, 1, &mut seen);
     }
-    seen.assert_all_happened(30);
+    seen.assert_all_happened(300);
 }
 
 #[test]
 fn agrees_with_its_twin_over_ten_million_operations_first_half() {
     let mut seen = Seen::default();
     for seed in 100..150 {
-        run(seed, 100_000, 4_096, &mut seen);
+        run(seed, &SERIES, 100_000, 4_096, &mut seen);
     }
     seen.assert_all_happened(10_000);
 }
@@ -207,7 +230,7 @@ fn agrees_with_its_twin_over_ten_million_operations_first_half() {
 fn agrees_with_its_twin_over_ten_million_operations_second_half() {
     let mut seen = Seen::default();
     for seed in 150..200 {
-        run(seed, 100_000, 4_096, &mut seen);
+        run(seed, &SERIES, 100_000, 4_096, &mut seen);
     }
     seen.assert_all_happened(10_000);
 }
@@ -217,7 +240,17 @@ fn agrees_with_its_twin_over_ten_million_operations_second_half() {
 fn soak_agrees_with_its_twin_over_a_hundred_million_operations() {
     let mut seen = Seen::default();
     for seed in 0..1_000 {
-        run(1 << 32 | seed, 100_000, 4_096, &mut seen);
+        run(1 << 32 | seed, &SERIES, 100_000, 4_096, &mut seen);
     }
     seen.assert_all_happened(100_000);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Shrinks to the fewest operations that break a rule.
+    #[test]
+    fn any_windows_agree_with_their_twin(seed in any::<u64>(), operations in 1usize..300) {
+        run(seed, &SMALL, operations, 1, &mut Seen::default());
+    }
 }

@@ -10,9 +10,10 @@ pub use loom::thread;
 #[cfg(shuttle)]
 pub use shuttle::thread;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
 use tapeline_core::sync::{Orders, Sabotage};
 
 /// Random schedules that shuttle tries of each model.
@@ -41,19 +42,73 @@ pub fn check(loom_min: usize, model: impl Fn(Orders) + Send + Sync + 'static) ->
     executions
 }
 
-/// Runs `model` with each of the mistakes, every one of which must make an execution fail. A weakened ordering is a
-/// mistake that only loom can see: under shuttle it is left out.
+/// How loom and the cells of shuttle's build name two accesses of which one had to come before the other.
+const RACES: [&str; 2] = ["Causality violation", "a cell is "];
+
+/// Runs `model` with each of the mistakes, every one of which must make an execution fail, with a race or with one of the
+/// `failures`: texts of the model's own assertions. A weakened ordering is a mistake that only loom can see: under shuttle it is left
+/// out, and another mistake of the list has to stand for it.
 ///
 /// # Panics
-/// When every execution passes: then the model could not see the mistake that its sound version is said to exclude.
-pub fn must_fail(sabotages: &[Sabotage], model: impl Fn(Orders) + Send + Sync + Copy + 'static) {
-    for sabotage in sabotages.iter().copied().filter(|sabotage| cfg!(loom) || !sabotage.is_of_ordering()) {
-        let orders = Orders(Some(sabotage));
-        let result = catch_unwind(AssertUnwindSafe(|| explore(move || model(orders))));
-        if let Ok(executions) = result {
-            panic!("the model with {sabotage:?} passed all {executions} executions");
+/// When every execution passes: then the model could not see the mistake that its sound version is said to exclude. When the
+/// failure is another one: an index out of range or a limit of the tool says nothing about the mistake. When there is nothing to run.
+pub fn must_fail(failures: &[&str], sabotages: &[Sabotage], model: impl Fn(Orders) + Send + Sync + Copy + 'static) {
+    let is_seen = |sabotage: &&Sabotage| cfg!(loom) || !sabotage.is_of_ordering();
+    assert!(sabotages.iter().any(|sabotage| is_seen(&sabotage)), "a mistake that this tool can see");
+    for sabotage in sabotages.iter().filter(is_seen) {
+        let orders = Orders(Some(*sabotage));
+        must_fail_by(failures, &format!("{sabotage:?}"), move || model(orders));
+    }
+}
+
+/// As [`must_fail`], for one mistake of who uses the code, which `model` makes by itself.
+///
+/// # Panics
+/// As [`must_fail`].
+pub fn must_fail_misused(failures: &[&str], model: impl Fn() + Send + Sync + 'static) {
+    must_fail_by(failures, "misuse", model);
+}
+
+fn must_fail_by(failures: &[&str], mistake: &str, model: impl Fn() + Send + Sync + 'static) {
+    match first_panic(|| explore(model)) {
+        Ok(executions) => panic!("the model with {mistake} passed all {executions} executions"),
+        Err(failure) => {
+            let is_expected = RACES.iter().chain(failures).any(|text| failure.contains(text));
+            assert!(is_expected, "the model with {mistake} failed, but not by the mistake: {failure}");
+            println!("{mistake}: {failure}");
         }
     }
+}
+
+thread_local! {
+    /// While [`first_panic`] runs: the message of the first panic, empty before it. Both tools run all threads of a model
+    /// on the thread that called them.
+    static WATCHED: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Runs `f`. When it panics: what the first panic said, which is the failure; those that follow it, at a join or in the tool, are not.
+fn first_panic<R>(f: impl FnOnce() -> R) -> Result<R, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let default = take_hook();
+        set_hook(Box::new(move |info| {
+            let is_watched = WATCHED.with_borrow_mut(|watched| {
+                let Some(first) = watched else { return false };
+                // A tool ends threads that it keeps by panics of its own, which have no text.
+                if let (true, Some(text)) = (first.is_empty(), info.payload_as_str()) {
+                    *first = text.to_owned();
+                }
+                true
+            });
+            if !is_watched {
+                default(info);
+            }
+        }));
+    });
+    WATCHED.set(Some(String::new()));
+    let result = catch_unwind(AssertUnwindSafe(f));
+    let first = WATCHED.take().unwrap_or_default();
+    result.map_err(|_| first)
 }
 
 /// A model that counts its executions, and the count: a std atomic, which neither tool may see, as it would become part

@@ -9,7 +9,10 @@ use std::mem::ManuallyDrop;
 use tapeline_core::event::{Slot, events};
 use tapeline_core::ring::{Consumer, DUE_NONE, Producer, channel_sabotaged};
 use tapeline_core::sync::{Orders, Sabotage};
-use tapeline_loom_tests::{check, must_fail, thread};
+use tapeline_loom_tests::{check, must_fail, must_fail_misused, thread};
+
+/// What the models' own assertions say of an event that is torn, of another lap, or missing.
+const TORN: [&str; 4] = ["event ", "due of event", "nothing comes twice", "has had everything"];
 
 /// Positions wrap within the model's events; tags do too.
 const WRAP: u64 = u64::MAX - 1;
@@ -22,16 +25,26 @@ fn event(id: u64, span: usize) -> Vec<Slot> {
     slots
 }
 
-/// Pops events until `count` are there or, where `until_end`, until the producer is gone and the ring empty, and checks
-/// that they are events `0..` in order, whole, with their dues.
-fn consume(mut consumer: Consumer, spans: &[usize], batch: bool, with_dues: bool, until_end: bool) -> Consumer {
+/// When a consumer ends.
+#[derive(Clone, Copy, PartialEq)]
+enum Until {
+    /// When it has all events.
+    Count,
+    /// When the producer is gone and the ring was empty after that.
+    End,
+    /// When the ring was empty and the producer is gone after that: a misuse.
+    EndAskedLate,
+}
+
+/// Pops events until it is time to end, and checks that they are events `0..` in order, whole, with their dues.
+fn consume(mut consumer: Consumer, spans: &[usize], batch: bool, with_dues: bool, until: Until) -> Consumer {
     let mut next = 0;
     let mut out = [Slot::ZERO; 8];
     let mut dues = [0; 8];
-    while next < spans.len() || until_end {
+    while next < spans.len() || until != Until::Count {
         // Without a yield loom believes that it need not run the producer here, and explores next to nothing.
         thread::yield_now();
-        let end = until_end && consumer.is_abandoned();
+        let end = until == Until::End && consumer.is_abandoned();
         let taken = if batch { consumer.pop_batch(&mut out, Some(&mut dues)) } else { consumer.pop(&mut out) };
         let mut offset = 0;
         for slots in events(&out[..taken]) {
@@ -46,6 +59,7 @@ fn consume(mut consumer: Consumer, spans: &[usize], batch: bool, with_dues: bool
             next += 1;
         }
         assert_eq!(offset, taken, "whole events");
+        let end = end || until == Until::EndAskedLate && consumer.is_abandoned();
         if end && taken == 0 {
             assert_eq!(next, spans.len(), "a consumer that sees the end has had everything");
             break;
@@ -65,7 +79,7 @@ fn model(
     capacity: usize,
     with_dues: bool,
     batch: bool,
-    until_end: bool,
+    until: Until,
     spans: &'static [usize],
     orders: Orders,
     produce: impl Fn(&mut Producer, &'static [usize]) + Send + Copy + 'static,
@@ -77,7 +91,7 @@ fn model(
         produce(&mut producer, spans);
         drop(ManuallyDrop::into_inner(producer));
     });
-    let consumer = consume(consumer, spans, batch, with_dues, until_end);
+    let consumer = consume(consumer, spans, batch, with_dues, until);
     thread.join().unwrap();
     assert!(consumer.is_empty(), "nothing comes twice");
     consumer.assert_invariants();
@@ -113,7 +127,7 @@ fn push_as_batch(producer: &mut Producer, spans: &'static [usize]) {
 
 /// The consumer sees the tag before the payload: it would read the lap before, or a torn event.
 fn single(orders: Orders) {
-    model(2, false, false, false, &[1, 1, 1, 1], orders, |producer, spans| {
+    model(2, false, false, Until::Count, &[1, 1, 1, 1], orders, |producer, spans| {
         for id in 0..spans.len() as u64 {
             while producer.push(&event(id, 1)).is_err() {
                 thread::yield_now();
@@ -130,6 +144,7 @@ fn single_push_and_pop() {
 #[test]
 fn single_twins_fail() {
     must_fail(
+        &TORN,
         &[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve, Sabotage::PublishEarly, Sabotage::GiveBackEarly],
         single,
     );
@@ -137,7 +152,7 @@ fn single_twins_fail() {
 
 /// The producer, out of free slots, sees the consumer's head before the consumer has read the slot, and writes over it.
 fn head_release(orders: Orders) {
-    model(1, false, false, false, &[1, 1, 1], orders, push_each);
+    model(1, false, false, Until::Count, &[1, 1, 1], orders, push_each);
 }
 
 #[test]
@@ -148,6 +163,7 @@ fn head_release_with_more_events_than_slots() {
 #[test]
 fn head_release_twins_fail() {
     must_fail(
+        &TORN,
         &[Sabotage::RelaxedGiveBack, Sabotage::RelaxedReclaim, Sabotage::OffByOneWrap, Sabotage::GiveBackEarly],
         head_release,
     );
@@ -156,7 +172,7 @@ fn head_release_twins_fail() {
 /// One store publishes several slots whose own words are relaxed: the consumer comes to the second event with nothing
 /// but its look at the first to order it.
 fn batch(orders: Orders) {
-    model(2, false, true, false, &[1, 1, 1, 1], orders, claim_all_then_commit);
+    model(2, false, true, Until::Count, &[1, 1, 1, 1], orders, claim_all_then_commit);
 }
 
 #[test]
@@ -167,12 +183,12 @@ fn batch_claim_and_commit() {
 #[test]
 fn batch_twins_fail() {
     must_fail(
+        &TORN,
         &[
             Sabotage::RelaxedPublish,
             Sabotage::RelaxedObserve,
             Sabotage::RelaxedGiveBack,
             Sabotage::RelaxedReclaim,
-            Sabotage::OffByOneWrap,
             Sabotage::PublishEarly,
         ],
         batch,
@@ -181,7 +197,7 @@ fn batch_twins_fail() {
 
 /// As `batch`, by the call that groups events itself, into a ring that is too small for the run.
 fn push_batch(orders: Orders) {
-    model(4, false, true, false, &[1, 2, 1, 1], orders, push_as_batch);
+    model(4, false, true, Until::Count, &[1, 2, 1, 1], orders, push_as_batch);
 }
 
 #[test]
@@ -192,6 +208,7 @@ fn push_batch_of_a_run_with_a_span() {
 #[test]
 fn push_batch_twins_fail() {
     must_fail(
+        &TORN,
         &[
             Sabotage::RelaxedPublish,
             Sabotage::RelaxedObserve,
@@ -206,7 +223,7 @@ fn push_batch_twins_fail() {
 /// A span whose head is at the end of the ring and whose continuation at its beginning: the consumer sees the head
 /// before the continuation, or a continuation of the lap before.
 fn span(orders: Orders) {
-    model(4, false, false, false, &[1, 3, 2], orders, push_each);
+    model(4, false, false, Until::Count, &[1, 3, 2], orders, push_each);
 }
 
 #[test]
@@ -217,6 +234,7 @@ fn spans_that_wrap() {
 #[test]
 fn span_twins_fail() {
     must_fail(
+        &TORN,
         &[
             Sabotage::RelaxedPublish,
             Sabotage::RelaxedObserve,
@@ -224,7 +242,6 @@ fn span_twins_fail() {
             Sabotage::RelaxedReclaim,
             Sabotage::OffByOneWrap,
             Sabotage::PublishEarly,
-            Sabotage::GiveBackEarly,
         ],
         span,
     );
@@ -232,7 +249,7 @@ fn span_twins_fail() {
 
 /// The due beside a slot is published and given back with it.
 fn dues(orders: Orders) {
-    model(2, true, true, false, &[1, 1, 1], orders, push_each);
+    model(2, true, true, Until::Count, &[1, 1, 1], orders, push_each);
 }
 
 #[test]
@@ -243,6 +260,7 @@ fn dues_go_with_their_slots() {
 #[test]
 fn dues_twins_fail() {
     must_fail(
+        &TORN,
         &[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve, Sabotage::RelaxedGiveBack, Sabotage::PublishEarly],
         dues,
     );
@@ -272,66 +290,97 @@ fn the_end_comes_after_the_last_event() {
 
 #[test]
 fn end_twin_fails() {
-    must_fail(&[Sabotage::RelaxedLeave], end);
+    must_fail(&TORN, &[Sabotage::RelaxedLeave, Sabotage::LeaveEarly], end);
 }
 
 /// The same while the consumer takes what comes.
-#[test]
-fn a_consumer_that_takes_what_comes_has_everything_at_the_end() {
-    check(DRAIN_MIN, |orders| {
-        model(2, false, false, true, &[1, 1, 1], orders, |producer, spans| {
-            push_until_it_fits(producer, 0, spans[0]);
-            push_until_it_fits(producer, 1, spans[1]);
-            while producer.claim(&event(2, spans[2])).is_err() {
-                thread::yield_now();
-            }
-        });
+fn drain(until: Until, orders: Orders) {
+    model(2, false, false, until, &[1, 1, 1], orders, |producer, spans| {
+        push_until_it_fits(producer, 0, spans[0]);
+        push_until_it_fits(producer, 1, spans[1]);
+        while producer.claim(&event(2, spans[2])).is_err() {
+            thread::yield_now();
+        }
     });
 }
 
-/// A producer that keeps trying a full ring learns that nobody will make room.
+#[test]
+fn a_consumer_that_takes_what_comes_has_everything_at_the_end() {
+    check(DRAIN_MIN, |orders| drain(Until::End, orders));
+}
+
+/// A producer that leaves before its last event is out; a consumer that looks whether the producer is gone only after it
+/// has found the ring empty.
+#[test]
+fn drain_twins_fail() {
+    must_fail(&TORN, &[Sabotage::LeaveEarly, Sabotage::PublishEarly], |orders| drain(Until::End, orders));
+    must_fail_misused(&TORN, || drain(Until::EndAskedLate, Orders::SOUND));
+}
+
+/// A producer that keeps trying a full ring learns that nobody will make room. It looks whether the consumer is gone before it tries:
+/// `asks_late` is the misuse.
+fn gone(asks_late: bool, orders: Orders) {
+    let (mut producer, mut consumer) = channel_sabotaged(1, WRAP, false, orders);
+    let thread = thread::spawn(move || {
+        thread::yield_now();
+        let taken = consumer.pop(&mut [Slot::ZERO]);
+        drop(consumer);
+        taken
+    });
+    let mut pushed = 0;
+    loop {
+        let gone = !asks_late && producer.is_abandoned();
+        match producer.push(&event(0, 1)) {
+            Ok(()) => pushed += 1,
+            Err(_) if gone || asks_late && producer.is_abandoned() => break,
+            Err(_) => thread::yield_now(),
+        }
+    }
+    let taken = thread.join().unwrap();
+    assert_eq!(pushed, taken + 1, "one more than was taken fits, and no more");
+}
+
 #[test]
 fn a_producer_learns_that_the_consumer_is_gone() {
-    check(GONE_MIN, |orders| {
-        let (mut producer, mut consumer) = channel_sabotaged(1, WRAP, false, orders);
-        let thread = thread::spawn(move || {
-            thread::yield_now();
-            let taken = consumer.pop(&mut [Slot::ZERO]);
-            drop(consumer);
-            taken
-        });
-        let mut pushed = 0;
-        loop {
-            let gone = producer.is_abandoned();
-            match producer.push(&event(0, 1)) {
-                Ok(()) => pushed += 1,
-                Err(_) if gone => break,
-                Err(_) => thread::yield_now(),
-            }
-        }
-        let taken = thread.join().unwrap();
-        assert_eq!(pushed, taken + 1, "one more than was taken fits, and no more");
-    });
+    check(GONE_MIN, |orders| gone(false, orders));
+}
+
+#[test]
+fn gone_twins_fail() {
+    let failures = ["one more than was taken fits"];
+    must_fail(&failures, &[Sabotage::RelaxedLeave, Sabotage::OffByOneWrap], |orders| gone(false, orders));
+    must_fail_misused(&failures, || gone(true, Orders::SOUND));
 }
 
 /// A peek sees either nothing or the event that the next pop gives.
+fn peek(orders: Orders) {
+    let (producer, mut consumer) = channel_sabotaged(2, WRAP, false, orders);
+    let mut producer = ManuallyDrop::new(producer);
+    let thread = thread::spawn(move || {
+        push_each(&mut producer, &[1, 1, 1]);
+        drop(ManuallyDrop::into_inner(producer));
+    });
+    let mut next = 0;
+    while next < 3 {
+        thread::yield_now();
+        if let Some(head) = consumer.peek() {
+            let mut out = [Slot::ZERO];
+            assert_eq!(consumer.pop(&mut out), 1, "event {next} was peeked");
+            assert_eq!(([head], event(next, 1)), (out, vec![head]), "event {next}");
+            next += 1;
+        }
+    }
+    thread.join().unwrap();
+}
+
 #[test]
 fn peek_agrees_with_pop() {
-    check(PEEK_MIN, |orders| {
-        let (mut producer, mut consumer) = channel_sabotaged(2, WRAP, false, orders);
-        let thread = thread::spawn(move || push_each(&mut producer, &[1, 1, 1]));
-        let mut next = 0;
-        while next < 3 {
-            thread::yield_now();
-            if let Some(head) = consumer.peek() {
-                let mut out = [Slot::ZERO];
-                assert_eq!(consumer.pop(&mut out), 1);
-                assert_eq!(([head], event(next, 1)), (out, vec![head]));
-                next += 1;
-            }
-        }
-        thread.join().unwrap();
-    });
+    check(PEEK_MIN, peek);
+}
+
+#[test]
+fn peek_twins_fail() {
+    must_fail(&TORN, &[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve, Sabotage::PublishEarly], peek);
 }
 
 // Executions that each model must explore, half of what loom 0.7.2 explores: a change that makes a model see less turns

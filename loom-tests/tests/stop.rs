@@ -5,7 +5,7 @@ use tapeline_core::event::Slot;
 use tapeline_core::ring::channel_sabotaged;
 use tapeline_core::stop::{Stop, StopWord};
 use tapeline_core::sync::{Arc, Orders, Sabotage};
-use tapeline_loom_tests::{check, must_fail, thread};
+use tapeline_loom_tests::{check, must_fail, must_fail_misused, thread};
 
 /// The loop sees the request, but not yet what was put into its ring before, and ends without it.
 ///
@@ -15,6 +15,9 @@ fn drain(orders: Orders) {
     let word = Arc::new(StopWord::sabotaged(orders));
     let asked = Arc::clone(&word);
     let thread = thread::spawn(move || {
+        if orders.publishes_early() {
+            asked.request(Stop::Drain);
+        }
         producer.push(&[Slot::ZERO]).unwrap();
         producer.push(&[Slot::ZERO]).unwrap();
         asked.request(Stop::Drain);
@@ -35,12 +38,16 @@ fn a_drain_has_all_that_came_before_the_request() {
 
 #[test]
 fn drain_twins_fail() {
-    must_fail(&[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve], drain);
+    must_fail(
+        &["what was put in before the request"],
+        &[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve, Sabotage::PublishEarly],
+        drain,
+    );
 }
 
 /// The same while the loop works: it looks at the word, then at its ring, and ends when the ring was empty after a
-/// request was seen.
-fn work(_: Orders) {
+/// request was seen. `looks_late` is the misuse: it looks at its ring, then at the word.
+fn work(looks_late: bool) {
     let (mut producer, mut consumer) = channel_sabotaged(1, u64::MAX, false, Orders::SOUND);
     let word = Arc::new(StopWord::new());
     let asked = Arc::clone(&word);
@@ -55,9 +62,9 @@ fn work(_: Orders) {
     let mut taken = 0;
     loop {
         thread::yield_now();
-        let stop = word.get();
+        let stop = if looks_late { Stop::Run } else { word.get() };
         match consumer.pop(&mut [Slot::ZERO]) {
-            0 if stop != Stop::Run => break,
+            0 if stop != Stop::Run || looks_late && word.get() != Stop::Run => break,
             slots => taken += slots,
         }
     }
@@ -67,7 +74,12 @@ fn work(_: Orders) {
 
 #[test]
 fn a_loop_that_looks_at_the_word_first_leaves_nothing_behind() {
-    check(WORK_MIN, work);
+    check(WORK_MIN, |_| work(false));
+}
+
+#[test]
+fn a_loop_that_looks_at_its_ring_first_leaves_something_behind() {
+    must_fail_misused(&["nothing is left behind"], || work(true));
 }
 
 /// Two ask: who asks for less comes later, and the stronger request is forgotten, or what came before it is not seen.
@@ -89,7 +101,7 @@ fn two_ask(orders: Orders) {
     }
     drains.join().unwrap();
     stops.join().unwrap();
-    assert_eq!(word.get(), Stop::Now);
+    assert_eq!(word.get(), Stop::Now, "the stronger request stays");
 }
 
 #[test]
@@ -99,7 +111,11 @@ fn the_stronger_of_two_requests_stays() {
 
 #[test]
 fn two_ask_twins_fail() {
-    must_fail(&[Sabotage::ForgetRequests, Sabotage::RelaxedPublish, Sabotage::RelaxedObserve], two_ask);
+    must_fail(
+        &["a request only grows", "what was done before the stronger request", "the stronger request stays"],
+        &[Sabotage::ForgetRequests, Sabotage::RelaxedPublish, Sabotage::RelaxedObserve],
+        two_ask,
+    );
 }
 
 // Executions that loom must explore, half of what 0.7.2 explores.

@@ -9,6 +9,9 @@ use tapeline_loom_tests::{check, must_fail, thread};
 /// What is recorded: a sum and a count, which agree in a block that is handed over whole.
 type Block = [u64; 2];
 
+/// What the models' own assertions say of a block that is torn or handed over at the wrong time.
+const TORN: [&str; 2] = ["each value once", "the blocks as they were recorded"];
+
 fn record(recorder: &mut Recorder<Block>, value: u64) {
     recorder.with(|block| {
         block[0] += value;
@@ -75,6 +78,7 @@ fn each_value_is_collected_once() {
 #[test]
 fn turns_twins_fail() {
     must_fail(
+        &TORN,
         &[
             Sabotage::RelaxedPublish,
             Sabotage::RelaxedObserve,
@@ -95,7 +99,7 @@ fn last(orders: Orders) {
         leave(recorder);
     });
     collector.request();
-    assert_eq!(take(&mut collector), [7, 1]);
+    assert_eq!(take(&mut collector), [7, 1], "each value once");
     thread.join().unwrap();
 }
 
@@ -106,7 +110,7 @@ fn what_was_recorded_last_is_handed_over_by_the_drop() {
 
 #[test]
 fn last_twin_fails() {
-    must_fail(&[Sabotage::RelaxedLeave, Sabotage::GiveBackEarly], last);
+    must_fail(&TORN, &[Sabotage::RelaxedLeave, Sabotage::GiveBackEarly], last);
 }
 
 /// The recorder passes, records on and is gone, between the collector's look at `passed` and its look at `gone`.
@@ -125,7 +129,11 @@ fn passes_then_leaves(orders: Orders) {
     let second = take(&mut collector);
     // Two requests have everything: the recorder is gone when it did not answer both, and then the answer is its drop.
     let is_first = thread.join().unwrap();
-    assert_eq!([first, second], if is_first { [[1, 1], [2, 1]] } else { [[3, 2], [0, 0]] });
+    assert_eq!(
+        [first, second],
+        if is_first { [[1, 1], [2, 1]] } else { [[3, 2], [0, 0]] },
+        "the blocks as they were recorded"
+    );
 }
 
 #[test]
@@ -135,7 +143,7 @@ fn a_recorder_that_passes_and_leaves_hands_over_each_block_once() {
 
 #[test]
 fn leaves_twin_fails() {
-    must_fail(&[Sabotage::RelaxedLeave, Sabotage::PublishEarly], passes_then_leaves);
+    must_fail(&TORN, &[Sabotage::RelaxedLeave, Sabotage::PublishEarly], passes_then_leaves);
 }
 
 // Executions that loom must explore, half of what 0.7.2 explores.

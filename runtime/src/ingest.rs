@@ -22,6 +22,7 @@ use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::Epoch;
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, Slot};
 use tapeline_core::limits::TIME_NS_MAX;
+use tapeline_core::stop::{Stop, StopWord};
 use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
 
 /// Slots of one block: 1 MiB.
@@ -62,7 +63,7 @@ impl Block {
 pub struct BlockQueue {
     full: Arc<ArrayQueue<Box<Block>>>,
     empty: Arc<ArrayQueue<Box<Block>>>,
-    stop: Arc<AtomicBool>,
+    stop: Arc<StopWord>,
     ended: Arc<AtomicBool>,
 }
 
@@ -96,7 +97,7 @@ impl BlockQueue {
 
     /// Tells the reader that nobody will take blocks any more.
     pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.request(Stop::Now);
     }
 
     /// Blocks that are ready.
@@ -119,7 +120,7 @@ impl BlockQueue {
     }
 
     fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.get() != Stop::Run
     }
 
     /// Waits for an empty block; `None` once stopped.

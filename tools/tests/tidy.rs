@@ -2,6 +2,11 @@
 //!
 //! Patterns that this file must not contain itself are put together from two halves.
 
+#[path = "tidy/peers.rs"]
+mod peers;
+#[path = "tidy/requirements.rs"]
+mod requirements;
+
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -161,6 +166,33 @@ fn req_q8_3466_no_lock_exists_in_core() {
     let sources = core_sources();
     let found = sources.iter().filter(|text| !others.contains(&text.path.as_str()));
     none("a read-modify-write in core", found.flat_map(|text| text.lines(is_exchange)).collect());
+}
+
+/// Metrics are cells that who owns them counts in: nothing in core could send one, or a log line, anywhere, as there is nothing to call.
+#[test]
+fn req_3462_3478_3553_no_call_for_metrics_or_logs_leaves_core() {
+    let texts = texts();
+    let manifest = &texts.iter().find(|text| text.path == "core/Cargo.toml").expect("core has a manifest").text;
+    let section = manifest.split("[dependencies]").nth(1).and_then(|rest| rest.split("\n[").next());
+    let names = section.expect("it has dependencies").lines().filter_map(|line| line.split(['.', ' ', '=']).next());
+    let all: Vec<&str> = names.filter(|name| !name.is_empty() && !name.starts_with('#')).collect();
+    let pure = ["bytemuck", "crossbeam-utils", "libm", "rapidhash", "thiserror"];
+    let others: Vec<String> = all.iter().filter(|name| !pure.contains(name)).map(|name| (*name).to_owned()).collect();
+    assert!(all.len() >= 4, "the manifest is read: {all:?}");
+    none("core depends on what could do more than compute", others);
+    let calls = [
+        "print!(",
+        "println!(",
+        "tracing::",
+        " log::",
+        "prometheus",
+        "std::io::",
+        "std::net::",
+        "std::fs::",
+        "std::thread::",
+    ];
+    let found = |text: &Text| text.lines(|line| calls.iter().any(|call| code(line).contains(call)));
+    none("a call that leaves core", core_sources().iter().flat_map(found).collect());
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub(super) struct Orders {
 impl Orders {
     pub(super) fn new(orders: usize, symbols: usize, seed: u64) -> Self {
         Self {
-            slab: Slab::new(orders),
+            slab: Slab::new(orders, seed),
             table: vec![NONE; (orders * 2).next_power_of_two().max(2)].into_boxed_slice(),
             by_symbol: Chains::new(symbols, orders),
             seed,

@@ -46,7 +46,7 @@ const READY: u32 = 0;
 impl Holds {
     pub(super) fn new(holds: usize, entries: usize, seed: u64) -> Self {
         Self {
-            keys: Slab::new(holds),
+            keys: Slab::new(holds, seed),
             buckets: Chains::new(Self::buckets_for(holds), holds),
             queues: Chains::new(holds, entries),
             ready: Chains::new(1, holds),

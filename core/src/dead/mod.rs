@@ -87,7 +87,7 @@ use crate::limits::{
     KIND_ROWS, RETRY_POLICIES_MAX, SPAN_SLOTS_MAX, SYMBOLS_DEFAULT,
 };
 use crate::retry::{Names, Order, Policy};
-use crate::slab::Slab;
+use crate::slab::{Slab, seed_of};
 use crate::units::{SymbolId, UnixNanos};
 use crate::wheel::TimerHandle;
 use bytemuck::{Pod, Zeroable};
@@ -112,6 +112,9 @@ pub struct Config {
     pub errors: usize,
     /// Seed of jitter and of the table of holds.
     pub seed: u64,
+    /// Which of several dead letter slabs of one engine this is: handles and cursors of one are refused by another that has another number.
+    /// Not part of a snapshot's settings: a restored slab takes the handles of the one that was written.
+    pub instance: u32,
 }
 
 impl Default for Config {
@@ -124,6 +127,7 @@ impl Default for Config {
             symbols: SYMBOLS_DEFAULT,
             errors: ERROR_CODES_DEFAULT,
             seed: 0,
+            instance: 0,
         }
     }
 }
@@ -429,8 +433,8 @@ impl DeadLetters {
         Self {
             config: *config,
             policies: policies.into(),
-            entries: Slab::new(config.entries),
-            events: Slab::new(config.entries),
+            entries: Slab::new(config.entries, seed_of("dead letters", config.instance)),
+            events: Slab::new(config.entries, seed_of("events of dead letters", config.instance)),
             arena: Arena::new(config.slots),
             index: Index::new(config.symbols, config.errors, config.entries),
             holds: Holds::new(config.holds, config.entries, config.seed),

@@ -85,7 +85,7 @@ impl Default for Config {
             cooldown_ns: 5 * SECOND_NS,
             tiers: vec![
                 Tier { enter: 3.0, leave: 2.0, after_ns: 10 * SECOND_NS },
-                Tier { enter: 3.0, leave: 3.0, after_ns: 60 * SECOND_NS },
+                Tier { enter: 3.0, leave: 2.0, after_ns: 60 * SECOND_NS },
             ],
             breaker: breaker::Config::default(),
             retry_ns: SECOND_NS / 10,

@@ -6,7 +6,7 @@ use crate::limits::{
     SYMBOLS_DEFAULT, SYMBOLS_MAX, TICK_NS,
 };
 
-/// The settings of a queue. A snapshot is restored only into the same ones.
+/// The settings of a queue. A snapshot is restored only into the same ones, but for [`Config::instance`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
     /// Symbols, id 0 included: ids are below it. At most [`SYMBOLS_MAX`].
@@ -26,6 +26,9 @@ pub struct Config {
     pub turn_bits: u32,
     /// Resolution of the expiry, ns. At least 1.
     pub tick_ns: u64,
+    /// Which of several queues of one engine this is: handles of one are refused by another that has another number. Not compared with
+    /// that of a snapshot: a restored queue takes the handles of the one that was written.
+    pub instance: u32,
 }
 
 impl Default for Config {
@@ -39,6 +42,7 @@ impl Default for Config {
             merge_window_ns: REQUEST_MERGE_NS_DEFAULT,
             turn_bits: REQUEST_TURN_BITS_DEFAULT,
             tick_ns: TICK_NS,
+            instance: 0,
         }
     }
 }

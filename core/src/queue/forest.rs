@@ -17,6 +17,7 @@
 use super::heap::{Element, Key, Line, elements, elements_mut};
 use crate::invariant::{Broken, require};
 use crate::slab::NONE;
+use crate::steps::step;
 
 /// Position of the first element of a tree, which stands in the tree itself.
 const ROOT: u32 = NONE - 1;
@@ -81,6 +82,7 @@ impl Forest {
     /// The id with the least key of a tree, and that key. O(1).
     #[inline]
     pub(super) fn peek(&self, tree: u32) -> Option<(u32, Key)> {
+        step();
         let root = self.trees[tree as usize].root;
         (!root.is_empty()).then(|| (root.id(), root.key()))
     }
@@ -125,6 +127,7 @@ impl Forest {
         }
         let mut line = first;
         while line != NONE {
+            step();
             for element in core::mem::replace(&mut self.lines[line as usize], Line::EMPTY).0 {
                 if !element.is_empty() {
                     self.positions[element.id() as usize] = NONE;
@@ -142,6 +145,7 @@ impl Forest {
 
     #[inline]
     fn at(&self, tree: u32, position: u32) -> Element {
+        step();
         if position == ROOT { self.trees[tree as usize].root } else { elements(&self.lines)[position as usize] }
     }
 

@@ -27,6 +27,7 @@
 
 use crate::invariant::{Broken, require};
 use crate::slab::{NONE, SLAB_MAX};
+use crate::steps::step;
 use bytemuck::{Pod, Zeroable, must_cast_slice, must_cast_slice_mut};
 
 /// Elements above which a pop asks for lines ahead of time: what a core's own cache of 256 KiB holds. Below, it costs five
@@ -106,6 +107,7 @@ impl Line {
     /// foretold most often, by all of the element.
     #[inline]
     pub(super) fn least(&self) -> (Element, usize) {
+        step();
         let [a, b, c, d] = self.0.map(|element| element.key().major());
         let (left, left_lane) = if b < a { (b, 1) } else { (a, 0) };
         let (right, right_lane) = if d < c { (d, 3) } else { (c, 2) };
@@ -281,6 +283,7 @@ impl IndexedHeap {
 
     #[inline]
     fn at(&self, position: usize) -> Element {
+        step();
         elements(&self.lines)[position]
     }
 
@@ -323,6 +326,7 @@ impl IndexedHeap {
     fn sift_up(&mut self, mut hole: usize, element: Element) {
         let places = elements_mut(&mut self.lines);
         while hole > ROOT {
+            step();
             let above = places[parent(hole)];
             if above <= element {
                 break;

@@ -86,7 +86,7 @@ pub use request::{Counters, PRIORITIES, Pending, Priority, Pushed, Request};
 pub use waits::Waits;
 
 use crate::chain::Chains;
-use crate::slab::{Handle, Slab};
+use crate::slab::{Handle, Slab, seed_of};
 use crate::units::{SymbolId, UnixNanos};
 use crate::wheel::{Polled, Popped, TimerHandle, Wheel};
 use bytemuck::{Pod, Zeroable};
@@ -117,6 +117,28 @@ pub struct RequestQueue<T> {
     waits: Waits,
 }
 
+/// The requests of a symbol that have left its heap and are on their way out. Dropped by a panic of the caller's code, it takes out the
+/// rest, which would be in no heap else.
+struct Cleared<'a, T: Pod> {
+    queue: &'a mut RequestQueue<T>,
+    symbol: u32,
+}
+
+impl<T: Pod> Iterator for Cleared<'_, T> {
+    type Item = Pending<T>;
+
+    fn next(&mut self) -> Option<Pending<T>> {
+        let index = self.queue.chains.first(self.symbol)?;
+        Some(self.queue.release(index))
+    }
+}
+
+impl<T: Pod> Drop for Cleared<'_, T> {
+    fn drop(&mut self) {
+        while self.next().is_some() {}
+    }
+}
+
 impl<T: Pod> RequestQueue<T> {
     /// An empty queue. Allocates all that it will ever need: O(symbols + capacity).
     ///
@@ -130,7 +152,7 @@ impl<T: Pod> RequestQueue<T> {
             config: *config,
             order: Order { aging_step_ns, turn_bits },
             clock: Clock::new(aging_step_ns),
-            entries: Slab::new(capacity),
+            entries: Slab::new(capacity, seed_of("request queue", config.instance)),
             payloads: vec![T::zeroed(); capacity].into_boxed_slice(),
             chains: Chains::new(symbols, capacity),
             forest: Forest::new(symbols, capacity),
@@ -290,7 +312,7 @@ impl<T: Pod> RequestQueue<T> {
     }
 
     /// Takes out all pending requests of a symbol, each given to `dropped` in the order of queueing. Returns how many. What is in
-    /// flight stays so.
+    /// flight stays so. If `dropped` panics, those after it are taken out all the same, and not given to it.
     pub fn clear(&mut self, symbol: SymbolId, mut dropped: impl FnMut(Pending<T>)) -> usize {
         let requests = self.chains.len(symbol.0);
         if requests == 0 {
@@ -298,10 +320,10 @@ impl<T: Pod> RequestQueue<T> {
         }
         self.forest.clear(symbol.0);
         self.eligible.remove(symbol.0);
-        while let Some(index) = self.chains.first(symbol.0) {
-            dropped(self.release(index));
-        }
         self.counters.cleared += requests as u64;
+        for pending in &mut (Cleared { queue: self, symbol: symbol.0 }) {
+            dropped(pending);
+        }
         requests
     }
 

@@ -39,7 +39,7 @@ use crate::limits::{
 };
 use crate::queue::{Priority, Pushed, Request, RequestQueue, Waits};
 use crate::retry::{Names, Policy};
-use crate::slab::{Handle, NONE, Slab};
+use crate::slab::{Handle, NONE, Slab, seed_of};
 use crate::units::{SymbolId, UnixNanos};
 use bytemuck::{Pod, Zeroable};
 use std::collections::VecDeque;
@@ -242,8 +242,8 @@ impl Requests {
             under_way: VecDeque::with_capacity(config.jobs_max),
             ordered: 0,
             queue,
-            records: Slab::new(capacity),
-            askers: Slab::new(2 * capacity),
+            records: Slab::new(capacity, seed_of("requests", config.queue.instance)),
+            askers: Slab::new(2 * capacity, seed_of("askers", config.queue.instance)),
             // Beside the wishes each request may come back once.
             arrivals: VecDeque::with_capacity(wishes + capacity),
             serving: VecDeque::with_capacity(service_budget),

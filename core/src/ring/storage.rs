@@ -525,6 +525,9 @@ impl Writer {
 impl Drop for Writer {
     /// Publishes what is claimed, then says that nothing more will come.
     fn drop(&mut self) {
+        if self.orders.leaves_early() {
+            self.ring.writer_gone.store(true, self.orders.leave());
+        }
         self.commit();
         self.ring.writer_gone.store(true, self.orders.leave());
     }

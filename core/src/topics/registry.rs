@@ -7,7 +7,7 @@ use super::{BOOK_KINDS, ConflateBy, Policy, STRICT_KINDS, Topic, TopicError};
 use crate::event::{Kind, KindSet, Lane};
 use crate::hash;
 use crate::limits::{BUSES_MAX, KIND_ROWS, NAME_BYTES_MAX, TOPICS_MAX};
-use crate::slab::{Handle, Slab};
+use crate::slab::{Handle, Slab, seed_of};
 use bytemuck::{Pod, Zeroable};
 
 /// A bus of one registry. Refused once the bus is closed, also when another one of that name is open by then.
@@ -228,7 +228,7 @@ impl Registry {
     #[must_use]
     pub fn new(slots: usize) -> Self {
         Self {
-            buses: Slab::new(BUSES_MAX),
+            buses: Slab::new(BUSES_MAX, seed_of("buses", 0)),
             topics: Box::new([None; TOPICS_MAX]),
             route: [NONE; KIND_ROWS],
             slots,

@@ -84,6 +84,7 @@
 //! index and generation; a generation comes back after 2^31 timers in the same node.
 
 mod check;
+mod instance;
 mod level;
 mod node;
 mod snapshot;

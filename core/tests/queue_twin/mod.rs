@@ -34,6 +34,7 @@ pub(crate) struct Seen {
     pub(crate) stale: u64,
     pub(crate) backward: u64,
     pub(crate) second_turns: u64,
+    pub(crate) restarts: u64,
 }
 
 /// The queue and its twin, to which everything is done twice.
@@ -140,7 +141,18 @@ impl Pair {
         UnixNanos(self.now)
     }
 
+    /// The queue as it is after its bytes were read again.
+    pub(crate) fn restart(&mut self) {
+        let mut bytes = Vec::new();
+        self.queue.snapshot(&mut bytes);
+        self.queue = RequestQueue::restore(&self.config, &bytes).expect("its own snapshot");
+        self.seen.restarts += 1;
+    }
+
     pub(crate) fn step(&mut self, prng: &mut Prng) {
+        if prng.one_in(2_000) {
+            self.restart();
+        }
         match prng.index(100) {
             0..46 => {
                 let now = self.time(prng);

@@ -38,11 +38,16 @@ pub enum Op {
     Poll(When, usize),
     /// Pops all that is due, and schedules a timer after each of the first few: what a handler does.
     PopAndSchedule(When, When),
+    /// The wheel goes on as its bytes say.
+    Restart,
 }
 
 impl Op {
     /// A weighted random operation for a wheel with that tick; while it fills, most schedule.
     pub fn random(rng: &mut Prng, tick_ns: u64, filling: bool) -> Self {
+        if rng.one_in(1_500) {
+            return Self::Restart;
+        }
         if filling && rng.in_range(0..4) != 0 {
             return Self::Schedule(When::random(rng, tick_ns));
         }
@@ -110,6 +115,7 @@ pub struct Pair {
     pub late: u64,
     pub out_of_budget: u64,
     pub stale: u64,
+    pub restarts: u64,
 }
 
 impl Pair {
@@ -127,6 +133,7 @@ impl Pair {
             late: 0,
             out_of_budget: 0,
             stale: 0,
+            restarts: 0,
         };
         assert_eq!(pair.wheel.pop_due(UnixNanos(start)), None);
         pair
@@ -232,6 +239,13 @@ impl Pair {
 
     pub fn apply(&mut self, op: Op) {
         match op {
+            Op::Restart => {
+                let mut bytes = Vec::new();
+                self.wheel.snapshot(&mut bytes);
+                let restored = Wheel::restore(self.wheel.capacity(), self.tick_ns, &bytes);
+                self.wheel = restored.expect("its own snapshot");
+                self.restarts += 1;
+            }
             Op::Schedule(when) => self.schedule(self.resolve(when)),
             Op::Cancel(n) if !self.pending.is_empty() => {
                 let place = n % self.pending.len();

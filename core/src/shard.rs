@@ -54,6 +54,7 @@ use crate::requests::{Notice, Requests};
 use crate::retry::Policy;
 use crate::ring::{Consumer, Producer};
 use crate::route::RouteTable;
+use crate::stats::Rates;
 use crate::timing::{Stopwatch, Timing, Untimed};
 use crate::units::{SCALE_MAX, SourceId, SymbolId, UnixNanos};
 use crate::wheel::{Popped, Wheel};
@@ -61,6 +62,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 mod inlet;
 mod letters;
+mod reading;
 mod runs;
 mod service;
 mod timers;
@@ -516,6 +518,7 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     /// Calls that were stamped in this step.
     stamped: u64,
     timed: TimedBatches,
+    rates: Rates,
 }
 
 impl<C: Chain, P: Probe> Shard<C, P> {
@@ -659,6 +662,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             is_timed: false,
             stamped: 0,
             timed: TimedBatches::default(),
+            rates: Rates::new(),
             config,
         }
     }
@@ -724,6 +728,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
         }
         step.is_stuck = self.has_put;
+        if self.clock >= self.rates.next() {
+            self.turn_rates();
+        }
         let is_timed = P::TIMES_HANDLERS && self.is_timed && step.work > 0;
         if samples > 0 || is_timed {
             let done = self.probe.now();
@@ -1550,7 +1557,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
 
     /// Bytes per structure. Those of states and digest are zero pages until a symbol is used.
     #[must_use]
-    pub fn bytes(&mut self) -> [(&'static str, usize); 12] {
+    pub fn bytes(&mut self) -> [(&'static str, usize); 13] {
         [
             ("catalog", self.catalog.bytes()),
             ("handler states", self.bus.bytes()),
@@ -1564,6 +1571,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             ("dedup", self.dedup.as_ref().map_or(0, DedupWindow::bytes)),
             ("history", self.history.as_ref().map_or(0, History::bytes)),
             ("dead letters", self.letters.bytes() + size_of_val(&*self.origins)),
+            ("rates", self.rates.bytes()),
         ]
     }
 }

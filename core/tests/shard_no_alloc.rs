@@ -18,8 +18,10 @@ use tapeline_core::ring;
 use tapeline_core::route::RouteTable;
 use tapeline_core::scanner::Scanner;
 use tapeline_core::shard::{Config, Outbox, Shard};
+use tapeline_core::stats::Series;
 use tapeline_core::testing::{CountingAlloc, Prng, allocations};
 use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
+use tapeline_core::windows::Window;
 
 #[global_allocator]
 static ALLOC: CountingAlloc = CountingAlloc;
@@ -109,7 +111,17 @@ fn req_w1_a_million_events_allocate_nothing() {
         steps += 1;
         assert!(steps < 1_000_000, "{shards:?}");
     }
-    assert_eq!(allocations() - constructed, 0, "allocations after construction");
+    // One call reads all, and allocates nothing either.
+    let stats: Vec<_> = {
+        let read = [shards[0].stats(), shards[1].stats()];
+        assert_eq!(allocations() - constructed, 0, "allocations after construction");
+        read.into()
+    };
+    for (stats, shard) in stats.iter().zip(&shards) {
+        assert!(stats.is_balanced && stats.source == shard.ledger().total() && stats.bytes > 0, "{stats:?}");
+        assert_eq!(stats.counts[Series::Events as usize], stats.source.offered);
+        assert!(stats.rate(Series::Outputs, Window::S60).count > 0, "{stats:?}");
+    }
     let ledgers = shards.iter().map(|shard| (shard.ledger().total(), shard.mesh_counts(), shard.timers_fired()));
     let (mut offered, mut sent, mut fired, mut failed) = (0, 0, 0, 0);
     for (total, counts, timers) in ledgers {

@@ -7,7 +7,7 @@ mod shard_rig;
 use shard_rig::{Recorder, START, SYMBOLS_MAX, feed, stream, tick};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tapeline_core::bus::{Bus, BusBuilder, End, HandlerStats, Link};
+use tapeline_core::bus::{Bus, BusBuilder, Chain, End, HandlerStats, Link};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::Signal;
 use tapeline_core::event::{EventRef, Kind, KindSet, Slot};
@@ -15,6 +15,7 @@ use tapeline_core::handler::{Ctx, Handler, Verdict};
 use tapeline_core::limits::{BATCH_SLOTS, TIMED_BATCHES};
 use tapeline_core::ring;
 use tapeline_core::shard::{Batch, Config, Probe, Shard, TimedBatches};
+use tapeline_core::stats::Series;
 use tapeline_core::units::{SymbolId, UnixNanos};
 
 /// A clock that stands still but for who works with it.
@@ -100,7 +101,25 @@ fn run<P: Probe>(clock: &Clock, probe: P, events: &[Slot]) -> (Vec<(&'static str
     producer.push(tick(UnixNanos(START * 2), true).slots()).unwrap();
     while shard.step(&mut out).work > 0 {}
     assert!(shard.is_drained() && shard.ledger().is_balanced());
+    one_call_reads_all(&mut shard, events.len() as u64);
     (shard.handlers(), shard.timed_batches(), shard.digest_total())
+}
+
+/// What one call reads is what each structure says by itself.
+fn one_call_reads_all<C: Chain, P: Probe>(shard: &mut Shard<C, P>, offered: u64) {
+    let (stats, letters) = (shard.stats(), shard.letters());
+    assert_eq!((stats.counts[Series::Events as usize], stats.source), (offered, shard.ledger().total()));
+    assert_eq!(
+        (stats.counts[Series::Outputs as usize], stats.derived),
+        (stats.derived.offered, shard.derived().total())
+    );
+    assert_eq!((stats.letters.parked, stats.letters.totals), (letters.parked(), *letters.stats()));
+    assert_eq!((stats.now, stats.timers_fired, stats.shard), (shard.clock(), shard.timers_fired(), 0));
+    assert_eq!(stats.timed, shard.timed_batches());
+    assert_eq!(stats.ring_slots, (0, 2 * BATCH_SLOTS));
+    let bytes = shard.bytes();
+    assert_eq!(stats.bytes, bytes.iter().map(|(_, bytes)| bytes).sum::<usize>());
+    assert!(bytes.iter().any(|(name, bytes)| *name == "rates" && *bytes < 500_000), "{bytes:?}");
 }
 
 /// Trades and narrow quotes, one slot each, by symbol 1: each batch of 64 begins a ring batch of its own.
@@ -112,7 +131,7 @@ fn events(count: usize) -> Vec<Slot> {
 }
 
 #[test]
-fn req_3473_each_handler_is_measured_and_who_overruns_its_budget_is_counted() {
+fn req_3473_3550_3551_f1_each_handler_is_measured_overruns_are_counted_and_one_call_reads_all() {
     let batches = 3 * TIMED_BATCHES as usize + 5;
     let events = events(batches * BATCH_SLOTS);
     let is_trade = |slot: &&Slot| slot.kind() == Kind::TRADE;

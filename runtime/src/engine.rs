@@ -57,6 +57,8 @@ pub struct Setup {
     pub is_pinned: bool,
     /// Driver; `None` = glommio where io_uring works.
     pub driver: Option<Driver>,
+    /// Whether the run gives its dead letters back, to be exported.
+    pub gives_letters: bool,
     /// File for outputs, and whether to overwrite it.
     pub outputs: Option<(PathBuf, bool)>,
     /// Symbols that fit, the id 0 included.
@@ -96,6 +98,7 @@ impl Setup {
             cores: None,
             is_pinned: true,
             driver: None,
+            gives_letters: false,
             outputs: None,
             symbols_max: SYMBOLS_DEFAULT,
             ring_slots: RING_SLOTS_DEFAULT,
@@ -277,7 +280,8 @@ pub fn run<C: Chain + 'static>(
         let probe = RunProbe::new(clock.clone());
         let (peers, outlets) = (std::mem::take(&mut mesh_in[number]), std::mem::take(&mut mesh_out[number]));
         let shard = Shard::new(config, catalog.clone(), bus, probe, consumer, peers, outlets);
-        stations.push(Box::new(ShardStation::new(number, shard, Egress::new(sink))));
+        let station = ShardStation::new(number, shard, Egress::new(sink));
+        stations.push(Box::new(station.giving_letters(setup.gives_letters)));
     }
     let source = SourceConfig {
         pacer: Pacer::new(setup.pace, setup.max_gap_ns),

@@ -10,6 +10,8 @@ pub mod engine;
 pub mod ingest;
 pub mod input;
 pub mod jitter;
+pub mod layouts;
+pub mod letters;
 pub mod machine;
 mod market;
 pub mod ndjson;

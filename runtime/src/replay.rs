@@ -3,9 +3,11 @@
 use crate::driver::{CoreReport, Idle};
 use crate::engine::Run;
 use crate::jitter::GapDetector;
+use crate::letters::Parked;
 use crate::machine::Machine;
 use crate::pacer::Pace;
 use crate::placement::Seat;
+use crate::report::health::{DeadLetterCount, HealthReport, ShardRun, rates};
 use crate::report::latency::new_histogram;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
@@ -17,6 +19,7 @@ use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use tapeline_core::dead;
 use tapeline_core::event::Kind;
+use tapeline_core::health::Thresholds;
 use tapeline_core::ledger::{Ledger, Refusal};
 use tapeline_core::limits::BATCH_SLOTS;
 use tapeline_core::queue::Waits;
@@ -55,6 +58,8 @@ pub struct Told {
     pub input_exit: Option<u8>,
     /// Bytes per structure, all shards together.
     pub bytes: Vec<(&'static str, usize)>,
+    /// Dead letters by shard, if they were asked for.
+    pub letters: Vec<Parked>,
 }
 
 /// Share of events held up by full rings above which a run is headed SATURATED.
@@ -76,14 +81,20 @@ pub fn tell(run: Run, request: &Request) -> Told {
         shards: run.plan.shards,
         idle: idle(&run.idle),
     };
-    let (mut source, mut shards) = (None, Vec::new());
-    for station in run.cores.into_iter().flat_map(|core| core.stations) {
-        match station {
-            StationReport::Source(report) => source = Some(report),
-            StationReport::Shard(report) => shards.push(report),
+    let (mut source, mut shards, mut silences) = (None, Vec::new(), BTreeMap::new());
+    for core in run.cores {
+        for station in core.stations {
+            match station {
+                StationReport::Source(report) => source = Some(report),
+                StationReport::Shard(report) => {
+                    silences.insert(report.shard, core.longest_silence_ns);
+                    shards.push(report);
+                }
+            }
         }
     }
     shards.sort_by_key(|shard| shard.shard);
+    let letters = shards.iter_mut().filter_map(|shard| shard.parked.take()).collect();
     let source = source.expect("Invariant: every plan seats the source");
     let mut sums = Sums::of(&shards, &source);
     if !source_shares_core {
@@ -120,6 +131,15 @@ pub fn tell(run: Run, request: &Request) -> Told {
         let text = "ticks of the captures said that nothing follows: taken as plain ticks";
         verdict.notes.push(format!("{} {text}", source.end_marks));
     }
+    let saturated = is_paced && held_up > SATURATED_SHARE;
+    let handlers = handlers::sum(shards.iter().map(|shard| (&shard.handlers[..], shard.timed)));
+    let runs: Vec<ShardRun<'_>> = shards
+        .iter()
+        .map(|shard| ShardRun {
+            stats: &shard.stats,
+            longest_silence_ns: silences.get(&shard.shard).copied().unwrap_or_default(),
+        })
+        .collect();
     let report = Report {
         tool: "tapeline",
         version: request.version.clone(),
@@ -142,7 +162,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
             stages: stages(is_paced, &source, noise),
         },
         pacer: is_paced.then(|| pacer(&source, noise)),
-        saturated: is_paced && held_up > SATURATED_SHARE,
+        saturated,
         verdict,
         digest: Digest(sums.digest),
         digest_scope: scope(&sums),
@@ -154,11 +174,34 @@ pub fn tell(run: Run, request: &Request) -> Told {
         topics: topics::sum(shards.iter().map(|shard| &shard.topics[..])),
         watermarks: shards.iter().flat_map(|shard| shard.watermarks.iter().cloned()).collect(),
         requests: Requests::of(&sums.requests, sums.waits.as_ref()),
-        handlers: handlers::sum(shards.iter().map(|shard| (&shard.handlers[..], shard.timed))),
+        dead_letters: dead_letters(&shards),
+        health: HealthReport::of_run(&runs, &handlers, saturated, &Thresholds::default()),
+        rates: rates(&runs),
+        handlers,
         events,
     };
     let input_exit = run.ingest.errors.iter().map(crate::input::InputError::exit_code).min();
-    Told { report, response: is_paced.then_some(sums.response), service: sums.service, input_exit, bytes: sums.bytes }
+    Told {
+        report,
+        response: is_paced.then_some(sums.response),
+        service: sums.service,
+        input_exit,
+        bytes: sums.bytes,
+        letters,
+    }
+}
+
+/// Dead letters that are left, over all shards.
+fn dead_letters(shards: &[Box<ShardReport>]) -> Vec<DeadLetterCount> {
+    let mut sums = BTreeMap::<_, u64>::new();
+    for (handler, kind, error, count) in shards.iter().flat_map(|shard| &shard.left) {
+        *sums.entry((*handler, kind.name(), *error)).or_default() += count;
+    }
+    let count = |((handler, kind, error), count): ((&'static str, &'static str, Option<u16>), u64)| {
+        let panicked = error == Some(dead::ERROR_PANIC);
+        DeadLetterCount { handler: handler.to_owned(), kind, error: error.filter(|_| !panicked), panicked, count }
+    };
+    sums.into_iter().map(count).collect()
 }
 
 /// What became of failed events, over all shards.

@@ -9,11 +9,13 @@
 use hdrhistogram::Histogram;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use tapeline_runtime::report::health::FindingReport;
 use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
 use tapeline_runtime::report::requests::Waited;
 use tapeline_runtime::report::{
-    BadLine, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, HandlerReport, Latency, LimitHit,
-    Manifest, Named, Pacer, Report, Requests, Retries, Speed, Summary, Verdict, hgrm, json, text,
+    BadLine, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope, Events, HandlerReport,
+    HealthReport, Latency, LimitHit, Manifest, Named, Pacer, RateReport, Report, Requests, Retries, Speed, Summary,
+    Verdict, hgrm, json, text,
 };
 
 /// 20,000 values with a long tail, from a generator of our own: they are the same everywhere.
@@ -199,6 +201,37 @@ fn eventful() -> Report {
         ],
         topics: vec![],
         watermarks: vec![],
+        dead_letters: vec![
+            DeadLetterCount { handler: "breakout".to_owned(), kind: "trade", error: Some(7), panicked: false, count: 44 },
+            DeadLetterCount { handler: "breakout".to_owned(), kind: "news", error: None, panicked: true, count: 2 },
+        ],
+        health: HealthReport {
+            state: "degraded",
+            findings: vec![
+                FindingReport {
+                    component: "shard",
+                    number: 1,
+                    state: "degraded",
+                    reason: "stalled",
+                    value: 1.25e9,
+                    threshold: 1e9,
+                },
+                FindingReport {
+                    component: "shard",
+                    number: 0,
+                    state: "degraded",
+                    reason: "error_rate",
+                    value: 0.0234,
+                    threshold: 0.01,
+                },
+            ],
+        },
+        rates: [
+            ("events", RateReport { s1: 25_000.0, s10: 17_669.13, s60: 17_001.5, busiest_50ms: 4_321 }),
+            ("alerts", RateReport::default()),
+        ]
+        .into_iter()
+        .collect(),
     }
 }
 
@@ -236,6 +269,9 @@ fn plain() -> Report {
         retries: Retries::default(),
         requests: Requests::default(),
         handlers: vec![],
+        dead_letters: vec![],
+        health: HealthReport { state: "ready", findings: vec![] },
+        rates: Named::new(),
         ..eventful()
     }
 }

@@ -3,6 +3,8 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
+use tapeline_core::dead::ERROR_PANIC;
+use tapeline_core::event::Kind;
 use tapeline_core::limits::{SYMBOLS_DEFAULT, SYMBOLS_MAX};
 use tapeline_core::units::UnixNanos;
 use tapeline_runtime::config::{self, Config};
@@ -37,6 +39,12 @@ pub(crate) enum Verb {
     Diff(DiffArgs),
     /// Say what this machine lacks for low latency, and which driver will run
     Doctor(DoctorArgs),
+    /// List, show, redrive or purge dead letters, as `replay --dead-letters` writes them
+    Dlq(DlqArgs),
+    /// List and show the layouts of events, and check whether two tables of them read each other
+    Schema(SchemaArgs),
+    /// Write a shell's completions to stdout
+    Completions(CompletionsArgs),
     /// Check a configuration, or list all its keys
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -93,6 +101,9 @@ pub(crate) struct ReplayArgs {
     /// Write every output with its cause: NDJSON for a name in .ndjson, else a tape
     #[arg(long, value_name = "FILE")]
     pub(crate) outputs: Option<PathBuf>,
+    /// Write the dead letters that are left at the end, whole events with the record of their failures, as a tape: see dlq
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dead_letters: Option<PathBuf>,
     /// Write the response times (unpaced: service times) as a percentile distribution that HdrHistogram's plotter reads
     #[arg(long, value_name = "FILE")]
     pub(crate) hgrm: Option<PathBuf>,
@@ -215,6 +226,190 @@ pub(crate) struct DoctorArgs {
     pub(crate) probe: Duration,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct DlqArgs {
+    #[command(subcommand)]
+    pub(crate) verb: DlqVerb,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum DlqVerb {
+    /// List dead letters, by their last failure
+    List(DlqListArgs),
+    /// Show one dead letter with its event
+    Show(DlqShowArgs),
+    /// Write the events of dead letters as a tape that replay takes
+    Redrive(DlqRedriveArgs),
+    /// Remove dead letters from their file
+    Purge(DlqPurgeArgs),
+}
+
+/// Which dead letters: all that are given must fit.
+#[derive(Args, Debug)]
+pub(crate) struct DlqFilter {
+    /// Kind of the event: trade, quote, news, ...
+    #[arg(long, value_name = "KIND", value_parser = kind)]
+    pub(crate) kind: Option<Kind>,
+    /// Symbol of the event
+    #[arg(long)]
+    pub(crate) symbol: Option<String>,
+    /// Code of the last failure, or panic
+    #[arg(long, value_name = "CODE|panic", value_parser = error_code)]
+    pub(crate) error: Option<u16>,
+    /// Handler that failed
+    #[arg(long, value_name = "NAME")]
+    pub(crate) handler: Option<String>,
+    /// Last failure at or after this (RFC 3339 or ns since the epoch)
+    #[arg(long, value_name = "WHEN", value_parser = instant)]
+    pub(crate) since: Option<UnixNanos>,
+    /// Last failure before this
+    #[arg(long, value_name = "WHEN", value_parser = instant)]
+    pub(crate) until: Option<UnixNanos>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DlqListArgs {
+    /// File of replay --dead-letters
+    pub(crate) file: String,
+    #[command(flatten)]
+    pub(crate) filter: DlqFilter,
+    /// Letters at most
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = at_least_one)]
+    pub(crate) limit: usize,
+    /// Begin after this letter: where the page before ended
+    #[arg(long, value_name = "ID", default_value_t = 0)]
+    pub(crate) after: u64,
+    /// Form of the answer
+    #[arg(long, default_value = "text")]
+    pub(crate) format: Format,
+    /// Symbols that fit
+    #[arg(long, value_name = "N", default_value_t = SYMBOLS_DEFAULT, value_parser = symbols_max)]
+    pub(crate) symbols_max: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DlqShowArgs {
+    /// File of replay --dead-letters
+    pub(crate) file: String,
+    /// Number of the letter, as list gives it
+    pub(crate) id: u64,
+    /// Form of the answer
+    #[arg(long, default_value = "text")]
+    pub(crate) format: Format,
+    /// Symbols that fit
+    #[arg(long, value_name = "N", default_value_t = SYMBOLS_DEFAULT, value_parser = symbols_max)]
+    pub(crate) symbols_max: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DlqRedriveArgs {
+    /// File of replay --dead-letters
+    pub(crate) file: String,
+    #[command(flatten)]
+    pub(crate) filter: DlqFilter,
+    /// This letter only
+    #[arg(long)]
+    pub(crate) id: Option<u64>,
+    /// Tape to write; its events are as they were, in time order
+    #[arg(long, short, value_name = "FILE", required_unless_present = "dry_run")]
+    pub(crate) output: Option<PathBuf>,
+    /// Events a second: their receive times are spaced so, from the first one on
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) rate: Option<f64>,
+    /// Say what would be redriven, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Overwrite a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Symbols that fit
+    #[arg(long, value_name = "N", default_value_t = SYMBOLS_DEFAULT, value_parser = symbols_max)]
+    pub(crate) symbols_max: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DlqPurgeArgs {
+    /// File of replay --dead-letters
+    pub(crate) file: String,
+    #[command(flatten)]
+    pub(crate) filter: DlqFilter,
+    /// This letter only
+    #[arg(long)]
+    pub(crate) id: Option<u64>,
+    /// Every letter, where no filter is given
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Say how many would go, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Symbols that fit
+    #[arg(long, value_name = "N", default_value_t = SYMBOLS_DEFAULT, value_parser = symbols_max)]
+    pub(crate) symbols_max: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SchemaArgs {
+    #[command(subcommand)]
+    pub(crate) verb: SchemaVerb,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum SchemaVerb {
+    /// List every kind and version
+    List {
+        /// Form of the answer; JSON is what check reads
+        #[arg(long, default_value = "text")]
+        format: Format,
+    },
+    /// Show the fields of a kind
+    Show(SchemaShowArgs),
+    /// Compare two tables of layouts; exit code 1 when the new one does not read what the old one wrote
+    Check(SchemaCheckArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SchemaShowArgs {
+    /// Kind: trade, quote, ...
+    pub(crate) kind: String,
+    /// Version; default: every one
+    #[arg(long, value_name = "N")]
+    pub(crate) version: Option<u8>,
+    /// Form of the answer
+    #[arg(long, default_value = "text")]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SchemaCheckArgs {
+    /// A file of `schema list --format json` or `schema show KIND --format json`; KIND or KIND@VERSION of this build; builtin
+    pub(crate) old: String,
+    /// The same
+    pub(crate) new: String,
+    /// What is asked for
+    #[arg(long, default_value = "backward")]
+    pub(crate) require: Require,
+    /// Form of the answer
+    #[arg(long, default_value = "text")]
+    pub(crate) format: Format,
+}
+
+/// Who must read whose events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Require {
+    /// The new one those of the old one
+    Backward,
+    /// The old one those of the new one
+    Forward,
+    /// Each those of the other
+    Full,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// Shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
 #[derive(Subcommand, Debug)]
 pub(crate) enum ConfigVerb {
     /// List every key: default, what is allowed, variable, flag, and what it sets
@@ -273,6 +468,23 @@ fn instant(text: &str) -> Result<UnixNanos, String> {
     let time = humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?;
     let since = time.duration_since(std::time::UNIX_EPOCH).map_err(|_| "before 1970".to_owned())?;
     u64::try_from(since.as_nanos()).map(UnixNanos).map_err(|_| "after 2554".to_owned())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("{text} is not a number"))?;
+    if number > 0.0 && number.is_finite() { Ok(number) } else { Err("must be above 0".to_owned()) }
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    Kind::from_name(text).ok_or_else(|| "no kind is named so; see `tapeline schema list`".to_owned())
+}
+
+fn error_code(text: &str) -> Result<u16, String> {
+    if text == "panic" { Ok(ERROR_PANIC) } else { text.parse().map_err(|_| "0 to 65535, or panic".to_owned()) }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "1 or more".to_owned())
 }
 
 fn symbols_max(text: &str) -> Result<usize, String> {

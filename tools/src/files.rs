@@ -1,12 +1,14 @@
 //! The files that a command line names: opened before anything starts, and kept from being overwritten.
 
 use crate::out;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io::{BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tapeline_runtime::ingest::Capture;
 use tapeline_runtime::input::detect::{OpenOptions, open};
 use tapeline_runtime::input::{Input, InputError};
+use tapeline_runtime::sink::create;
 
 /// Opens all captures but standard input, and says whether all of them are generated.
 ///
@@ -55,6 +57,40 @@ pub(crate) fn once(captures: &[String]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A file that is made before a run and filled after it: that it cannot be made is told before anything starts.
+pub(crate) struct Prepared {
+    path: PathBuf,
+    file: File,
+    is_new: bool,
+}
+
+impl Prepared {
+    /// Makes the file, if there is to be one.
+    ///
+    /// # Errors
+    /// The line to tell: it exists and is not to be overwritten, or cannot be made.
+    pub(crate) fn new(path: Option<&Path>, force: bool) -> Result<Option<Self>, String> {
+        let Some(path) = path else { return Ok(None) };
+        let is_new = !path.exists();
+        let file = create(path, force).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Some(Self { path: path.to_owned(), file, is_new }))
+    }
+
+    /// Fills it. False, with a line of error, when it could not be written.
+    pub(crate) fn fill(self, write: impl FnOnce(&mut BufWriter<File>) -> Result<(), String>) -> bool {
+        let mut file = BufWriter::with_capacity(1 << 18, self.file);
+        let written = write(&mut file).and_then(|()| file.flush().map_err(|error| error.to_string()));
+        written.map_err(|why| out::fail(format_args!("{}: {why}", self.path.display()), 2)).is_ok()
+    }
+
+    /// There was no run: an empty file of ours goes. One that cannot be removed harms nobody.
+    pub(crate) fn discard(self) {
+        if self.is_new {
+            let _ = fs::remove_file(self.path);
+        }
+    }
 }
 
 /// Whether a path names a file that can be read again and again: no pipe, no terminal.

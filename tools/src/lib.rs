@@ -83,6 +83,9 @@ pub fn main_with<C: Chain + 'static>(pipeline: impl Fn(BusBuilder<End>, &Paramet
         cli::Verb::Dump(args) => cmd::dump::run(&args),
         cli::Verb::Diff(args) => cmd::diff::run(&args),
         cli::Verb::Doctor(args) => cmd::doctor::run(&args),
+        cli::Verb::Dlq(args) => cmd::dlq::run(&args),
+        cli::Verb::Schema(args) => cmd::schema::run(&args),
+        cli::Verb::Completions(args) => cmd::completions::run(&args),
         cli::Verb::Config(verb) => cmd::config::run(&verb),
         cli::Verb::Init(args) => cmd::init::run(&args),
     }));

@@ -4,6 +4,8 @@
 //! printed, and can be forced. Both drivers poll the same stations in the same order, and their outputs are equal.
 
 mod glommio;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 use crate::clock::RunClock;
@@ -76,6 +78,31 @@ pub enum DriverError {
     /// A core's loop died. Holds the core and the panic's text.
     #[error("{0} died: {1}")]
     Died(String, String),
+    /// A core's loop did not end when it was told to. It is left behind, and ends with the process.
+    #[error(
+        "{core} ({role}) did not stop within {waited:.1?}: its loop has not turned for {silent:.1?}, so that a handler or a \
+         station does not return"
+    )]
+    Stuck {
+        /// The core.
+        core: String,
+        /// What it polls.
+        role: String,
+        /// How long it was waited for.
+        waited: Duration,
+        /// How long its heartbeat has stood still.
+        silent: Duration,
+    },
+    /// Several of these.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<DriverError>),
+}
+
+impl DriverError {
+    /// One error for all of them; `None` for none.
+    fn of(mut errors: Vec<Self>) -> Option<Self> {
+        if errors.len() > 1 { Some(Self::Several(errors)) } else { errors.pop() }
+    }
 }
 
 /// State of a core's loop, as the main thread sees it.
@@ -123,6 +150,8 @@ pub struct CoreReport {
     pub is_pinned: bool,
     /// Times that the kernel took the core away while the loop wanted to run; `None` if it could not be read.
     pub involuntary_switches: Option<u64>,
+    /// The longest time for which its heartbeat stood still, ns, as the main thread saw it: to [`LOOK_EVERY`].
+    pub longest_silence_ns: u64,
 }
 
 /// Whether a loop goes on.
@@ -239,7 +268,13 @@ impl CoreLoop {
             plan: self.plan,
             stations: self.stations.into_iter().map(Station::report).collect(),
             involuntary_switches,
+            longest_silence_ns: 0,
         }
+    }
+
+    /// What it polls, for messages.
+    fn role(&self) -> String {
+        self.plan.seats.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + ")
     }
 }
 
@@ -248,9 +283,20 @@ impl CoreLoop {
 /// Waits for any loop to end first, then stops all, then joins: a loop that dies does not leave the others waiting for it.
 ///
 /// # Errors
-/// When a loop could not be started or died; the others are stopped and joined before.
+/// When a loop could not be started, died, or did not stop within two seconds; all others are stopped, all at once, and joined before. Every
+/// error is told: where there are several, in [`DriverError::Several`].
 pub fn run(driver: Driver, loops: Vec<CoreLoop>, interrupt: &AtomicBool) -> Result<Vec<CoreReport>, DriverError> {
-    let supervisor = Supervisor { shared: loops.iter().map(|core| Arc::clone(&core.shared)).collect(), interrupt };
+    run_within(driver, loops, interrupt, STOP_MAX)
+}
+
+fn run_within(
+    driver: Driver,
+    loops: Vec<CoreLoop>,
+    interrupt: &AtomicBool,
+    stop_max: Duration,
+) -> Result<Vec<CoreReport>, DriverError> {
+    let shared = loops.iter().map(|core| Arc::clone(&core.shared)).collect();
+    let supervisor = Supervisor { shared, interrupt, stop_max };
     match driver {
         Driver::Threads => threads::run(loops, &supervisor),
         Driver::Glommio => glommio::run(loops, &supervisor),
@@ -263,6 +309,11 @@ const ROUND: Duration = Duration::from_micros(100);
 /// microseconds, where there is no other.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// How long a stop waits for the loops. A turn takes microseconds.
+const STOP_MAX: Duration = Duration::from_secs(2);
+/// How often a stop looks whether a loop has ended.
+const STOP_LOOK_EVERY: Duration = Duration::from_micros(200);
+
 /// How long a drain may go on after an interrupt, which shall be answered within a second.
 const DRAIN_AFTER_INTERRUPT_MAX: Duration = Duration::from_millis(600);
 
@@ -270,6 +321,31 @@ const DRAIN_AFTER_INTERRUPT_MAX: Duration = Duration::from_millis(600);
 struct Supervisor<'a> {
     shared: Vec<Arc<Shared>>,
     interrupt: &'a AtomicBool,
+    stop_max: Duration,
+}
+
+/// What the main thread has seen of a loop's heartbeat.
+struct Pulse {
+    beats: u64,
+    since: Instant,
+    longest: Duration,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self { beats: 0, since: Instant::now(), longest: Duration::ZERO }
+    }
+
+    /// How long it has stood still at this look. A loop that has not begun its first turn has no heart to stand still.
+    fn look(&mut self, core: &Shared) -> Duration {
+        let (beats, now) = (core.heartbeat.load(Ordering::Relaxed), Instant::now());
+        if beats != self.beats || beats == 0 {
+            (self.beats, self.since) = (beats, now);
+        }
+        let silent = now - self.since;
+        self.longest = self.longest.max(silent);
+        silent
+    }
 }
 
 impl Supervisor<'_> {
@@ -281,35 +357,59 @@ impl Supervisor<'_> {
         start: impl Fn(CoreLoop) -> Result<H, DriverError>,
         join: impl Fn(H) -> Result<CoreReport, String>,
     ) -> Result<Vec<CoreReport>, DriverError> {
-        let (mut started, mut error) = (Vec::new(), None);
+        let (mut started, mut errors) = (Vec::new(), Vec::new());
+        let mut pulses: Vec<Pulse> = loops.iter().map(|_| Pulse::new()).collect();
         for core in loops {
-            let name = core.name();
+            let (name, role) = (core.name(), core.role());
             match start(core) {
-                Ok(handle) => started.push((name, handle)),
+                Ok(handle) => started.push((name, role, handle)),
                 Err(refused) => {
-                    error = Some(refused);
+                    errors.push(refused);
                     break;
                 }
             }
         }
-        if error.is_some() {
-            self.stop();
-        } else {
-            self.wait();
+        if errors.is_empty() {
+            self.wait(&mut pulses);
+        }
+        self.stop();
+        let stopped_at = Instant::now();
+        for (core, pulse) in self.shared.iter().zip(&mut pulses) {
+            pulse.look(core);
         }
         let mut reports = Vec::new();
-        for (name, handle) in started {
+        for ((core, role, handle), (shared, pulse)) in started.into_iter().zip(self.shared.iter().zip(&mut pulses)) {
+            // All were told at once, and have the time that is left of what all have together.
+            while !matches!(shared.state.load(Ordering::Acquire), state::FINISHED | state::DEAD)
+                && stopped_at.elapsed() < self.stop_max
+            {
+                pulse.look(shared);
+                thread::sleep(STOP_LOOK_EVERY);
+            }
+            if !matches!(shared.state.load(Ordering::Acquire), state::FINISHED | state::DEAD) {
+                // To join it would be to wait for ever.
+                drop(handle);
+                errors.push(DriverError::Stuck {
+                    core,
+                    role,
+                    waited: stopped_at.elapsed(),
+                    silent: pulse.look(shared),
+                });
+                continue;
+            }
             match join(handle) {
-                Ok(report) => reports.push(report),
-                Err(why) => error = error.or(Some(DriverError::Died(name, why))),
+                Ok(report) => {
+                    let longest_silence_ns = u64::try_from(pulse.longest.as_nanos()).unwrap_or(u64::MAX);
+                    reports.push(CoreReport { longest_silence_ns, ..report });
+                }
+                Err(why) => errors.push(DriverError::Died(core, why)),
             }
         }
-        error.map_or(Ok(reports), Err)
+        DriverError::of(errors).map_or(Ok(reports), Err)
     }
 
-    /// Waits until the engine has drained or a loop has died, then stops all. A drain that goes on after an interrupt is
-    /// cut short.
-    fn wait(&self) {
+    /// Waits until the engine has drained or a loop has died. A drain that goes on after an interrupt is cut short.
+    fn wait(&self, pulses: &mut [Pulse]) {
         let mut drained_at = None;
         let mut interrupted_at = None;
         loop {
@@ -322,6 +422,9 @@ impl Supervisor<'_> {
             if self.shared.iter().any(|core| core.state.load(Ordering::Acquire) == state::DEAD) {
                 break;
             }
+            for (core, pulse) in self.shared.iter().zip(&mut *pulses) {
+                pulse.look(core);
+            }
             // Two rounds with the same sums: nothing was under way between them.
             let sums = self.drained_sums();
             if sums.is_some() && sums == drained_at {
@@ -331,7 +434,6 @@ impl Supervisor<'_> {
             // Between two rounds a station has time for a turn; else a loop that is done wakes this thread.
             thread::park_timeout(if drained_at.is_some() { ROUND } else { LOOK_EVERY });
         }
-        self.stop();
     }
 
     fn stop(&self) {

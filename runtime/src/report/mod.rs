@@ -3,6 +3,7 @@
 //! - [`json`]: one object on one line, whose names and meaning do not change;
 //! - [`text`]: the table for people, verdict first;
 //! - [`hgrm`]: a percentile distribution that the public HdrHistogram plotter reads;
+//! - [`health`]: how well its parts were, and rates at its end;
 //! - [`handlers`]: calls, time and failures of each handler;
 //! - [`requests`]: what became of what handlers asked for;
 //! - [`topics`]: ledgers of topics, and what their policies did;
@@ -12,6 +13,7 @@
 //! their names and meaning.
 
 pub mod handlers;
+pub mod health;
 pub mod hgrm;
 pub mod json;
 pub mod latency;
@@ -21,6 +23,7 @@ pub mod topics;
 pub mod verdict;
 
 pub use handlers::HandlerReport;
+pub use health::{DeadLetterCount, HealthReport, RateReport};
 pub use latency::Summary;
 pub use requests::Requests;
 pub use topics::{TopicReport, Watermark};
@@ -100,6 +103,12 @@ pub struct Report {
     pub topics: Vec<TopicReport>,
     /// The last transitions of watermarks of each shard, in its order.
     pub watermarks: Vec<Watermark>,
+    /// Dead letters that were left at the end, by handler, kind and code.
+    pub dead_letters: Vec<DeadLetterCount>,
+    /// How well the engine's parts were.
+    pub health: HealthReport,
+    /// Rates over the last seconds of the shards' time.
+    pub rates: Named<RateReport>,
 }
 
 impl Report {

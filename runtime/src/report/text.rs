@@ -35,6 +35,7 @@ pub fn table(report: &Report) -> String {
     page.list("outputs", &counts(&report.outputs));
     page.list("limits hit", &report.limits_hit.iter().map(|hit| named(&hit.name, hit.count)).collect::<Vec<_>>());
     failures(&mut page, report);
+    health(&mut page, report);
     let mut speed = format!(
         "{} in {}: {}",
         plural(report.events.offered, "event"),
@@ -144,6 +145,29 @@ fn failures(page: &mut Page, report: &Report) {
     line.extend(retries.parked_by.iter().map(|(cause, number)| format!("parked ({cause}) {}", count(*number))));
     line.extend(retries.refused_by.iter().map(|(reason, number)| format!("not kept ({reason}) {}", count(*number))));
     page.list("failures", &line);
+    let left = report.dead_letters.iter().map(|left| {
+        let error = match (left.error, left.panicked) {
+            (_, true) => "panic".to_owned(),
+            (Some(code), _) => format!("error {code}"),
+            (None, _) => "waiting".to_owned(),
+        };
+        format!("{} on {}, {error}: {}", plain(&left.handler), left.kind, count(left.count))
+    });
+    page.list("parked", &left.collect::<Vec<_>>());
+}
+
+/// What was beyond a bound, one line each. Nothing where all is well.
+fn health(page: &mut Page, report: &Report) {
+    for finding in &report.health.findings {
+        let (value, threshold) = match finding.reason {
+            "stalled" => (duration(finding.value as u64), duration(finding.threshold as u64)),
+            "memory" => (count(finding.value as u64), count(finding.threshold as u64)),
+            "rate" => (rate(finding.value), rate(finding.threshold)),
+            _ => (format!("{:.2} %", finding.value * 100.0), format!("{:.2} %", finding.threshold * 100.0)),
+        };
+        let (component, number, reason) = (finding.component, finding.number, finding.reason);
+        page.words("health", &format!("{component} {number} {}: {reason} {value}, bound {threshold}", finding.state));
+    }
 }
 
 /// What became of the requests of handlers. Nothing where nobody asked.

@@ -3,12 +3,14 @@
 use super::{Station, StationReport};
 use crate::clock::RunClock;
 use crate::jitter::{GAP_NS, GapDetector};
+use crate::letters::{self, Parked};
 use crate::report::latency::new_histogram;
 use crate::report::topics::{self, TopicReport, Watermark};
 use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
 use tapeline_core::bus::{Chain, HandlerStats};
 use tapeline_core::dead;
-use tapeline_core::event::EventRef;
+use tapeline_core::event::{EventRef, Kind};
 use tapeline_core::lanes::Lanes;
 use tapeline_core::ledger::Ledger;
 use tapeline_core::limits::STAGED_SLOTS_MAX;
@@ -16,6 +18,7 @@ use tapeline_core::queue::Waits;
 use tapeline_core::requests;
 use tapeline_core::ring::Producer;
 use tapeline_core::shard::{Batch, Limit, Outbox, Probe, Shard, TimedBatches};
+use tapeline_core::stats::Stats;
 
 /// Measures a shard: service and response times of its source events.
 pub struct RunProbe {
@@ -148,6 +151,12 @@ pub struct ShardReport {
     pub gaps: GapDetector,
     /// Samples that were due in one of them.
     pub samples_in_gaps: u64,
+    /// All that the shard says of itself at the end.
+    pub stats: Stats,
+    /// Dead letters that are left, by handler, kind and code of the last failure.
+    pub left: Vec<(&'static str, Kind, Option<u16>, u64)>,
+    /// What is parked, if it is to be exported.
+    pub parked: Option<Parked>,
 }
 
 /// The shard station.
@@ -155,13 +164,20 @@ pub struct ShardStation<C: Chain> {
     number: usize,
     shard: Shard<C, RunProbe>,
     egress: Egress,
+    gives_letters: bool,
 }
 
 impl<C: Chain> ShardStation<C> {
     /// A station for `shard`, whose outputs leave through `egress`.
     #[must_use]
     pub fn new(number: usize, shard: Shard<C, RunProbe>, egress: Egress) -> Self {
-        Self { number, shard, egress }
+        Self { number, shard, egress, gives_letters: false }
+    }
+
+    /// Its report has the dead letters themselves, not only their counts.
+    #[must_use]
+    pub fn giving_letters(self, gives_letters: bool) -> Self {
+        Self { gives_letters, ..self }
     }
 }
 
@@ -194,6 +210,7 @@ impl<C: Chain> Station for ShardStation<C> {
         let topics = topics::of(lanes, self.shard.ledger());
         let watermarks = lanes.map_or_else(Vec::new, |lanes| topics::watermarks(self.number, lanes));
         let has_acted = lanes.is_some_and(Lanes::has_acted);
+        let parked = self.gives_letters.then(|| letters::parked(&mut self.shard));
         StationReport::Shard(Box::new(ShardReport {
             shard: self.number,
             topics,
@@ -204,7 +221,7 @@ impl<C: Chain> Station for ShardStation<C> {
             digest: self.shard.digest_total(),
             outputs: self.shard.digest().outputs(),
             limits_hit,
-            handlers,
+            handlers: handlers.clone(),
             timed: self.shard.timed_batches(),
             letters: (*self.shard.letters().stats(), self.shard.letters().parked()),
             requests: *self.shard.requests().counters(),
@@ -217,6 +234,22 @@ impl<C: Chain> Station for ShardStation<C> {
             span_ns: self.shard.probe().span_ns,
             gaps: self.shard.probe().gaps.clone(),
             samples_in_gaps: self.shard.probe().samples_in_gaps,
+            stats: self.shard.stats(),
+            left: left(&self.shard, &handlers),
+            parked,
         }))
     }
+}
+
+/// Dead letters by handler, kind and code. Allocates: for the end of a run.
+fn left<C: Chain>(
+    shard: &Shard<C, RunProbe>,
+    handlers: &[(&'static str, HandlerStats)],
+) -> Vec<(&'static str, Kind, Option<u16>, u64)> {
+    let mut counts = BTreeMap::<_, u64>::new();
+    for (_, entry) in shard.letters().iter() {
+        *counts.entry((entry.handler(), entry.kind().0, entry.error())).or_default() += 1;
+    }
+    let name = |handler: u16| handlers.get(usize::from(handler)).map_or("unknown", |(name, _)| name);
+    counts.into_iter().map(|((handler, kind, error), count)| (name(handler), Kind(kind), error, count)).collect()
 }

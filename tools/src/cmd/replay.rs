@@ -1,6 +1,7 @@
 //! `tapeline replay`.
 
 use crate::cli::{Format, ReplayArgs};
+use crate::files::Prepared;
 use crate::{files, out};
 use sha2::{Digest, Sha256};
 use signal_hook::consts::SIGINT;
@@ -16,11 +17,11 @@ use tapeline_runtime::engine::{self, EngineError};
 use tapeline_runtime::ingest::Capture;
 use tapeline_runtime::input::Input;
 use tapeline_runtime::input::generate::{Config, GenerateInput};
+use tapeline_runtime::letters;
 use tapeline_runtime::pipeline::Parameters;
 use tapeline_runtime::replay::{Request, Told, tell};
 use tapeline_runtime::report::text::count;
 use tapeline_runtime::report::{hgrm, json, text};
-use tapeline_runtime::sink::create;
 
 pub(crate) fn run<C: Chain + 'static>(
     args: &ReplayArgs,
@@ -33,7 +34,8 @@ pub(crate) fn run<C: Chain + 'static>(
     if args.print_config {
         return out::data(&loaded.print());
     }
-    let written: Vec<&Path> = [&args.outputs, &args.hgrm].into_iter().filter_map(Option::as_deref).collect();
+    let written = [&args.outputs, &args.hgrm, &args.dead_letters];
+    let written: Vec<&Path> = written.into_iter().filter_map(Option::as_deref).collect();
     if let Err(why) = files::spare(&args.captures, &written).and_then(|()| files::once(&args.captures)) {
         return out::fail(why, 2);
     }
@@ -48,12 +50,19 @@ pub(crate) fn run<C: Chain + 'static>(
     {
         return out::fail(format_args!("{path}: --loop cannot read a pipe again"), 2);
     }
-    let is_new_hgrm = args.hgrm.as_deref().is_some_and(|path| !path.exists());
-    let hgrm = match args.hgrm.as_deref().map(|path| (path, create(path, args.force))).transpose_file() {
+    let hgrm = match Prepared::new(args.hgrm.as_deref(), args.force) {
         Ok(file) => file,
         Err(why) => return out::fail(why, 2),
     };
+    let letters = match Prepared::new(args.dead_letters.as_deref(), args.force) {
+        Ok(file) => file,
+        Err(why) => {
+            hgrm.into_iter().for_each(Prepared::discard);
+            return out::fail(why, 2);
+        }
+    };
     let mut setup = loaded.setup(captures);
+    setup.gives_letters = letters.is_some();
     setup.outputs = args.outputs.clone().map(|path| (path, args.force));
     let (pace, overload, passes) = (setup.pace, setup.overload, setup.passes);
     let interrupt = Arc::clone(&setup.interrupt);
@@ -71,10 +80,7 @@ pub(crate) fn run<C: Chain + 'static>(
     let run = match run {
         Ok(run) => run,
         Err(error) => {
-            if let Some(path) = args.hgrm.as_deref().filter(|_| is_new_hgrm) {
-                // It is empty. One that cannot be removed harms nobody.
-                let _ = std::fs::remove_file(path);
-            }
+            hgrm.into_iter().chain(letters).for_each(Prepared::discard);
             let is_ours = matches!(error, EngineError::Run(_) | EngineError::Reader(_));
             return out::fail(error, if is_ours { 1 } else { 2 });
         }
@@ -110,16 +116,17 @@ pub(crate) fn run<C: Chain + 'static>(
             out::note(format_args!("{name}: {} bytes", count(*bytes as u64)));
         }
     }
-    let hgrm_failed = hgrm.is_some_and(|file| match write_hgrm(&told, file) {
-        Ok(()) => false,
-        Err(error) => out::fail(format_args!("cannot write the percentile distribution: {error}"), 2) != 0,
+    let histogram = told.response.as_ref().unwrap_or(&told.service);
+    let is_hgrm_written = hgrm.is_none_or(|file| {
+        file.fill(|file| hgrm::write(histogram, hgrm::NS_PER_US, file).map_err(|error| error.to_string()))
     });
+    let are_letters_written = letters.is_none_or(|file| file.fill(|file| write_letters(&told, file)));
     let written = match args.format {
         Format::Text => out::data(&text::table(&told.report)),
         Format::Json => out::data(&format!("{}\n", json::line(&told.report).trim_end())),
     };
     let code = told.report.exit_code(told.input_exit, args.strict);
-    let is_written = written == 0 && !outputs_failed && !hgrm_failed;
+    let is_written = written == 0 && !outputs_failed && is_hgrm_written && are_letters_written;
     if is_written || told.report.interrupted { code } else { 2 }
 }
 
@@ -178,22 +185,14 @@ fn on_interrupt(interrupt: &Arc<AtomicBool>) -> io::Result<()> {
     Ok(())
 }
 
-/// Turns a file that may have been asked for inside out, with a line of error.
-trait TransposeFile {
-    fn transpose_file(self) -> Result<Option<File>, String>;
-}
-
-impl TransposeFile for Option<(&Path, io::Result<File>)> {
-    fn transpose_file(self) -> Result<Option<File>, String> {
-        let Some((path, file)) = self else { return Ok(None) };
-        file.map(Some).map_err(|error| format!("{}: {error}", path.display()))
+/// Writes what is parked as a tape, and says how much that is.
+fn write_letters(told: &Told, file: &mut BufWriter<File>) -> Result<(), String> {
+    let exported = letters::export(&told.letters, told.report.manifest.generated, file)?;
+    out::note(format_args!("{} dead letters written", count(exported.letters)));
+    if exported.too_long > 0 {
+        out::note(format_args!("{} dead letters are too long to be written", count(exported.too_long)));
     }
-}
-
-fn write_hgrm(told: &Told, file: File) -> io::Result<()> {
-    let mut file = BufWriter::new(file);
-    hgrm::write(told.response.as_ref().unwrap_or(&told.service), hgrm::NS_PER_US, &mut file)?;
-    io::Write::flush(&mut file)
+    Ok(())
 }
 
 /// SHA-256 of a file, hex.

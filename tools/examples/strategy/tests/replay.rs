@@ -1,20 +1,28 @@
-//! The example runs: its signals are in the report and among the outputs, whatever the number of shards, and what it failed on is
-//! told.
+//! The example runs: its signals are in the report and among the outputs, whatever the number of shards; what it failed on is told,
+//! exported, listed, redriven and purged.
 
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 
-/// Runs the binary in `folder` and returns what it wrote to stdout.
-fn run(folder: &Path, line: &str) -> String {
+/// Runs the binary in `folder` and returns its exit code and what it wrote to stdout and stderr.
+fn start(folder: &Path, line: &str) -> (Option<i32>, String, String) {
     let ran = Command::new(env!("CARGO_BIN_EXE_news-momentum"))
         .args(line.split_whitespace())
         .current_dir(folder)
         .output()
         .expect("the binary starts");
-    let stderr = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success() && !stderr.contains("panicked"), "{line}: {stderr}");
-    String::from_utf8(ran.stdout).expect("output is UTF-8")
+    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+    let (stdout, stderr) = (text(ran.stdout), text(ran.stderr));
+    assert!(!stderr.contains("panicked"), "{line}: {stderr}");
+    (ran.status.code(), stdout, stderr)
+}
+
+/// Runs the binary in `folder`, which ends well, and returns what it wrote to stdout.
+fn run(folder: &Path, line: &str) -> String {
+    let (code, stdout, stderr) = start(folder, line);
+    assert_eq!(code, Some(0), "{line}: {stderr}");
+    stdout
 }
 
 fn json(text: &str) -> Value {
@@ -70,4 +78,112 @@ fn every_verb_is_there() {
     assert!(run(folder.path(), "info day.tape").contains("10,000"));
     let table = run(folder.path(), "replay day.tape --speed max");
     assert!(table.contains("news_momentum"), "{table}");
+}
+
+/// Letters that `dlq list` gives for these arguments, over all pages.
+fn list(folder: &Path, rest: &str) -> Vec<Value> {
+    let (mut letters, mut after) = (Vec::new(), 0);
+    loop {
+        let page = json(&run(folder, &format!("dlq list {rest} --format json --limit 7 --after {after}")));
+        let of_page = page["letters"].as_array().expect("letters").clone();
+        assert!(of_page.len() <= 7, "{page}");
+        letters.extend(of_page);
+        match page["next"].as_u64() {
+            Some(next) => after = next,
+            None => {
+                assert_eq!(page["matching"], letters.len(), "every letter is on one page");
+                return letters;
+            }
+        }
+    }
+}
+
+#[test]
+fn req_redrive_dead_letters_are_listed_shown_redriven_and_purged() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    run(folder, "gen -o day.tape --events 600000 --symbols 200 --duration 60s --seed 1");
+    let replay = "replay day.tape --speed max --format json --driver threads";
+    let report = json(&run(folder, &format!("{replay} --dead-letters a.tape")));
+    let parked = report["retries"]["parked"].as_u64().expect("a count");
+    assert!(parked > 10, "{}", report["retries"]);
+    // The same file from two shards, to the byte.
+    run(folder, &format!("{replay} --dead-letters b.tape --shards 2"));
+    let bytes = |name: &str| std::fs::read(folder.join(name)).expect("a file");
+    assert!(bytes("a.tape") == bytes("b.tape"), "the file does not depend on the number of shards");
+
+    // Listed in the order of last failures, numbered, each once over all pages.
+    let all = list(folder, "a.tape");
+    assert_eq!(all.len() as u64, parked);
+    assert!(all.iter().enumerate().all(|(index, letter)| letter["id"] == index + 1), "{all:?}");
+    assert!(all.is_sorted_by_key(|letter| letter["last_failure_ns"].as_u64()), "{all:?}");
+    for letter in &all {
+        assert_eq!((&letter["handler"], &letter["kind"]), (&"news_momentum".into(), &"news".into()), "{letter}");
+        let is_last_attempt = letter["cause"] == "attempts";
+        assert!(is_last_attempt || letter["cause"] == "failed", "{letter}");
+        assert_eq!(
+            (&letter["error"], &letter["attempts"]),
+            (&(if is_last_attempt { 2 } else { 1 }).into(), &(if is_last_attempt { 5 } else { 1 }).into()),
+            "{letter}"
+        );
+    }
+
+    // Filters choose what they say, and together cover all.
+    let no_price = list(folder, "a.tape --error 1");
+    let resting = list(folder, "a.tape --error 2");
+    assert_eq!(no_price.len() + resting.len(), all.len());
+    assert!(!no_price.is_empty() && no_price.iter().all(|letter| letter["error"] == 1));
+    let middle = all[all.len() / 2]["last_failure_ns"].as_u64().expect("a time");
+    let (before, after) =
+        (list(folder, &format!("a.tape --until {middle}")), list(folder, &format!("a.tape --since {middle}")));
+    assert!(!before.is_empty() && before.len() + after.len() == all.len());
+    let symbol = all[0]["symbol"].as_str().expect("a symbol");
+    assert!(list(folder, &format!("a.tape --symbol {symbol}")).iter().all(|letter| letter["symbol"] == symbol));
+    assert!(list(folder, "a.tape --kind trade").is_empty() && list(folder, "a.tape --handler nobody").is_empty());
+
+    // Shown with its event, which is the one of the capture.
+    let shown = json(&run(folder, "dlq show a.tape 1 --format json"));
+    assert_eq!((&shown["event"]["symbol"], &shown["event"]["kind"]), (&all[0]["symbol"], &"news".into()));
+    let event = shown["event"].to_string();
+    let is_it = |line: &str| serde_json::from_str::<Value>(line).is_ok_and(|line| line.to_string() == event);
+    assert!(run(folder, "dump day.tape").lines().any(is_it), "{event}");
+    assert!(run(folder, "dlq show a.tape 1").contains("parked: "));
+    assert_eq!(start(folder, "dlq show a.tape 99999").0, Some(2));
+
+    // Redriven: a dry run writes nothing, a real one gives a tape that replay takes, with the events as they were.
+    let (code, _, told) = start(folder, "dlq redrive a.tape --error 1 --dry-run -o r.tape");
+    assert!(code == Some(0) && told.contains(&format!("{} events", no_price.len())), "{told}");
+    assert!(!folder.join("r.tape").exists());
+    run(folder, "dlq redrive a.tape --error 1 -o r.tape");
+    assert_eq!(start(folder, "dlq redrive a.tape --error 1 -o r.tape").0, Some(2), "it does not overwrite");
+    let redriven = run(folder, "dump r.tape");
+    assert_eq!(redriven.lines().count(), no_price.len());
+    let day = run(folder, "dump day.tape");
+    let day: std::collections::HashSet<&str> = day.lines().collect();
+    assert!(redriven.lines().all(|line| day.contains(line)), "an event is not as it was");
+    let again = json(&run(folder, "replay r.tape --speed max --format json"));
+    assert_eq!(again["events"]["offered"], no_price.len());
+    run(folder, "dlq redrive a.tape --rate 10 -o spaced.tape");
+    let spaced = run(folder, "dump spaced.tape");
+    let times: Vec<u64> = spaced
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).expect("a line is an object")["ts_recv"].as_u64().expect("a time")
+        })
+        .collect();
+    assert!(times.len() == all.len() && times.windows(2).all(|pair| pair[1] - pair[0] == 100_000_000), "{times:?}");
+
+    // Purged: a dry run moves nothing, none at all is chosen by mistake, numbers stay.
+    assert_eq!(start(folder, "dlq purge a.tape").0, Some(2), "nothing was named");
+    run(folder, "dlq purge a.tape --error 1 --dry-run");
+    assert!(bytes("a.tape") == bytes("b.tape"));
+    run(folder, "dlq purge a.tape --error 1");
+    assert_eq!(list(folder, "a.tape"), resting);
+    run(folder, "dlq purge a.tape --all");
+    assert!(list(folder, "a.tape").is_empty());
+    assert!(run(folder, "verify a.tape").contains("a.tape"));
+
+    // What is no such file is told as such.
+    let (code, _, told) = start(folder, "dlq list day.tape");
+    assert!(code == Some(2) && told.contains("--dead-letters"), "{told}");
 }

@@ -1,0 +1,120 @@
+//! How loops stop: all at once, within a time, with every error told.
+
+use super::{CoreLoop, Driver, DriverError, Idle, run_within};
+use crate::clock::RunClock;
+use crate::jitter::{GAP_NS, GapDetector};
+use crate::placement::{CorePlan, Seat};
+use crate::report::latency::new_histogram;
+use crate::station::{SourceReport, Station, StationReport};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use tapeline_core::ledger::Ledger;
+
+/// What a station does at its hundredth turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Habit {
+    /// Is done.
+    Ends,
+    /// Goes on for ever, and stops when it is told to.
+    GoesOn,
+    /// Does not return for that many milliseconds.
+    Hangs(u64),
+    /// Dies, once so many others do not return.
+    Panics(u64),
+}
+
+struct Fake {
+    habit: Habit,
+    turns: u64,
+    /// Stations that do not return by now.
+    hanging: Arc<AtomicU64>,
+}
+
+impl Station for Fake {
+    fn poll(&mut self, _now_ns: u64) -> usize {
+        self.turns += 1;
+        match self.habit {
+            Habit::Hangs(ms) if self.turns == 100 => {
+                self.hanging.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(ms));
+            }
+            Habit::Panics(others) if self.turns >= 100 && self.hanging.load(Ordering::Relaxed) == others => {
+                std::panic::panic_any("wanted by a test")
+            }
+            _ => {}
+        }
+        0
+    }
+
+    fn rest(&mut self, _now_ns: u64) {}
+
+    fn is_done(&self) -> bool {
+        self.habit == Habit::Ends && self.turns >= 100
+    }
+
+    fn report(self: Box<Self>) -> StationReport {
+        StationReport::Source(Box::new(SourceReport {
+            pacer_lag: new_histogram(),
+            backpressure: new_histogram(),
+            span_ns: None,
+            last_due_ns: 0,
+            messages: 0,
+            sent: self.turns,
+            refused: Ledger::new(),
+            end_marks: 0,
+            full_polls: 0,
+            is_interrupted: false,
+            gaps: GapDetector::new(GAP_NS, 0),
+            samples_in_gaps: 0,
+            missed: 0,
+        }))
+    }
+}
+
+fn loops(habits: &[Habit]) -> Vec<CoreLoop> {
+    let (clock, hanging) = (RunClock::start(), Arc::new(AtomicU64::new(0)));
+    let core = |(number, habit): (usize, &Habit)| {
+        let plan = CorePlan { core: None, seats: vec![Seat::Shard(number)] };
+        let station: Box<dyn Station> = Box::new(Fake { habit: *habit, turns: 0, hanging: Arc::clone(&hanging) });
+        CoreLoop::new(plan, vec![station], Idle::Yield, clock.clone())
+    };
+    habits.iter().enumerate().map(core).collect()
+}
+
+fn run(habits: &[Habit], stop_max_ms: u64) -> (Result<usize, DriverError>, Duration) {
+    let begun = Instant::now();
+    let ran = run_within(Driver::Threads, loops(habits), &AtomicBool::new(false), Duration::from_millis(stop_max_ms));
+    (ran.map(|reports| reports.len()), begun.elapsed())
+}
+
+#[test]
+fn req_3465_3531_3384_a_stop_has_a_deadline_and_tells_every_error() {
+    let (ran, _) = run(&[Habit::Ends, Habit::Ends, Habit::Ends], 5_000);
+    assert_eq!(ran.expect("all end"), 3);
+
+    // One dies: the others, which would go on for ever, are stopped and joined; it is named.
+    let (ran, _) = run(&[Habit::GoesOn, Habit::Panics(0), Habit::GoesOn], 5_000);
+    let DriverError::Died(_, why) = ran.expect_err("one died") else { panic!("it died") };
+    assert_eq!(why, "wanted by a test");
+
+    // One dies and another does not return: both are told, who hangs with how long it has been silent, and nobody waits for it.
+    let (ran, took) = run(&[Habit::Hangs(20_000), Habit::Panics(2), Habit::GoesOn, Habit::Hangs(20_000)], 300);
+    assert!(took < Duration::from_secs(10), "the deadline is for all of them together: {took:?}");
+    let DriverError::Several(errors) = ran.expect_err("three failed") else { panic!("several") };
+    let (mut stuck, mut died) = (Vec::new(), 0);
+    for error in &errors {
+        match error {
+            DriverError::Stuck { role, waited, silent, .. } => {
+                assert!(*waited >= Duration::from_millis(300) && *silent > Duration::ZERO, "{error}");
+                stuck.push(role.as_str());
+            }
+            DriverError::Died(..) => died += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!((stuck, died), (vec!["shard 0", "shard 3"], 1));
+    let text = DriverError::Several(errors).to_string();
+    assert!(text.contains("shard 0) did not stop within") && text.contains("wanted by a test"), "{text}");
+}

@@ -1,0 +1,137 @@
+//! How well a run's parts were, and where their rates stood at its end.
+
+use super::Named;
+use super::handlers::HandlerReport;
+use serde::Serialize;
+use tapeline_core::event::payload::{Component, HealthState};
+use tapeline_core::health::{Thresholds, Vitals, judge_all};
+use tapeline_core::stats::{Series, Stats};
+use tapeline_core::windows::Window;
+
+/// How well the engine was: the worst of its parts, and every finding.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct HealthReport {
+    /// `live`, `ready`, `degraded` or `failed`.
+    pub state: &'static str,
+    /// What was beyond a bound.
+    pub findings: Vec<FindingReport>,
+}
+
+/// Something that was beyond its bound.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct FindingReport {
+    /// `shard`, `source`, ...
+    pub component: &'static str,
+    /// Its number among its like.
+    pub number: u8,
+    /// `degraded` or `failed`.
+    pub state: &'static str,
+    /// `queue_depth`, `rate`, `error_rate`, `stalled`, `memory`, `breaker`, `overrun`, `dependency`.
+    pub reason: &'static str,
+    /// What was measured.
+    pub value: f64,
+    /// The bound.
+    pub threshold: f64,
+}
+
+/// What a shard's vitals are over a whole run.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardRun<'a> {
+    /// What the shard says of itself.
+    pub stats: &'a Stats,
+    /// The longest time for which its loop did not turn, ns.
+    pub longest_silence_ns: u64,
+}
+
+impl HealthReport {
+    /// Judges a run as a whole: its failures for each event, its handlers' overruns, its loops' silence; a ring that held the source up for
+    /// more than a share of the run that makes it saturated counts as full.
+    #[must_use]
+    pub fn of_run(
+        shards: &[ShardRun<'_>],
+        handlers: &[HandlerReport],
+        is_saturated: bool,
+        thresholds: &Thresholds,
+    ) -> Self {
+        let overruns = handlers.iter().filter(|handler| handler.budget_ns.is_some());
+        let overrun_share =
+            overruns.map(|handler| handler.overruns as f64 / handler.calls.max(1) as f64).fold(0.0, f64::max);
+        let parts = shards.iter().map(|shard| {
+            let count = |series: Series| shard.stats.counts[series as usize];
+            Vitals {
+                silent_ns: shard.longest_silence_ns,
+                queue_fill: if is_saturated { 1.0 } else { 0.0 },
+                error_share: count(Series::Failures) as f64 / count(Series::Events).max(1) as f64,
+                overrun_share,
+                memory_bytes: shard.stats.bytes as u64,
+                ..Vitals::well(Component::Shard, shard.stats.shard.min(usize::from(u8::MAX)) as u8)
+            }
+        });
+        let parts: Vec<Vitals> = parts.collect();
+        let mut findings = Vec::new();
+        let health = judge_all(&parts, thresholds, |finding| {
+            findings.push(FindingReport {
+                component: finding.component.name(),
+                number: finding.number,
+                state: finding.state.name(),
+                reason: finding.reason.name(),
+                value: finding.value,
+                threshold: finding.threshold,
+            });
+        });
+        Self { state: health.state.name(), findings }
+    }
+
+    /// Whether nothing is to be told.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.state == HealthState::Ready.name()
+    }
+}
+
+/// One count over the last seconds of the shards' time, all shards together.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct RateReport {
+    /// A second, over the last second.
+    #[serde(rename = "1s")]
+    pub s1: f64,
+    /// A second, over the last ten seconds.
+    #[serde(rename = "10s")]
+    pub s10: f64,
+    /// A second, over the last minute.
+    #[serde(rename = "60s")]
+    pub s60: f64,
+    /// The most that one shard counted in 50 ms of the last minute.
+    pub busiest_50ms: u64,
+}
+
+/// Rates at the end of a run, by name of what is counted.
+#[must_use]
+pub fn rates(shards: &[ShardRun<'_>]) -> Named<RateReport> {
+    let of = |series: Series| {
+        let sum = |window| shards.iter().map(|shard| shard.stats.rate(series, window).per_second).sum();
+        let busiest = shards.iter().map(|shard| shard.stats.rate(series, Window::S60).step_max);
+        RateReport {
+            s1: sum(Window::S1),
+            s10: sum(Window::S10),
+            s60: sum(Window::S60),
+            busiest_50ms: busiest.max().unwrap_or_default(),
+        }
+    };
+    Series::ALL.iter().map(|series| (series.name(), of(*series))).collect()
+}
+
+/// Dead letters that were left at the end, by who failed on what with which code. Sums over the shards.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct DeadLetterCount {
+    /// Handler that failed.
+    pub handler: String,
+    /// Kind of the event.
+    pub kind: &'static str,
+    /// Code of the last failure; `null` for a panic, and where nothing failed yet.
+    pub error: Option<u16>,
+    /// Whether it was a panic.
+    pub panicked: bool,
+    /// Letters.
+    pub count: u64,
+}

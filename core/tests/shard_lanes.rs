@@ -1,7 +1,6 @@
 //! A shard whose source cannot wait: what goes first, what happens without room, and that every event is accounted for.
 
 #[path = "common/shard_rig.rs"]
-#[allow(dead_code, reason = "of the rig, only what makes events is used here")]
 mod shard_rig;
 
 use shard_rig::{MILLI, START, SYMBOLS, SYMBOLS_MAX, tick};
@@ -212,7 +211,7 @@ fn req_3468_3480_a_lower_lane_has_its_turn_while_higher_ones_never_end() {
     for _ in 0..40 {
         while rig.shard.lanes().unwrap().len_of(Lane::Critical) + rig.ring.occupied_slots() < 200 {
             rig.push(2, &Status::default());
-            if rig.seq % 3 == 0 {
+            if rig.seq.is_multiple_of(3) {
                 rig.push(3, &News::default());
             }
         }

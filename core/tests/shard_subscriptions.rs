@@ -1,7 +1,6 @@
 //! Handlers that are subscribed and unsubscribed while the shard runs, at a place of the stream.
 
 #[path = "common/shard_rig.rs"]
-#[allow(dead_code, reason = "of the rig, only what makes events is used here")]
 mod shard_rig;
 
 use shard_rig::{START, SYMBOLS_MAX, tick};

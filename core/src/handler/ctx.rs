@@ -159,7 +159,7 @@ impl<'a> Ctx<'a> {
     ///
     /// # Errors
     /// [`Full`] as [`Ctx::publish`], and for another symbol when the handler does not declare
-    /// [`Handler::CROSSES_SYMBOLS`].
+    /// [`Handler::CROSSES_SYMBOLS`](crate::handler::Handler::CROSSES_SYMBOLS).
     pub fn publish_to<P: Payload>(
         &mut self,
         symbol: SymbolId,

@@ -176,7 +176,7 @@ pub struct Notice {
 pub enum Turn {
     /// Tell who asked.
     End(Notice),
-    /// Have it served, then say [`Requests::served`], [`Requests::failed`] or [`Requests::again`].
+    /// Have it served, then say `Requests::served`, `Requests::failed` or `Requests::again`.
     Serve(Handle),
     /// Ask again: there was more to do than one step may.
     More,

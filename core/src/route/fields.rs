@@ -63,7 +63,7 @@ struct Cell {
 
 const FREE: Cell = Cell { field: 0, route: Route { symbol: SymbolId::NONE, slot: 0, shard: 0 } };
 
-/// The routes of all symbols of a catalog whose texts have 1 to 8 bytes and no NUL at their end. See the [module](self).
+/// The routes of all symbols of a catalog whose texts have 1 to 8 bytes and no NUL at their end. See the module.
 ///
 /// It does not follow the catalog or the table: one that is made anew knows what has come since.
 #[derive(Clone, Debug)]

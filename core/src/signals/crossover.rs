@@ -64,7 +64,7 @@ impl Config {
     }
 }
 
-/// Signals when the trend turns; see the [module](self).
+/// Signals when the trend turns; see the module.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Crossover {
     config: Config,

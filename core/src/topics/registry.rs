@@ -212,7 +212,7 @@ impl OpenTopic {
 /// No topic takes the kind.
 const NONE: u8 = u8::MAX;
 
-/// Named buses and their topics. See the [module](self).
+/// Named buses and their topics. See the module.
 #[derive(Debug)]
 pub struct Registry {
     buses: Slab<OpenBus>,

@@ -150,7 +150,7 @@ pub struct CoreReport {
     pub is_pinned: bool,
     /// Times that the kernel took the core away while the loop wanted to run; `None` if it could not be read.
     pub involuntary_switches: Option<u64>,
-    /// The longest time for which its heartbeat stood still, ns, as the main thread saw it: to [`LOOK_EVERY`].
+    /// The longest time for which its heartbeat stood still, ns, as the main thread saw it: to `LOOK_EVERY`.
     pub longest_silence_ns: u64,
 }
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use tapeline_core::ledger::Ledger;
 
 /// What a station does at its hundredth turn.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,7 +61,6 @@ impl Station for Fake {
             last_due_ns: 0,
             messages: 0,
             sent: self.turns,
-            refused: Ledger::new(),
             end_marks: 0,
             full_polls: 0,
             is_interrupted: false,

@@ -17,7 +17,7 @@ pub struct Alert {
     pub rule: u16,
     /// 0 = low to 3 = critical.
     pub severity: u8,
-    /// Direction: see [`Side`].
+    /// Direction: see [`Side`](crate::units::Side).
     pub side: u8,
     /// Always 0.
     pub reserved: u32,
@@ -55,7 +55,7 @@ pub struct Signal {
     pub price: i64,
     /// Number of the strategy.
     pub strategy: u32,
-    /// Side: see [`Side`].
+    /// Side: see [`Side`](crate::units::Side).
     pub side: u8,
     /// Always 0.
     pub reserved: [u8; 3],

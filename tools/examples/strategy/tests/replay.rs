@@ -145,7 +145,8 @@ fn req_redrive_dead_letters_are_listed_shown_redriven_and_purged() {
     let shown = json(&run(folder, "dlq show a.tape 1 --format json"));
     assert_eq!((&shown["event"]["symbol"], &shown["event"]["kind"]), (&all[0]["symbol"], &"news".into()));
     let event = shown["event"].to_string();
-    let is_it = |line: &str| serde_json::from_str::<Value>(line).is_ok_and(|line| line.to_string() == event);
+    let event: Value = serde_json::from_str(&event).unwrap();
+    let is_it = |line: &str| serde_json::from_str::<Value>(line).is_ok_and(|line| line == event);
     assert!(run(folder, "dump day.tape").lines().any(is_it), "{event}");
     assert!(run(folder, "dlq show a.tape 1").contains("parked: "));
     assert_eq!(start(folder, "dlq show a.tape 99999").0, Some(2));

@@ -316,7 +316,7 @@ fn a_shard_is_told_the_time_before_an_event_that_would_not_tell_it() {
 
 #[test]
 fn req_3386_a_command_waits_for_room_and_takes_its_place_in_the_stream() {
-    let mut rig = Rig::new(vec![at(&[(0, 1), (1_000, ROOM), (500_000, 1)])], Pace::Speed(1.0)).begun();
+    let mut rig = Rig::new(vec![at(&[(0, 1), (1_000, ROOM + 1), (500_000, 1)])], Pace::Speed(1.0)).begun();
     let (mut sender, receiver) = tapeline_core::commands::channel(2);
     rig.source.config.commands = Some(receiver);
     rig.advance(1_000);
@@ -331,9 +331,9 @@ fn req_3386_a_command_waits_for_room_and_takes_its_place_in_the_stream() {
     assert!(slots.iter().all(|slot| slot.kind() == Kind::TRADE), "a full ring holds what came before");
     rig.advance(499_000);
     rig.poll();
-    assert_eq!(rig.ring.pop_batch(&mut slots, Some(&mut dues)), 3);
-    let kinds: Vec<Kind> = slots[..3].iter().map(|slot| slot.kind()).collect();
-    assert_eq!(kinds, [Kind::SUBSCRIPTION, Kind::SUBSCRIPTION, Kind::TRADE]);
+    assert_eq!(rig.ring.pop_batch(&mut slots, Some(&mut dues)), 4);
+    let kinds: Vec<Kind> = slots[..4].iter().map(|slot| slot.kind()).collect();
+    assert_eq!(kinds, [Kind::SUBSCRIPTION, Kind::SUBSCRIPTION, Kind::TRADE, Kind::TRADE]);
     let handlers: Vec<u64> = slots[..2].iter().map(|slot| slot.payload_as::<Subscription>().handler).collect();
     assert_eq!((handlers, slots[0].ts_recv), (vec![7, 8], UnixNanos(FIRST + 1_000)), "in order, at the time reached");
     assert_eq!((dues[0], dues[1]), (DUE_NONE, DUE_NONE), "commands are no samples");

@@ -672,7 +672,7 @@ fn outputs_of_a_whole_engine_depend_on_no_cut_and_no_number_of_shards() {
 
 /// The same, for a hundred times as many seeds: minutes.
 #[test]
-#[ignore = "soak"]
+#[ignore = "soak: 150,000 seeds; cargo test -p tapeline-core --test shard_simulation -- --ignored"]
 fn many_seeds() {
     silence();
     let mut met = Met::default();

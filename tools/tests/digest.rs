@@ -223,7 +223,23 @@ const NAMES: [(&str, &[&str]); 7] = [
 ];
 /// What was added since. A name that is not here was added by accident, or was meant to be another.
 const ADDED: [(&str, &[&str]); 3] = [
-    ("", &["tally", "input_errors", "measured_cores", "allocations", "retries", "handlers"]),
+    (
+        "",
+        &[
+            "tally",
+            "input_errors",
+            "measured_cores",
+            "allocations",
+            "retries",
+            "requests",
+            "handlers",
+            "topics",
+            "watermarks",
+            "dead_letters",
+            "health",
+            "rates",
+        ],
+    ),
     ("/manifest", &["batch_limit", "generated", "overload", "idle", "loops"]),
     ("/manifest/captures/0", &["format", "generated"]),
 ];

@@ -222,17 +222,6 @@ fn the_last_second_of_time_is_no_trap() {
     assert_eq!(vectors(&shard).iter().map(|v| v.0).collect::<Vec<_>>(), [SECOND, 2 * SECOND]);
 }
 
-#[cfg(debug_assertions)]
-#[test]
-#[should_panic(expected = "a bar's timer fires before an event at or after its end")]
-fn a_shard_that_loses_a_timer_is_found_out() {
-    let mut shard = MiniShard::new(Engine::new(), 2);
-    shard.event(&trade(NOON, 100, 10).slots());
-    shard.lose_timers();
-    shard.event(&trade(NOON + SECOND, 101, 10).slots());
-}
-
-#[cfg(not(debug_assertions))]
 #[test]
 fn a_bar_whose_timer_was_lost_is_closed_by_the_next_event() {
     let mut shard = MiniShard::new(Engine::new(), 2);

@@ -1,15 +1,16 @@
 //! Same input, same output: however the stream is cut into pushes and steps, for a static or a dynamic bus, and for any
 //! number of shards.
 
+#[path = "common/panics.rs"]
+mod panics;
 #[path = "common/shard_rig.rs"]
 mod shard_rig;
 #[path = "common/talkers.rs"]
 mod talkers;
 
 use bytemuck::{Pod, Zeroable};
+use panics::{BOOM, silence};
 use shard_rig::{MILLI, Outputs, Rig, SECOND, SYMBOLS_MAX, Sizes, feed, stream};
-use std::panic::{set_hook, take_hook};
-use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use talkers::{Chatter, Crosser};
 use tapeline_core::bus::{Bus, BusBuilder, Chain};
@@ -108,21 +109,6 @@ fn req_3479_everything_at_once_with_one_event_of_room() {
             let sizes = Sizes { source_ring: 64, mesh_ring: 64, room: STAGED_SLOTS_MAX, ..Sizes::of(shards) };
             first.assert_same(&run(bus, &events, sizes, prng), &format!("seed {seed}, {shards} shards"));
         }
-    });
-}
-
-const BOOM: &str = "a handler's panic that the test wants";
-
-/// Keeps the panics that the test wants out of its output.
-fn silence() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let hook = take_hook();
-        set_hook(Box::new(move |info| {
-            if info.payload().downcast_ref::<&str>() != Some(&BOOM) {
-                hook(info);
-            }
-        }));
     });
 }
 

@@ -1,12 +1,14 @@
 //! A handler that panics or gives up: the others go on, nothing of the call is left, and the ledger knows.
 
+#[path = "common/panics.rs"]
+mod panics;
 #[path = "common/shard_rig.rs"]
 mod shard_rig;
 
+use panics::{BOOM, silence};
 use shard_rig::{MILLI, Rig, SYMBOLS, SYMBOLS_MAX, Sizes, feed, stream};
-use std::panic::{set_hook, take_hook};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Once};
 use tapeline_core::bus::{Bus, BusBuilder, Chain};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::{Alert, Signal};
@@ -15,21 +17,6 @@ use tapeline_core::handler::{Ctx, Handler, Verdict};
 use tapeline_core::limits::STRIKES_MAX;
 use tapeline_core::testing::{Prng, for_seeds};
 use tapeline_core::units::SymbolId;
-
-const BOOM: &str = "a handler's panic that the test wants";
-
-/// Keeps the panics that the test wants out of its output.
-fn silence() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let hook = take_hook();
-        set_hook(Box::new(move |info| {
-            if info.payload().downcast_ref::<&str>() != Some(&BOOM) {
-                hook(info);
-            }
-        }));
-    });
-}
 
 /// Where a [`Bomb`] goes off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

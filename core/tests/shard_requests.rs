@@ -1,12 +1,14 @@
 //! Requests on a whole shard: served in order at their instants, replies and ends to who asked, and nothing that depends on cuts.
 
+#[path = "common/panics.rs"]
+mod panics;
 #[path = "common/shard_rig.rs"]
 mod shard_rig;
 
 use bytemuck::{Pod, Zeroable};
+use panics::{BOOM, silence};
 use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS, SYMBOLS_MAX, Sizes, feed, stream, tick};
-use std::panic::{set_hook, take_hook};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex};
 use tapeline_core::book::Books;
 use tapeline_core::bus::{Bus, BusBuilder, BusError, Chain, End};
 use tapeline_core::catalog::{Catalog, SeqRule};
@@ -24,21 +26,6 @@ use tapeline_core::testing::{Prng, for_seeds};
 use tapeline_core::units::{PRICE_ONE, Side, SourceId, SymbolId, UnixNanos};
 
 const WORK: Job = Job::USER;
-const BOOM: &str = "a handler's panic that the test wants";
-
-/// Keeps the panics that the test wants out of its output.
-fn silence() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let hook = take_hook();
-        set_hook(Box::new(move |info| {
-            if info.payload().downcast_ref::<&str>() != Some(&BOOM) {
-                hook(info);
-            }
-        }));
-    });
-}
-
 /// A chain over all calls, so that any change of order shows.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Pod, Zeroable)]

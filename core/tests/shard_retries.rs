@@ -1,13 +1,14 @@
 //! Retries, held events and dead letters on a whole shard: order, ledgers, and outputs that depend on no cut.
 
+#[path = "common/panics.rs"]
+mod panics;
 #[path = "common/shard_rig.rs"]
 mod shard_rig;
 
 use bytemuck::{Pod, Zeroable};
+use panics::{BOOM, silence};
 use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS, SYMBOLS_MAX, Sizes, feed, stream, tick};
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{set_hook, take_hook};
-use std::sync::Once;
 use tapeline_core::bus::{Bus, BusBuilder, Chain, End};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::dead::{Cause as Parked, Direction, Filter, State};
@@ -18,21 +19,6 @@ use tapeline_core::ring::{self, Producer};
 use tapeline_core::shard::{Config, Limit, Outbox, Shard};
 use tapeline_core::testing::for_seeds;
 use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
-
-const TROUBLE: &str = "a handler's panic that the test wants";
-
-/// Keeps the panics that the test wants out of its output.
-fn silence() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let hook = take_hook();
-        set_hook(Box::new(move |info| {
-            if info.payload().downcast_ref::<&str>() != Some(&TROUBLE) {
-                hook(info);
-            }
-        }));
-    });
-}
 
 /// What a handler has seen of a symbol.
 #[repr(C)]
@@ -71,7 +57,7 @@ impl<const ALL: bool> Handler for Troubled<ALL> {
             }
             8 if ALL => Verdict::Retry(8),
             9 if !ALL => Verdict::Fail(9),
-            0 if ALL && seq % 100 == 50 => std::panic::panic_any(TROUBLE),
+            0 if ALL && seq % 100 == 50 => std::panic::panic_any(BOOM),
             _ => Verdict::Done,
         }
     }

@@ -11,18 +11,20 @@
 //! A failing seed prints itself. `TAPELINE_TEST_SEED=17 cargo test -p tapeline-core --test shard_simulation` runs that one alone. What the
 //! seeds must have met, all of them together, is counted: a fault that never came shows nothing.
 
+#[path = "common/panics.rs"]
+mod panics;
 #[path = "common/shard_rig.rs"]
 mod shard_rig;
 #[path = "common/talkers.rs"]
 mod talkers;
 
 use bytemuck::{Pod, Zeroable};
+use panics::{BOOM, silence};
 use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS, SYMBOLS_MAX, Sizes, feed};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::panic::{set_hook, take_hook};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex};
 use talkers::Crosser;
 use tapeline_core::bus::{Bus, BusBuilder, Chain};
 use tapeline_core::catalog::Catalog;
@@ -44,22 +46,8 @@ use tapeline_core::testing::{Prng, for_seeds};
 use tapeline_core::units::{SymbolId, UnixNanos};
 
 const WORK: Job = Job::USER;
-const BOOM: &str = "a handler's panic that the simulation wants";
 /// Handlers before the feed in the catalog of sources: see [`World::bus`].
 const HANDLERS: usize = 7;
-
-/// Keeps the panics that the simulation wants out of its output.
-fn silence() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let hook = take_hook();
-        set_hook(Box::new(move |info| {
-            if info.payload().downcast_ref::<&str>() != Some(&BOOM) {
-                hook(info);
-            }
-        }));
-    });
-}
 
 /// How likely a call goes wrong, in 1,024 parts; shared by the handlers of one run.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,8 @@ use crate::clock::RunClock;
 use crate::doctor;
 use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle};
 use crate::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport, Progress};
+use crate::lifecycle::{Lifecycle, Phase};
+use crate::log::{Log, LogReport, LogThread, Names};
 use crate::machine::{Limits, Machine};
 use crate::pacer::{Pace, Pacer};
 use crate::placement::{Plan, PlanError, Seat};
@@ -77,6 +79,10 @@ pub struct Setup {
     pub shard: shard::Config,
     /// Changes of subscriptions while it runs, from another thread: see [`tapeline_core::commands`].
     pub commands: Option<CommandReceiver<Subscription>>,
+    /// How far the engine is, to be watched from outside.
+    pub lifecycle: Lifecycle,
+    /// What is logged, and who is told.
+    pub log: Log,
     /// Set from outside to end the replay early.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -108,6 +114,8 @@ impl Setup {
             timers_max: None,
             shard: shard::Config::single(),
             commands: None,
+            lifecycle: Lifecycle::default(),
+            log: Log::default(),
             interrupt: Arc::default(),
         }
     }
@@ -120,6 +128,7 @@ impl Setup {
             timers_max: self.timers_max.unwrap_or(TIMERS_DEFAULT.max(self.symbols_max * 2)),
             has_dues: self.has_dues(),
             seed: self.seed,
+            log: self.log.filter,
             live: (self.overload == Overload::Live).then(|| self.buses.clone()),
             ..self.shard.clone()
         }
@@ -153,6 +162,9 @@ pub enum EngineError {
     /// A core's loop failed.
     #[error(transparent)]
     Run(#[from] DriverError),
+    /// The log's thread could not be started.
+    #[error("the log's thread could not be started: {0}")]
+    Log(std::io::Error),
     /// The outputs' file could not be created.
     #[error(transparent)]
     Sink(#[from] SinkError),
@@ -176,6 +188,8 @@ pub struct Run {
     pub ingest: IngestReport,
     /// Wall time of the loops, ns.
     pub elapsed_ns: u64,
+    /// What was logged.
+    pub log: LogReport,
     /// Outputs written to the file; `None` without one.
     pub outputs_written: Option<Result<u64, SinkError>>,
     /// Whether the interrupt was set before the end.
@@ -215,6 +229,7 @@ pub fn run<C: Chain + 'static>(
     pipeline: impl Fn(BusBuilder<End>) -> BusBuilder<C>,
     notice: impl FnOnce(&Plan, Driver, &str),
 ) -> Result<Run, EngineError> {
+    let guard = setup.lifecycle.begin();
     if setup.overload == Overload::Live {
         check_topics(&setup.buses)?;
     }
@@ -252,6 +267,15 @@ pub fn run<C: Chain + 'static>(
     };
     shard_sinks.resize_with(plan.shards, || None);
 
+    let names = Names {
+        catalog: catalog.clone(),
+        handlers: buses.first().map_or_else(Vec::new, |bus| bus.names().to_vec()),
+        topics: if setup.overload == Overload::Live { Names::topics(&setup.buses) } else { Vec::new() },
+    };
+    let (log, logs, log_definitions) =
+        LogThread::start(setup.log.clone(), names, plan.shards, background.clone()).map_err(EngineError::Log)?;
+    let mut logs = logs.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+
     let queue = BlockQueue::new(BLOCKS);
     let ingest = Ingest {
         captures: setup.captures,
@@ -277,7 +301,7 @@ pub fn run<C: Chain + 'static>(
             if has_dues { ring::channel_with_dues(setup.ring_slots) } else { ring::channel(setup.ring_slots) };
         rings.push(producer);
         let number = config.shard;
-        let probe = RunProbe::new(clock.clone());
+        let probe = RunProbe::new(clock.clone()).logging_to(logs.next().flatten());
         let (peers, outlets) = (std::mem::take(&mut mesh_in[number]), std::mem::take(&mut mesh_out[number]));
         let shard = Shard::new(config, catalog.clone(), bus, probe, consumer, peers, outlets);
         let station = ShardStation::new(number, shard, Egress::new(sink));
@@ -295,8 +319,9 @@ pub fn run<C: Chain + 'static>(
         interrupt: Arc::clone(&setup.interrupt),
     };
     prefill(&queue, || reader.is_finished() || setup.interrupt.load(Ordering::Relaxed));
-    let mut source: Option<Box<dyn Station>> =
-        Some(Box::new(SourceStation::new(source, clock.clone(), queue.clone(), rings, definitions)));
+    let mut source: Option<Box<dyn Station>> = Some(Box::new(
+        SourceStation::new(source, clock.clone(), queue.clone(), rings, definitions).telling(log_definitions),
+    ));
     let mut stations: Vec<Option<Box<dyn Station>>> = stations.into_iter().map(Some).collect();
     let has_spare_core = allowed.len() > plan.cores.len();
     let (mut loops, mut idles) = (Vec::new(), Vec::new());
@@ -315,12 +340,15 @@ pub fn run<C: Chain + 'static>(
 
     let steal_before = steal(&plan);
     let begun = Instant::now();
+    guard.turn(Phase::Running);
     let cores = driver::run(driver, loops, &setup.interrupt);
+    guard.turn(Phase::Stopping);
     let elapsed_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let is_interrupted = setup.interrupt.load(Ordering::Relaxed);
     let steal_ns =
         steal_before.iter().zip(steal(&plan)).map(|(before, after)| Some(after?.saturating_sub((*before)?))).collect();
     queue.stop();
+    let log = log.finish();
     let outputs_written = sink.map(|sink| sink.finish());
     let ingest = last_words(reader, &setup.interrupt, &progress)?;
     Ok(Run {
@@ -330,6 +358,7 @@ pub fn run<C: Chain + 'static>(
         cores: cores?,
         ingest,
         elapsed_ns,
+        log,
         outputs_written,
         has_prelude: setup.start.is_some(),
         is_interrupted,
@@ -416,4 +445,84 @@ fn last_words(
 fn steal(plan: &Plan) -> Vec<Option<u64>> {
     let all = crate::machine::steal_ns(std::path::Path::new("/"), crate::machine::ticks_per_second()).ok();
     plan.cores.iter().map(|core| all.as_ref()?.get(&(u32::try_from(core.core?).ok()?)).copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::Input;
+    use crate::input::generate::{Config, GenerateInput};
+    use crate::pipeline::{Parameters, default_pipeline};
+    use std::fs;
+    use tapeline_core::topics::Topic;
+
+    fn session() -> Capture {
+        let open = Box::new(|| {
+            let config = Config { events: 2_000, symbols: 5, ..Config::default() };
+            let input = GenerateInput::new(&config).expect("the parameters are in range");
+            Ok(Box::new(input) as Box<dyn Input>)
+        });
+        Capture { path: "generated".to_owned(), open }
+    }
+
+    fn setup() -> Setup {
+        Setup {
+            pace: Pace::Max,
+            driver: Some(Driver::Threads),
+            shards: Some(1),
+            is_pinned: false,
+            ..Setup::new(vec![session()])
+        }
+    }
+
+    /// Names of threads, and files that are open.
+    fn held() -> (Vec<String>, usize) {
+        let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+        let ours = ["sink", "log", "reader"];
+        let names = tasks.filter_map(name).map(|name| name.trim().to_owned());
+        (names.filter(|name| ours.contains(&name.as_str())).collect(), fs::read_dir("/proc/self/fd").unwrap().count())
+    }
+
+    #[test]
+    fn req_3469_a_start_that_fails_gives_back_all_it_took_and_says_stopped() {
+        let folder = std::env::temp_dir().join(format!("tapeline-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (taken, fresh) = (folder.join("taken.tape"), folder.join("fresh.tape"));
+        fs::write(&taken, b"kept").unwrap();
+        let pipeline = |bus| default_pipeline(bus, &Parameters::default());
+        let spills = Topic { policy: Policy::Spill, ..Topic::market()[0].clone() };
+        let spills = Bus { topics: vec![spills], ..Bus::market() };
+        let cases: [(&str, Setup); 5] = [
+            ("the file exists", Setup { outputs: Some((taken.clone(), false)), ..setup() }),
+            ("no such core", Setup { cores: Some(vec![9_999]), ..setup() }),
+            ("more shards than there can be", Setup { shards: Some(100_000), ..setup() }),
+            ("no room for the handlers' names", Setup { symbols_max: 0, ..setup() }),
+            ("no store", Setup { overload: Overload::Live, pace: Pace::Rate(1e6), buses: vec![spills], ..setup() }),
+        ];
+        let before = held();
+        for (what, setup) in cases {
+            let lifecycle = setup.lifecycle.clone();
+            let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(setup, pipeline, |_, _, _| ())));
+            assert!(!matches!(run, Ok(Ok(_))), "{what}: it ran");
+            assert_eq!(lifecycle.phase(), Phase::Stopped, "{what}");
+            assert_eq!(held(), before, "{what}: threads and files");
+        }
+        // Threads that were started before something failed end with what holds them.
+        let names = Names { catalog: Catalog::new(4), handlers: vec![], topics: vec![] };
+        let log = Log { memory_max: 1, ..Log::default() };
+        let log = LogThread::start(log, names, 1, vec![0]).unwrap();
+        let sink = Sink::start(&fresh, false, Catalog::new(4), 1, vec![0]).unwrap();
+        drop((log, sink));
+        assert_eq!(held(), before, "threads of a start that went no further");
+        assert_eq!(fs::read(&taken).unwrap(), b"kept");
+
+        // A start that does not fail ends the same way.
+        let setup = Setup { outputs: Some((folder.join("run.tape"), false)), ..setup() };
+        let lifecycle = setup.lifecycle.clone();
+        let ran = run(setup, pipeline, |_, _, _| assert_eq!(lifecycle.phase(), Phase::Starting)).unwrap();
+        assert_eq!((lifecycle.phase(), held()), (Phase::Stopped, before));
+        assert!(ran.log.resident_most > Some(0) && ran.log.written == 0);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -7,7 +7,7 @@ use crate::letters::Parked;
 use crate::machine::Machine;
 use crate::pacer::Pace;
 use crate::placement::Seat;
-use crate::report::health::{DeadLetterCount, HealthReport, ShardRun, rates};
+use crate::report::health::{DeadLetterCount, HealthReport, LogCounts, MemoryReport, ShardRun, rates};
 use crate::report::latency::new_histogram;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
@@ -43,6 +43,8 @@ pub struct Request {
     pub commit: Option<String>,
     /// Version of the build.
     pub version: String,
+    /// Bounds of health.
+    pub health: Thresholds,
 }
 
 /// A report, and the histograms that it sums up.
@@ -175,7 +177,9 @@ pub fn tell(run: Run, request: &Request) -> Told {
         watermarks: shards.iter().flat_map(|shard| shard.watermarks.iter().cloned()).collect(),
         requests: Requests::of(&sums.requests, sums.waits.as_ref()),
         dead_letters: dead_letters(&shards),
-        health: HealthReport::of_run(&runs, &handlers, saturated, &Thresholds::default()),
+        health: HealthReport::of_run(&runs, &handlers, saturated, run.log.resident_most, &request.health),
+        memory: MemoryReport::of(run.log.resident_most, &sums.bytes),
+        log: LogCounts { written: run.log.written, dropped: shards.iter().map(|shard| shard.log_dropped).sum() },
         rates: rates(&runs),
         handlers,
         events,

@@ -14,8 +14,8 @@ use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
 use tapeline_runtime::report::requests::Waited;
 use tapeline_runtime::report::{
     BadLine, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope, Events, HandlerReport,
-    HealthReport, Latency, LimitHit, Manifest, Named, Pacer, RateReport, Report, Requests, Retries, Speed, Summary,
-    Verdict, hgrm, json, text,
+    HealthReport, Latency, LimitHit, LogCounts, Manifest, MemoryReport, Named, Pacer, RateReport, Report, Requests,
+    Retries, Speed, Summary, Verdict, hgrm, json, text,
 };
 
 /// 20,000 values with a long tail, from a generator of our own: they are the same everywhere.
@@ -232,6 +232,12 @@ fn eventful() -> Report {
         ]
         .into_iter()
         .collect(),
+        memory: MemoryReport {
+            resident_most: Some(123_456_789),
+            resident_peak: Some(130_000_000),
+            structures: [("dedup", 11_141_120), ("history", 1_310_720)].into_iter().collect(),
+        },
+        log: LogCounts { written: 12, dropped: 3 },
     }
 }
 
@@ -272,6 +278,8 @@ fn plain() -> Report {
         dead_letters: vec![],
         health: HealthReport { state: "ready", findings: vec![] },
         rates: Named::new(),
+        memory: MemoryReport::default(),
+        log: LogCounts::default(),
         ..eventful()
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tapeline_core::dead::ERROR_PANIC;
 use tapeline_core::event::Kind;
 use tapeline_core::limits::{SYMBOLS_DEFAULT, SYMBOLS_MAX};
+use tapeline_core::log::Follow;
 use tapeline_core::units::UnixNanos;
 use tapeline_runtime::config::{self, Config};
 
@@ -98,6 +99,14 @@ pub(crate) struct ReplayArgs {
     pub(crate) passes: Option<String>,
     #[arg(long, value_name = "POLICY", help = about("replay.overload"))]
     pub(crate) overload: Option<String>,
+    #[arg(long, value_name = "LEVEL", help = about("log.level"))]
+    pub(crate) log_level: Option<String>,
+    #[arg(long, value_name = "FORMAT", help = about("log.format"))]
+    pub(crate) log_format: Option<String>,
+    /// Log the way of one event through the engine, and of what it causes: SEQ@SOURCE or SEQ@SOURCE/SYMBOL, with names
+    /// as dump prints them
+    #[arg(long, value_name = "EVENT")]
+    pub(crate) follow: Option<Follow>,
     /// Write every output with its cause: NDJSON for a name in .ndjson, else a tape
     #[arg(long, value_name = "FILE")]
     pub(crate) outputs: Option<PathBuf>,

@@ -3,8 +3,10 @@
 use super::Config;
 use super::value::{Form, Raw, Value, is_name, quoted};
 use crate::driver::{Driver, Idle};
+use crate::log::LogFormat;
 use crate::station::Overload;
 use std::fmt;
+use tapeline_core::log::Level;
 use tapeline_core::units::UnixNanos;
 
 /// One key: a row of a section's table.
@@ -400,14 +402,14 @@ macro_rules! words {
         impl $crate::config::key::Stored for $type {
             fn value(&self) -> Value {
                 use $crate::config::key::Words;
-                let word = Self::ALL.iter().find(|(_, variant)| variant == self).map(|(word, _)| *word);
+                let word = <Self as Words>::ALL.iter().find(|(_, variant)| variant == self).map(|(word, _)| *word);
                 Value::Word(word.expect("Invariant: every variant has a word").to_owned())
             }
 
             fn of(value: Value) -> Option<Self> {
                 use $crate::config::key::Words;
                 let Value::Word(word) = value else { return None };
-                Self::ALL.iter().find(|(known, _)| *known == word).map(|(_, variant)| *variant)
+                <Self as Words>::ALL.iter().find(|(known, _)| *known == word).map(|(_, variant)| *variant)
             }
         }
     };
@@ -417,4 +419,14 @@ pub(super) use words;
 
 words!(Driver, DRIVERS, "glommio" = Driver::Glommio, "threads" = Driver::Threads);
 words!(Idle, IDLES, "busy-spin" = Idle::BusySpin, "yield" = Idle::Yield);
+words!(
+    Level,
+    LEVELS,
+    "off" = Level::Off,
+    "error" = Level::Error,
+    "warn" = Level::Warn,
+    "info" = Level::Info,
+    "trace" = Level::Trace
+);
+words!(LogFormat, LOG_FORMATS, "text" = LogFormat::Text, "json" = LogFormat::Json);
 words!(Overload, OVERLOADS, "wait" = Overload::Wait, "live" = Overload::Live);

@@ -37,6 +37,7 @@ pub use value::{Form, Raw, Value};
 use crate::driver::{Driver, Idle};
 use crate::engine::Setup;
 use crate::ingest::Capture;
+use crate::log::{self, LogFormat};
 use crate::pacer::Pace;
 use crate::pipeline::Parameters;
 use crate::station::Overload;
@@ -45,6 +46,7 @@ use tapeline_core::limits::{
     DEDUP_CAPACITY_DEFAULT, DEDUP_WINDOW_NS_DEFAULT, HISTORY_AGE_NS_DEFAULT, HISTORY_SLOTS_DEFAULT, MAPPER_HOURS_MAX,
     MESH_PENDING_DEFAULT, MESH_RING_SLOTS_DEFAULT, RING_SLOTS_DEFAULT, SYMBOLS_DEFAULT,
 };
+use tapeline_core::log::{Filter, Level};
 use tapeline_core::units::UnixNanos;
 use tapeline_core::{queue, requests, shard};
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub engine: Engine,
     /// How captures are replayed.
     pub replay: Replay,
+    /// What is told while it runs.
+    pub log: Log,
     /// Recognition of duplicates.
     pub dedup: Dedup,
     /// The last events.
@@ -143,6 +147,21 @@ impl Default for Engine {
             mesh_pending_slots: MESH_PENDING_DEFAULT,
             timers_max: None,
         }
+    }
+}
+
+/// What is told while it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Log {
+    /// As [`tapeline_core::log::Filter::level`].
+    pub level: Level,
+    /// Form of it.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: Level::Warn, format: LogFormat::Text }
     }
 }
 
@@ -316,6 +335,7 @@ impl Config {
         let Self {
             engine,
             replay,
+            log: Log { level, format },
             dedup,
             history,
             dead_letters,
@@ -364,6 +384,8 @@ impl Config {
             idle: *idle,
             seed: *seed,
             timers_max: *timers_max,
+            // Who is told is for the program to say.
+            log: log::Log { filter: Filter { level: *level, follow: None }, format: *format, ..log::Log::default() },
             shard: shard::Config {
                 mesh_pending_slots: *mesh_pending_slots,
                 dedup_capacity: *capacity,

@@ -1,7 +1,7 @@
 //! The table of keys.
 
 use super::Config;
-use super::key::{DRIVERS, IDLES, Key, Names, OVERLOADS, Section, Stored};
+use super::key::{DRIVERS, IDLES, Key, LEVELS, LOG_FORMATS, Names, OVERLOADS, Section, Stored};
 use super::mapper::{
     day_names, days, group_names, hours, hours_mut, rule_names, rule_plan, rule_plan_mut, rules, set_days, set_rules,
 };
@@ -269,6 +269,24 @@ pub static SECTIONS: &[Section] = &[
             key!("end", Form::Instant, replay.end, "Replayed up to here, exclusive.")
                 .unset("none", "to the end of the captures")
                 .flag("end"),
+        ],
+    },
+    Section {
+        path: "log",
+        doc: "What is told on stderr while it runs. Records go through a ring to a thread off the measured cores; what finds no room there is \
+                 dropped and counted.",
+        names: None,
+        keys: &[
+            key!(
+                "level",
+                Form::Choice(LEVELS),
+                log.level,
+                "What is told, with all that matters more: quarantined handlers (error); limits, gaps, crowded topics (warn); failures and dead \
+                 letters one by one (info). trace adds nothing by itself: --follow traces one event."
+            )
+            .flag("log-level"),
+            key!("format", Form::Choice(LOG_FORMATS), log.format, "A line of text, or an object of JSON on a line.")
+                .flag("log-format"),
         ],
     },
     Section {

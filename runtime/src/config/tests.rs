@@ -24,6 +24,7 @@ fn effect(config: &Config) -> String {
         ring_slots,
         mesh_ring_slots,
         idle,
+        log,
         ..
     } = setup;
     format!(
@@ -31,6 +32,7 @@ fn effect(config: &Config) -> String {
         (
             (passes, pace, max_gap_ns, overload, start, end, shards, cores),
             (is_pinned, driver, symbols_max, ring_slots, mesh_ring_slots, idle),
+            (log.filter, log.format),
             shard,
             &config.pipeline,
         )

@@ -23,7 +23,7 @@ pub mod topics;
 pub mod verdict;
 
 pub use handlers::HandlerReport;
-pub use health::{DeadLetterCount, HealthReport, RateReport};
+pub use health::{DeadLetterCount, HealthReport, LogCounts, MemoryReport, RateReport};
 pub use latency::Summary;
 pub use requests::Requests;
 pub use topics::{TopicReport, Watermark};
@@ -109,6 +109,10 @@ pub struct Report {
     pub health: HealthReport,
     /// Rates over the last seconds of the shards' time.
     pub rates: Named<RateReport>,
+    /// Bytes of the process, and of the shards' structures.
+    pub memory: MemoryReport,
+    /// Log records.
+    pub log: LogCounts,
 }
 
 impl Report {

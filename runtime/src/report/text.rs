@@ -158,6 +158,12 @@ fn failures(page: &mut Page, report: &Report) {
 
 /// What was beyond a bound, one line each. Nothing where all is well.
 fn health(page: &mut Page, report: &Report) {
+    if report.log.dropped > 0 {
+        page.words(
+            "log",
+            &format!("{} records dropped: the log was slower than the engine", count(report.log.dropped)),
+        );
+    }
     for finding in &report.health.findings {
         let (value, threshold) = match finding.reason {
             "stalled" => (duration(finding.value as u64), duration(finding.threshold as u64)),

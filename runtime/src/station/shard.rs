@@ -14,6 +14,7 @@ use tapeline_core::event::{EventRef, Kind};
 use tapeline_core::lanes::Lanes;
 use tapeline_core::ledger::Ledger;
 use tapeline_core::limits::STAGED_SLOTS_MAX;
+use tapeline_core::log::Record;
 use tapeline_core::queue::Waits;
 use tapeline_core::requests;
 use tapeline_core::ring::Producer;
@@ -33,6 +34,10 @@ pub struct RunProbe {
     gaps: GapDetector,
     /// Samples that were due while it was.
     samples_in_gaps: u64,
+    /// To the log's thread.
+    log: Option<Producer>,
+    /// Records that found no room there.
+    log_dropped: u64,
 }
 
 impl RunProbe {
@@ -49,11 +54,26 @@ impl RunProbe {
             span_ns: None,
             gaps,
             samples_in_gaps: 0,
+            log: None,
+            log_dropped: 0,
         }
+    }
+
+    /// The same, which hands log records to `ring`.
+    #[must_use]
+    pub fn logging_to(self, ring: Option<Producer>) -> Self {
+        Self { log: ring, ..self }
     }
 }
 
 impl Probe for RunProbe {
+    const LOGS: bool = true;
+
+    fn log(&mut self, record: &Record) {
+        let is_kept = self.log.as_mut().is_some_and(|ring| ring.push(&[*record.slot()]).is_ok());
+        self.log_dropped += u64::from(!is_kept);
+    }
+
     #[inline]
     fn now(&mut self) -> u64 {
         self.clock.now_ns()
@@ -151,6 +171,8 @@ pub struct ShardReport {
     pub gaps: GapDetector,
     /// Samples that were due in one of them.
     pub samples_in_gaps: u64,
+    /// Log records that found no room on their way.
+    pub log_dropped: u64,
     /// All that the shard says of itself at the end.
     pub stats: Stats,
     /// Dead letters that are left, by handler, kind and code of the last failure.
@@ -234,6 +256,7 @@ impl<C: Chain> Station for ShardStation<C> {
             span_ns: self.shard.probe().span_ns,
             gaps: self.shard.probe().gaps.clone(),
             samples_in_gaps: self.shard.probe().samples_in_gaps,
+            log_dropped: self.shard.probe().log_dropped,
             stats: self.shard.stats(),
             left: left(&self.shard, &handlers),
             parked,

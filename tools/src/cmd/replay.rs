@@ -7,21 +7,25 @@ use sha2::{Digest, Sha256};
 use signal_hook::consts::SIGINT;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Read};
+use std::io::{self, BufWriter, IsTerminal, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tapeline_core::bus::{BusBuilder, Chain, End};
+use tapeline_core::health::Thresholds;
 use tapeline_runtime::config::{Layers, Loaded, Origin};
 use tapeline_runtime::engine::{self, EngineError};
 use tapeline_runtime::ingest::Capture;
 use tapeline_runtime::input::Input;
 use tapeline_runtime::input::generate::{Config, GenerateInput};
 use tapeline_runtime::letters;
+use tapeline_runtime::log::LogFormat;
 use tapeline_runtime::pipeline::Parameters;
 use tapeline_runtime::replay::{Request, Told, tell};
 use tapeline_runtime::report::text::count;
 use tapeline_runtime::report::{hgrm, json, text};
+use tracing::Dispatch;
+use tracing_subscriber::filter::LevelFilter;
 
 pub(crate) fn run<C: Chain + 'static>(
     args: &ReplayArgs,
@@ -62,6 +66,8 @@ pub(crate) fn run<C: Chain + 'static>(
         }
     };
     let mut setup = loaded.setup(captures);
+    setup.log.filter.follow = args.follow;
+    setup.log.dispatch = logger(setup.log.format);
     setup.gives_letters = letters.is_some();
     setup.outputs = args.outputs.clone().map(|path| (path, args.force));
     let (pace, overload, passes) = (setup.pace, setup.overload, setup.passes);
@@ -99,6 +105,7 @@ pub(crate) fn run<C: Chain + 'static>(
         sha256,
         commit: option_env!("TAPELINE_COMMIT").map(str::to_owned),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        health: Thresholds::default(),
     };
     let outputs = run.outputs_written.as_ref().map(|written| written.as_ref().map_err(ToString::to_string).copied());
     let outputs_failed = match outputs {
@@ -148,6 +155,8 @@ fn configured(args: &ReplayArgs) -> Result<Loaded, u8> {
         ("--rate", "replay.rate", &args.rate),
         ("--max-gap", "replay.max_gap", &args.max_gap),
         ("--overload", "replay.overload", &args.overload),
+        ("--log-level", "log.level", &args.log_level),
+        ("--log-format", "log.format", &args.log_format),
         ("--loop", "replay.loop", &args.passes),
         ("--start", "replay.start", &args.start),
         ("--end", "replay.end", &args.end),
@@ -164,6 +173,15 @@ fn configured(args: &ReplayArgs) -> Result<Loaded, u8> {
         }
     }
     layers.finish().map_err(|faults| super::config::tell(&faults, 2))
+}
+
+/// Who makes lines of a log out of what the engine tells: on stderr, as everything that is no data. The engine's own level is the only one.
+fn logger(format: LogFormat) -> Dispatch {
+    let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => Dispatch::new(lines.with_ansi(io::stderr().is_terminal()).with_target(false).finish()),
+        LogFormat::Json => Dispatch::new(lines.json().flatten_event(true).with_target(false).finish()),
+    }
 }
 
 /// The session that is played when no capture is named: generated, and labelled so.

@@ -158,6 +158,8 @@ pub struct HandlerStats {
     pub last_code: u16,
     /// Calls that panicked.
     pub panicked: u64,
+    /// Calls that failed or panicked although the handler keeps no copy of its state ([`Handler::ROLLBACK`]): the state began anew.
+    pub states_lost: u64,
     /// Symbols for which it is quarantined.
     pub quarantined: u64,
     /// Events that it was not given because of quarantine.
@@ -223,12 +225,17 @@ impl<H: Handler> Registered<H> {
     #[cold]
     #[inline(never)]
     fn undo(&mut self, call: &mut Call<'_>, code: u16, failure: Failure) -> Failure {
-        debug_assert!(H::ROLLBACK, "Invariant: {} said that it never fails", H::NAME);
         call.cx.staging().roll_back();
-        self.states[call.cx.symbol().index()] = self.before;
+        self.put_back(call.cx.symbol());
         self.stats.failed += 1;
         self.stats.last_code = code;
         failure
+    }
+
+    /// The state of `symbol` is what it was before the call; without a copy of that, it begins anew.
+    fn put_back(&mut self, symbol: SymbolId) {
+        self.states[symbol.index()] = if H::ROLLBACK { self.before } else { H::State::zeroed() };
+        self.stats.states_lost += u64::from(!H::ROLLBACK);
     }
 
     /// Gives the event to the handler, whatever is to be looked at before.
@@ -381,8 +388,7 @@ impl<H: Handler> Subscriber for Registered<H> {
 
     /// Returns whether that was the last strike: it is quarantined from now on.
     fn recover(&mut self, symbol: SymbolId) -> bool {
-        let state = &mut self.states[symbol.index()];
-        *state = if H::ROLLBACK { self.before } else { H::State::zeroed() };
+        self.put_back(symbol);
         self.stats.panicked += 1;
         let strikes = &mut self.strikes[symbol.index()];
         *strikes = strikes.saturating_add(1);

@@ -6,8 +6,8 @@
 //!    must not deadlock);
 //! 2. with `--overload live`, what the source ring holds is taken into the lanes, where the topics' policies act (see [`crate::lanes`]);
 //!    an event that a panic cut short is finished;
-//! 3. then, until the batch is done, whatever is next by (time, timers before mesh events before source events): timers
-//!    due, events of other symbols that fall due, source events;
+//! 3. then, until the batch is done, whatever is next by (time, timers before requests before replies of jobs off the core before mesh
+//!    events before source events): timers due, instants of service, replies, events of other symbols that fall due, source events;
 //! 4. effects leave: to the wheel, the digest and the outbox, and to other shards;
 //! 5. the other shards are told how far this one has come.
 //!
@@ -234,11 +234,13 @@ pub enum Limit {
     Requests = 6,
     /// More requests were ready at one instant of service than its budget.
     ServiceBudget = 7,
+    /// As many jobs were under way off the core as may be, and a request waited on.
+    JobsFull = 8,
 }
 
 impl Limit {
     /// Every limit, by number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Timers,
         Self::MeshPending,
         Self::Staging,
@@ -247,6 +249,7 @@ impl Limit {
         Self::Dedup,
         Self::Requests,
         Self::ServiceBudget,
+        Self::JobsFull,
     ];
 
     /// Name in JSON (`limits_hit`).
@@ -261,6 +264,7 @@ impl Limit {
             Self::Dedup => "dedup",
             Self::Requests => "requests",
             Self::ServiceBudget => "service_budget",
+            Self::JobsFull => "jobs_full",
         }
     }
 
@@ -478,7 +482,7 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     horizon: UnixNanos,
     /// Outputs or events for other shards have left since the room for them was looked at.
     has_put: bool,
-    /// Source events before this time need no look at wheel, mesh or horizon.
+    /// Source events before this time need no look at wheel, mesh, horizon or rates.
     quiet_until: UnixNanos,
 
     active: Active,
@@ -728,9 +732,6 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
         }
         step.is_stuck = self.has_put;
-        if self.clock >= self.rates.next() {
-            self.turn_rates();
-        }
         let is_timed = P::TIMES_HANDLERS && self.is_timed && step.work > 0;
         if samples > 0 || is_timed {
             let done = self.probe.now();
@@ -797,7 +798,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
     }
 
-    /// Begins whatever is next by (time, timers before mesh events before source events). False when nothing may be.
+    /// Begins whatever is next by (time, timers before requests before replies of jobs off the core before mesh events before source
+    /// events). False when nothing may be.
     #[inline(never)]
     fn next(&mut self, out: &mut impl Outbox, budget: &mut usize) -> bool {
         // Events that were held and whose turn has come go before anything new.
@@ -861,18 +863,28 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             return true;
         }
         if source_waits && source_known < self.horizon {
+            self.reach(source_known);
             self.begin_source();
             return true;
         }
         false
     }
 
-    /// Sets `quiet_until` after wheel, waiting room or horizon have changed.
+    /// Shard time comes to `at`: what was counted so far belongs to the step of the rates that has ended, whatever batch it was in.
+    #[inline]
+    fn reach(&mut self, at: UnixNanos) {
+        if at >= self.rates.next() {
+            self.turn_rates(at);
+            self.update_quiet();
+        }
+    }
+
+    /// Sets `quiet_until` after wheel, waiting room, horizon or the step of the rates have changed.
     #[inline]
     fn update_quiet(&mut self) {
         let timer = self.wheel.next_due_hint().unwrap_or(UnixNanos::UNKNOWN);
         let request = self.requests.due().min(self.requests.reply_due());
-        self.quiet_until = timer.min(request).min(self.pending.next_due()).min(self.horizon);
+        self.quiet_until = timer.min(request).min(self.pending.next_due()).min(self.horizon).min(self.rates.next());
         if self.letters.ready().is_some() {
             self.quiet_until = UnixNanos::ZERO;
         }
@@ -1043,6 +1055,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     }
 
     fn begin_timer(&mut self, due: UnixNanos, timer: TimerRequest) {
+        self.reach(due);
         self.clock = self.clock.max(due);
         self.timers_fired += 1;
         match timer.handler {
@@ -1066,6 +1079,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.scratch_span = self.pending.pop(&mut self.scratch);
         self.update_quiet();
         let head = self.scratch[0];
+        self.reach(head.ts_recv);
         self.clock = self.clock.max(head.ts_recv);
         self.derived.accept(head.kind());
         let event = EventRef::first(&self.scratch[..self.scratch_span]).expect("Invariant: staged events are whole");
@@ -1140,7 +1154,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     #[inline]
     fn walk(&mut self) {
         let mut call = Call {
-            cx: Ctx::with_books(self.site, &mut self.staging, self.books.as_ref()),
+            cx: Ctx::on_shard(self.site, &mut self.staging, &self.catalog, self.books.as_ref()),
             progress: &mut self.progress,
             unfinished: &mut self.unfinished,
             letters: (self.letters.holds() > 0).then_some(&self.letters),
@@ -1526,6 +1540,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 counters.refused_by[RequestRefusal::QueueFull as usize] + counters.untold
             }
             Limit::ServiceBudget => self.requests.counters().over_budget,
+            Limit::JobsFull => self.requests.counters().jobs_full,
             limit => self.limits_hit[limit as usize],
         }
     }

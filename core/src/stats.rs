@@ -28,7 +28,7 @@ pub enum Series {
     Failures = 2,
     /// Failures that got a time to try again.
     Retries = 3,
-    /// Events that handlers made.
+    /// Derived events: those that handlers made, and those of replies of jobs that were done off the core.
     Outputs = 4,
     /// Of these, alerts.
     Alerts = 5,

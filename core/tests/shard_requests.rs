@@ -19,6 +19,7 @@ use tapeline_core::features::{Engine, Feature};
 use tapeline_core::handler::{
     Ask, Ctx, Handler, Job, JobSet, RequestEnd, RequestId, RequestRefusal, TimerId, Verdict, Wish,
 };
+use tapeline_core::ledger::Refusal;
 use tapeline_core::queue::Priority;
 use tapeline_core::ring::{self, Producer};
 use tapeline_core::shard::{Config, Limit, Shard};
@@ -51,7 +52,7 @@ impl<const N: usize> Asker<N> {
         let now = cx.now();
         let wish = Wish {
             job: if rand.is_multiple_of(40) { Job(40) } else { WORK },
-            groups: [1, 1, 3, 6, 0][rand as usize >> 8 & 3],
+            groups: [1, 1, 3, 6, 0][(rand >> 8) as usize % 5],
             priority: Priority::new((rand >> 16) as u8 & 7).unwrap(),
             expires_at: if rand >> 20 & 3 == 0 { now.saturating_add(rand >> 24 & 0x7f_ffff) } else { UnixNanos::ZERO },
             token: rand >> 50 & 1,
@@ -770,6 +771,7 @@ impl Handler for Historian {
     fn on_event(&self, st: &mut Seen, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
         let head = ev.head();
         st.take([head.seq, cx.now().0, u64::from(head.flags.0)]);
+        cx.signal(&Signal { strength: (st.chain >> 13) as f64, ..Signal::default() }).unwrap();
         let rand = cx.rand(st.chain);
         if !head.flags.contains(Flags::HISTORICAL) && rand.is_multiple_of(12) {
             let wish = Wish {
@@ -864,6 +866,14 @@ fn req_3380_history_comes_back_in_order_at_its_time_however_long_the_job_takes()
                 let result = rig.result();
                 let requests = &result.requests;
                 assert!(requests.served > 5 && requests.failed > 1 && requests.is_balanced(), "{requests:?}");
+                assert_eq!((requests.stray_ends, requests.replies_lost), (0, 0));
+                // The same events come again and again, as the archive numbers them: what is made of them is never the same event.
+                for (symbol, outputs) in &result.outputs.0 {
+                    let mut identities = std::collections::BTreeSet::new();
+                    for head in outputs.iter().map(|slots| slots[0]) {
+                        assert!(identities.insert((head.source, head.seq, head.part)), "symbol {symbol}: {head:?} twice");
+                    }
+                }
                 assert_eq!(result.ledger.total().offered, 600, "the source's events are the source's");
                 assert!(result.derived.row(Kind::TRADE).delivered > 10);
                 match &first {
@@ -908,4 +918,101 @@ fn jobs_off_the_core_are_bounded_wait_their_turn_and_are_refused_without_a_ring(
     let last: Vec<_> = std::iter::from_fn(|| office.shard.take_job()).collect();
     assert_eq!((last.len(), last[0].symbol), (1, SymbolId(3)));
     assert!(office.shard.requests().counters().jobs_full > 0);
+}
+
+/// A shard with a desk whose job 25 is done off the core, and the ring for replies.
+fn office_with_jobs(change: impl FnOnce(&mut Config)) -> (Office, Producer) {
+    let mut office = Office::new(|config| {
+        config.requests.off_core = JobSet::of(&[Job(25)]);
+        change(config);
+    });
+    let (replies, consumer) = ring::channel(64);
+    office.shard.attach_jobs(consumer);
+    (office, replies)
+}
+
+fn end_of(number: u64) -> EventBuf {
+    let mut end = tick(UnixNanos::ZERO, false);
+    end.head_mut().seq = number;
+    end
+}
+
+#[test]
+fn what_waits_for_a_place_off_the_core_keeps_its_age_expires_and_holds_up_nobody() {
+    let (mut office, mut replies) = office_with_jobs(|config| {
+        config.requests.jobs_max = 1;
+        config.requests.job_delay_ns = 2 * SECOND;
+        config.requests.service_budget = 1;
+    });
+    let mut ordered = Vec::new();
+    let mut take = |office: &mut Office| {
+        ordered.extend(std::iter::from_fn(|| office.shard.take_job()).map(|order| order.symbol.0));
+        ordered.clone()
+    };
+    office.send(1, 100, 1, 25, 3, 0);
+    office.send(2, 1_100, 1, 25, 3, 0);
+    office.send(5, 1_200, 1, 25, 3, 100);
+    office.send(6, 1_300, 1, 25, 3, 0);
+    office.pass(50);
+    assert_eq!(take(&mut office), [1]);
+    assert_eq!(office.shard.requests().counters().pending, 3);
+    assert_eq!(office.shard.requests().hottest(), Some((SymbolId(2), 1)));
+    assert_eq!(office.shard.clear_requests(SymbolId(6)), 1, "what waits for a place can be taken out");
+    // More urgent by one class, which is a head start of one second, and 1.5 s younger.
+    office.send(3, 1_500_000, 1, 25, 2, 0);
+    // Least urgent of all, and served by a handler: a full station off the core is none of its business.
+    office.send(4, 1_500_100, 1, 1, 7, 0);
+    office.pass(1_510);
+    let calls = office.calls();
+    assert!(calls.contains(&Call::Serve(1, 1, 1, 1, 1_501)), "{calls:?}");
+    assert!(calls.contains(&Call::End(1, RequestEnd::Expired, 102)), "{calls:?}");
+    assert_eq!(take(&mut office), [1]);
+    replies.push(end_of(1).slots()).unwrap();
+    office.pass(2_010);
+    assert_eq!(take(&mut office), [1, 2], "the older one goes first");
+    replies.push(end_of(2).slots()).unwrap();
+    office.pass(4_010);
+    assert_eq!(take(&mut office), [1, 2, 3]);
+    let counters = office.shard.requests().counters();
+    assert_eq!((counters.served, counters.expired, counters.cleared, counters.over_budget), (3, 1, 1, 0));
+    assert!(counters.jobs_full > 1_000, "at each instant at which something waited");
+    assert_eq!(office.shard.limit_hits(Limit::JobsFull), counters.jobs_full, "a shared limit acted, and says so");
+}
+
+#[test]
+fn replies_from_outside_are_not_trusted() {
+    let (mut office, mut replies) = office_with_jobs(|_| {});
+    for symbol in 1..=3 {
+        office.send(symbol, 100, 1, 25, 3, 0);
+    }
+    office.pass(5);
+    assert_eq!(std::iter::from_fn(|| office.shard.take_job()).count(), 3);
+    let mut push = |symbol: u32, event: &mut EventBuf, flags: Flags| {
+        event.flag(flags);
+        let head = event.head_mut();
+        (head.ts_recv, head.seq) = (UnixNanos(START), 1);
+        (head.symbol, head.source) = (SymbolId(symbol), office.source);
+        replies.push(event.slots()).unwrap();
+    };
+    let trade = Trade { price: -1, size: 1, ..Trade::default() };
+    // Another symbol's, one that is not marked as past, one that nobody defined, a definition; then a good one.
+    push(2, &mut EventBuf::new(&Signal::default()), Flags::NONE);
+    push(1, &mut EventBuf::new(&trade), Flags::NONE);
+    push(60, &mut EventBuf::new(&Signal::default()), Flags::NONE);
+    push(1, &mut EventBuf::new(&Epoch::default()), Flags::NONE);
+    push(1, &mut EventBuf::new(&Signal { strength: 9.0, ..Signal::default() }), Flags::NONE);
+    // Ends of no job, the end of the second in place of the first's, that once more, and the third's.
+    for number in [0, 99, u64::MAX, 2, 2, 3] {
+        replies.push(end_of(number).slots()).unwrap();
+    }
+    office.pass(20);
+    assert!(office.shard.requests().is_idle(), "nothing waits for ever");
+    let lost = RequestEnd::Failed(tapeline_core::requests::ERROR_REPLY_LOST);
+    let served = Call::End(1, RequestEnd::Served, 12);
+    assert_eq!(office.calls(), [Call::Reply(1, 9, 11), Call::End(1, lost, 12), served, served]);
+    let derived = office.shard.derived();
+    assert_eq!(derived.refused_by(Refusal::StrayReply), 2);
+    assert_eq!((derived.refused_by(Refusal::UnknownSymbol), derived.refused_by(Refusal::UnknownKind)), (1, 1));
+    let counters = office.shard.requests().counters();
+    assert_eq!((counters.stray_ends, counters.replies_lost, counters.failed, counters.served), (4, 1, 1, 2));
 }

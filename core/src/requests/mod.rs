@@ -13,7 +13,8 @@
 //! A job of [`Config::off_core`] is not served by a handler: it leaves the shard as a [`JobOrder`], and its reply comes back as events of a
 //! ring of its own, in the order of the orders, each reply followed by a tick ([`crate::event::payload::Tick`]) that ends it: `seq` is
 //! the order's number, `reserved[0]` 0 or 1 + a code of failure. A reply is due one job delay after the instant of
-//! service, however long the job took: the shard does not go past that time without it.
+//! service, however long the job took: the shard does not go past that time without it. Replies come from outside and are not trusted: an end
+//! that is of no job under way is counted and passed over; one of a later job fails those before it ([`ERROR_REPLY_LOST`]).
 //!
 //! Promises:
 //! - **What a wish comes to depends on its symbol alone**, as long as no shared limit acted: not on the number of shards, nor on how
@@ -44,10 +45,14 @@ use crate::units::{SymbolId, UnixNanos};
 use bytemuck::{Pod, Zeroable};
 use std::collections::VecDeque;
 
+/// Code of the end of a request whose reply was lost: that of a later job came in its place.
+pub const ERROR_REPLY_LOST: u16 = u16::MAX - 2;
+
 /// Settings of the requests of a shard.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Settings of the queue. Its symbols are those of the catalog.
+    /// Settings of the queue. Its symbols are those of the catalog. Requests that handlers serve and those that are done off the core share
+    /// its capacity and its limit of pending requests of a symbol; what of a symbol is in flight is bounded for either.
     pub queue: crate::queue::Config,
     /// Requests are served at multiples of this, ns of shard time: a multiple of the tick, at least 1.
     pub service_interval_ns: u64,
@@ -105,6 +110,34 @@ struct UnderWay {
     number: u64,
     due: UnixNanos,
     request: Handle,
+    /// Events of its reply so far.
+    events: u64,
+}
+
+/// The request whose reply is next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replying {
+    /// The request.
+    pub(crate) request: Handle,
+    /// Its symbol.
+    pub(crate) symbol: SymbolId,
+    /// What was asked for.
+    pub(crate) job: Job,
+    /// Names it among those of its symbol.
+    pub(crate) first: RequestId,
+    /// Events of the reply so far.
+    pub(crate) events: u64,
+}
+
+/// What the end of a reply did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ReplyEnd {
+    /// The job that was next is over.
+    Ended,
+    /// It is the end of a later job: the one that was next has failed, and the end is to be looked at again.
+    Lost,
+    /// It is of no job under way.
+    Stray,
 }
 
 /// A request that is pending or being served.
@@ -184,6 +217,11 @@ pub enum Turn {
     Nothing,
 }
 
+/// The queue of requests that handlers serve.
+const HANDLERS: usize = 0;
+/// The queue of requests that are done off the core.
+const OFF_CORE: usize = 1;
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Requests {
@@ -195,8 +233,9 @@ pub struct Requests {
     orders: VecDeque<JobOrder>,
     under_way: VecDeque<UnderWay>,
     ordered: u64,
-    /// `None` where nobody serves anything.
-    queue: Option<RequestQueue<u64>>,
+    /// What is pending: [`HANDLERS`]', and what is done [`OFF_CORE`]. Apart, so that what waits for a place off the core keeps its age and holds
+    /// up nobody else. `None` where nobody serves anything.
+    queues: [Option<RequestQueue<u64>>; 2],
     records: Slab<Record>,
     askers: Slab<Asker>,
     arrivals: VecDeque<Arrival>,
@@ -205,6 +244,7 @@ pub struct Requests {
     /// Wishes that may arrive between two instants of service, and ends that may wait to be told.
     wishes_max: u64,
     ends_max: usize,
+    symbols: usize,
     /// The next instant of service; the largest time when there is nothing to do.
     due: UnixNanos,
     /// The instant of service that has begun.
@@ -231,7 +271,9 @@ impl Requests {
         let all = jobs.union(config.off_core);
         let capacity = if all.is_empty() { 0 } else { config.queue.capacity };
         assert!(capacity <= REQUESTS_MAX, "at most {REQUESTS_MAX} requests, not {capacity}");
-        let queue = (!all.is_empty()).then(|| RequestQueue::new(&crate::queue::Config { symbols, ..config.queue }));
+        let queues = [jobs, config.off_core.without(jobs)].map(|jobs| {
+            (!jobs.is_empty()).then(|| RequestQueue::new(&crate::queue::Config { symbols, ..config.queue }))
+        });
         // Who is not in the queue yet, and who is: twice as many can have asked, and all of them may be told at one instant.
         let wishes = (2 * capacity).max(crate::limits::STAGED_REQUESTS_MAX);
         Self {
@@ -241,7 +283,7 @@ impl Requests {
             orders: VecDeque::with_capacity(config.jobs_max),
             under_way: VecDeque::with_capacity(config.jobs_max),
             ordered: 0,
-            queue,
+            queues,
             records: Slab::new(capacity, seed_of("requests", config.queue.instance)),
             askers: Slab::new(2 * capacity, seed_of("askers", config.queue.instance)),
             // Beside the wishes each request may come back once.
@@ -250,6 +292,7 @@ impl Requests {
             ends: VecDeque::with_capacity(2 * wishes),
             wishes_max: wishes as u64,
             ends_max: 2 * wishes,
+            symbols,
             due: UnixNanos::UNKNOWN,
             begun: UnixNanos::ZERO,
             has_expired: true,
@@ -312,11 +355,10 @@ impl Requests {
         if self.arrivals.is_empty() {
             self.arrivals.clear();
         }
-        let queue = self.queue.as_ref();
-        if !self.arrivals.is_empty() || queue.is_some_and(|queue| queue.peek().is_some()) {
+        if !self.arrivals.is_empty() || self.queues().any(|queue| queue.peek().is_some()) {
             self.look_after(now);
         }
-        if let Some(expiry) = queue_expiry(self.queue.as_ref()) {
+        if let Some(expiry) = self.queues().filter_map(RequestQueue::next_expiry_hint).min() {
             self.due = self.due.min(self.instant_from(expiry.max(now.saturating_add(1))));
         }
         Turn::Nothing
@@ -351,21 +393,11 @@ impl Requests {
         if self.jobs.contains(record.job) {
             return false;
         }
-        if self.under_way.len() == self.config.jobs_max {
-            // It waits for the next instant, behind those that are queued.
-            self.counters.jobs_full += 1;
-            self.counters.in_flight -= 1;
-            self.counters.waiting += 1;
-            if let Some(queue) = &mut self.queue {
-                queue.finish(record.symbol);
-            }
-            self.arrivals.push_back(Arrival::Again(now, request));
-            return true;
-        }
+        debug_assert!(self.under_way.len() < self.config.jobs_max, "Invariant: as many were chosen as there are places");
         self.ordered += 1;
         let due = now.saturating_add(self.config.job_delay_ns).round_up(TICK_NS);
         let number = self.ordered;
-        self.under_way.push_back(UnderWay { number, due, request });
+        self.under_way.push_back(UnderWay { number, due, request, events: 0 });
         self.orders.push_back(JobOrder {
             number,
             symbol: record.symbol,
@@ -391,21 +423,36 @@ impl Requests {
         self.under_way.front().map_or(UnixNanos::UNKNOWN, |order| order.due)
     }
 
-    /// The request whose reply is next.
-    pub(crate) fn replying(&self) -> Option<Handle> {
-        self.under_way.front().map(|order| order.request)
+    /// The request whose reply is next, its symbol, and who it is among all.
+    pub(crate) fn replying(&self) -> Option<Replying> {
+        let UnderWay { request, events, .. } = *self.under_way.front()?;
+        let Record { symbol, job, first, .. } = *self.records.get(request)?;
+        Some(Replying { request, symbol, job, first, events })
     }
 
-    /// The reply that was next has ended. False, and nothing done, when order `number` is not the next.
-    pub(crate) fn end_reply(&mut self, now: UnixNanos, number: u64, code: Option<u16>) -> bool {
-        let Some(order) = self.under_way.front().copied().filter(|order| order.number == number) else { return false };
+    /// One event more of the reply that is next.
+    pub(crate) fn note_reply_event(&mut self) {
+        if let Some(order) = self.under_way.front_mut() {
+            order.events += 1;
+        }
+    }
+
+    /// The end of the reply of order `number` has come, at the time at which the next one is due.
+    pub(crate) fn end_reply(&mut self, now: UnixNanos, number: u64, code: Option<u16>) -> ReplyEnd {
+        let Some(order) = self.under_way.front().copied().filter(|order| (order.number..=self.ordered).contains(&number))
+        else {
+            self.counters.stray_ends += 1;
+            return ReplyEnd::Stray;
+        };
         self.under_way.pop_front();
-        match code {
+        let is_lost = order.number != number;
+        self.counters.replies_lost += u64::from(is_lost);
+        match if is_lost { Some(ERROR_REPLY_LOST) } else { code } {
             None => self.served(order.request),
             Some(code) => self.failed(order.request, code),
         }
         self.look_after(now);
-        true
+        if is_lost { ReplyEnd::Lost } else { ReplyEnd::Ended }
     }
 
     /// The event during which a request was made first. `None` when the handle is stale.
@@ -452,10 +499,8 @@ impl Requests {
                 self.counters.waiting += 1;
                 self.counters.in_flight -= 1;
                 // It is not with the handler any more.
-                let symbol = record.symbol;
-                if let Some(queue) = &mut self.queue {
-                    queue.finish(symbol);
-                }
+                let (symbol, job) = (record.symbol, record.job);
+                self.leave_flight(symbol, job);
             }
             None => self.failed(request, code),
         }
@@ -483,17 +528,15 @@ impl Requests {
     /// Takes all pending requests of a symbol out; who asked is told at the next instant of service. Returns how many.
     /// O(requests of the symbol).
     pub fn clear(&mut self, now: UnixNanos, symbol: SymbolId) -> usize {
-        let mut cleared = 0;
-        while let Some(request) = self.queue.as_mut().and_then(|queue| {
-            let mut first = None;
-            queue.remove_first(symbol, |pending| first = Some(pending.request.payload));
-            first
-        }) {
-            self.counters.cleared += 1;
-            self.counters.pending -= 1;
-            self.end(Handle::from_bits(request), RequestEnd::Cleared);
-            cleared += 1;
+        let (mut queues, mut cleared) = (std::mem::take(&mut self.queues), 0);
+        for queue in queues.iter_mut().flatten() {
+            cleared += queue.clear(symbol, |pending| {
+                self.counters.cleared += 1;
+                self.counters.pending -= 1;
+                self.end(Handle::from_bits(pending.request.payload), RequestEnd::Cleared);
+            });
         }
+        self.queues = queues;
         if cleared > 0 {
             self.look_after(now);
         }
@@ -506,16 +549,28 @@ impl Requests {
         &self.counters
     }
 
-    /// How long requests waited before they were served. `None` where nobody serves anything.
+    /// How long requests waited before they were served. `None` where nobody serves anything. Allocates: for reports.
     #[must_use]
-    pub fn waits(&self) -> Option<&Waits> {
-        self.queue.as_ref().map(RequestQueue::waits)
+    pub fn waits(&self) -> Option<Waits> {
+        let mut queues = self.queues();
+        let mut waits = queues.next()?.waits().clone();
+        queues.for_each(|queue| waits.add(queue.waits()));
+        Some(waits)
     }
 
-    /// The symbol with the most pending requests, and how many. O(symbols): for reports.
+    /// The symbol with the most pending requests, and how many; of several the one with the least id. O(symbols): for reports.
     #[must_use]
     pub fn hottest(&self) -> Option<(SymbolId, usize)> {
-        self.queue.as_ref().and_then(RequestQueue::hottest)
+        let symbols = (0..self.symbols as u32).map(SymbolId);
+        let (most, symbol) =
+            symbols.map(|symbol| (self.pending(symbol), symbol)).max_by_key(|(most, symbol)| (*most, u32::MAX - symbol.0))?;
+        (most > 0).then_some((symbol, most))
+    }
+
+    /// Pending requests of a symbol. O(1).
+    #[must_use]
+    pub fn pending(&self, symbol: SymbolId) -> usize {
+        self.queues().map(|queue| queue.pending(symbol)).sum()
     }
 
     /// Whether nothing is pending, waits or is to be told.
@@ -527,7 +582,7 @@ impl Requests {
     /// Bytes on the heap.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.queue.as_ref().map_or(0, RequestQueue::bytes)
+        self.queues().map(RequestQueue::bytes).sum::<usize>()
             + self.records.bytes()
             + self.askers.bytes()
             + self.arrivals.capacity() * size_of::<Arrival>()
@@ -535,6 +590,26 @@ impl Requests {
             + self.ends.capacity() * size_of::<Notice>()
             + self.orders.capacity() * size_of::<JobOrder>()
             + self.under_way.capacity() * size_of::<UnderWay>()
+    }
+
+    fn queues(&self) -> impl Iterator<Item = &RequestQueue<u64>> {
+        self.queues.iter().flatten()
+    }
+
+    /// Where requests for this job wait. `None` when nobody serves it.
+    fn place_of(&self, job: Job) -> Option<usize> {
+        if self.jobs.contains(job) {
+            Some(HANDLERS)
+        } else {
+            self.off_core.contains(job).then_some(OFF_CORE)
+        }
+    }
+
+    /// A request for this job is not in flight any more.
+    fn leave_flight(&mut self, symbol: SymbolId, job: Job) {
+        if let Some(queue) = self.place_of(job).and_then(|place| self.queues[place].as_mut()) {
+            queue.finish(symbol);
+        }
     }
 
     /// The first instant of service after `now`.
@@ -563,8 +638,8 @@ impl Requests {
 
     fn queue_wish(&mut self, at: UnixNanos, symbol: SymbolId, staged: &StagedWish) {
         let StagedWish { wish, .. } = staged;
-        let is_served = self.jobs.union(self.off_core).contains(wish.job);
-        let Some(queue) = self.queue.as_mut().filter(|_| is_served) else {
+        let pending = self.pending(symbol);
+        let Some(queue) = self.place_of(wish.job).and_then(|place| self.queues[place].as_mut()) else {
             self.refuse(symbol, staged, RequestRefusal::Unserved);
             return;
         };
@@ -599,6 +674,10 @@ impl Requests {
             self.refuse(symbol, staged, RequestRefusal::QueueFull);
             return;
         }
+        if pending >= self.config.queue.per_symbol as usize {
+            self.refuse(symbol, staged, RequestRefusal::SymbolFull);
+            return;
+        }
         let record = Record {
             cause: staged.cause,
             first: staged.id,
@@ -627,8 +706,9 @@ impl Requests {
     /// A request whose retry is due goes into the queue again, or ends there.
     fn queue_again(&mut self, at: UnixNanos, handle: Handle) {
         let Some(record) = self.records.get(handle).copied() else { return };
-        let Some(queue) = &mut self.queue else { return };
-        let pushed = queue.push_unmerged(
+        let has_room = self.pending(record.symbol) < self.config.queue.per_symbol as usize;
+        let Some(queue) = self.place_of(record.job).and_then(|place| self.queues[place].as_mut()) else { return };
+        let again = |queue: &mut RequestQueue<u64>| queue.push_unmerged(
             at,
             Request {
                 symbol: record.symbol,
@@ -638,6 +718,7 @@ impl Requests {
                 payload: handle.to_bits(),
             },
         );
+        let pushed = if has_room { again(queue) } else { Pushed::SymbolFull };
         self.counters.waiting -= 1;
         match pushed {
             Pushed::Queued(_) => self.counters.pending += 1,
@@ -666,49 +747,71 @@ impl Requests {
 
     /// Ends what has expired by `now`. True when there is more than one step may.
     fn expire(&mut self, now: UnixNanos) -> bool {
-        let Some(queue) = &mut self.queue else { return false };
-        let mut expired = [Handle::NULL; EXPIRIES_PER_STEP];
-        let mut count = 0;
-        let polled = queue.expire(now, EXPIRIES_PER_STEP, |pending| {
-            expired[count] = Handle::from_bits(pending.request.payload);
-            count += 1;
-        });
-        for request in &expired[..count] {
-            self.counters.expired += 1;
-            self.counters.pending -= 1;
-            self.end(*request, RequestEnd::Expired);
+        let mut more_due = false;
+        for place in [HANDLERS, OFF_CORE] {
+            let Some(queue) = &mut self.queues[place] else { continue };
+            let mut expired = [Handle::NULL; EXPIRIES_PER_STEP];
+            let mut count = 0;
+            let polled = queue.expire(now, EXPIRIES_PER_STEP, |pending| {
+                expired[count] = Handle::from_bits(pending.request.payload);
+                count += 1;
+            });
+            for request in &expired[..count] {
+                self.counters.expired += 1;
+                self.counters.pending -= 1;
+                self.end(*request, RequestEnd::Expired);
+            }
+            more_due |= polled.more_due;
         }
-        polled.more_due
+        more_due
     }
 
-    /// Chooses what is served at `now`.
+    /// Chooses what is served at `now`: of both queues, what is next by effective time, as long as there are places off the core.
     fn choose(&mut self, now: UnixNanos) {
-        let Some(queue) = &mut self.queue else { return };
-        let (records, serving, counters) = (&mut self.records, &mut self.serving, &mut self.counters);
-        queue.pop_batch(now, self.config.service_budget, |pending| {
+        let mut places = self.config.jobs_max.saturating_sub(self.under_way.len());
+        for _ in 0..self.config.service_budget {
+            let Some(place) = self.next_place(places) else { break };
+            let Some(pending) = self.queues[place].as_mut().and_then(|queue| queue.pop(now)) else { break };
+            places -= usize::from(place == OFF_CORE);
             let handle = Handle::from_bits(pending.request.payload);
-            if let Some(record) = records.get_mut(handle) {
+            if let Some(record) = self.records.get_mut(handle) {
                 record.groups = pending.request.groups;
                 record.class = pending.request.priority.class();
                 record.expires_at = pending.request.expires_at;
                 if record.attempts == 0 {
                     record.queued_at = pending.queued_at;
                 }
-                serving.push_back(handle);
-                counters.pending -= 1;
-                counters.in_flight += 1;
+                self.serving.push_back(handle);
+                self.counters.pending -= 1;
+                self.counters.in_flight += 1;
             }
-        });
-        if queue.peek().is_some() {
-            self.counters.over_budget += 1;
+        }
+        self.counters.over_budget += u64::from(self.next_place(places).is_some());
+        let is_full = places == 0 && self.queues[OFF_CORE].as_ref().is_some_and(|queue| queue.peek().is_some());
+        self.counters.jobs_full += u64::from(is_full);
+    }
+
+    /// The queue whose first request is next, if there is one that may be served with `places` left off the core.
+    fn next_place(&self, places: usize) -> Option<usize> {
+        let first = |place: usize| {
+            let pending = self.queues[place].as_ref()?.peek()?;
+            let head_start = u64::from(pending.request.priority.class()) * self.config.queue.aging_step_ns;
+            Some(pending.queued_at.saturating_add(head_start))
+        };
+        let off_core = if places > 0 { first(OFF_CORE) } else { None };
+        match (first(HANDLERS), off_core) {
+            (None, None) => None,
+            (Some(handlers), Some(off_core)) if off_core < handlers => Some(OFF_CORE),
+            (Some(_), _) => Some(HANDLERS),
+            (None, Some(_)) => Some(OFF_CORE),
         }
     }
 
     /// A request in flight is over.
     fn finish(&mut self, request: Handle, end: RequestEnd) {
         self.counters.in_flight -= 1;
-        if let (Some(record), Some(queue)) = (self.records.get(request), &mut self.queue) {
-            queue.finish(record.symbol);
+        if let Some((symbol, job)) = self.records.get(request).map(|record| (record.symbol, record.job)) {
+            self.leave_flight(symbol, job);
         }
         self.end(request, end);
     }
@@ -744,9 +847,4 @@ impl Requests {
             self.ends.push_back(notice);
         }
     }
-}
-
-/// The first expiry in the queue, or an instant before it.
-fn queue_expiry(queue: Option<&RequestQueue<u64>>) -> Option<UnixNanos> {
-    queue.and_then(RequestQueue::next_expiry_hint)
 }

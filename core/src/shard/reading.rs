@@ -5,6 +5,7 @@ use crate::bus::Chain;
 use crate::event::Kind;
 use crate::ledger::Refusal;
 use crate::stats::{Counts, LetterCounts, Series, Stats};
+use crate::units::UnixNanos;
 
 impl<C: Chain, P: Probe> Shard<C, P> {
     /// Counts since the start, by series. O(kinds).
@@ -24,15 +25,15 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         counts
     }
 
-    /// Shard time has left the step at hand: what was counted in it is recorded.
+    /// Shard time comes to `at` and leaves the step at hand: what was counted in it is recorded. O(kinds).
     #[cold]
     #[inline(never)]
-    pub(super) fn turn_rates(&mut self) {
+    pub(super) fn turn_rates(&mut self, at: UnixNanos) {
         let counts = self.counts();
-        self.rates.turn(&counts, self.clock);
+        self.rates.turn(&counts, at);
     }
 
-    /// All that the shard says of itself now, in one call. No allocation; O(kinds + handlers + cells of the windows), some 20 µs: for
+    /// All that the shard says of itself now, in one call. No allocation; O(kinds + cells of the windows, some ten thousand): for
     /// who asks once in a while.
     #[must_use]
     pub fn stats(&mut self) -> Stats {

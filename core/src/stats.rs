@@ -9,6 +9,7 @@
 
 use crate::dead;
 use crate::ledger::{Refusal, Row};
+use crate::requests;
 use crate::shard::{Limit, TimedBatches};
 use crate::units::UnixNanos;
 use crate::windows::{Precision, Series as Registered, SeriesId, Window, Windows};
@@ -186,6 +187,10 @@ pub struct Stats {
     pub timers_fired: u64,
     /// Dead letters.
     pub letters: LetterCounts,
+    /// Requests of handlers: what became of them, and where they are.
+    pub requests: requests::Counters,
+    /// Jobs that are done off the core; `None` where there are none.
+    pub jobs: Option<requests::Jobs>,
     /// How often limits acted, by [`Limit`].
     pub limits_hit: [u64; Limit::ALL.len()],
     /// Batches in which every handler was stamped.

@@ -21,6 +21,7 @@ use tapeline_core::handler::{
 };
 use tapeline_core::ledger::Refusal;
 use tapeline_core::queue::Priority;
+use tapeline_core::requests::JobOrder;
 use tapeline_core::ring::{self, Producer};
 use tapeline_core::shard::{Config, Limit, Shard};
 use tapeline_core::testing::{Prng, for_seeds};
@@ -239,7 +240,7 @@ enum Call {
 
 type Log = Arc<Mutex<Vec<Call>>>;
 
-/// Asks and serves by itself: a trade asks for its price's groups, with its size as token and its side as priority, for
+/// Asks and serves by itself: a trade asks for its price's groups, with its size as token and its depth as priority, for
 /// `ts_in_delta` ms.
 ///
 /// The token says what becomes of it: 0 to 9 are that many signals, 10 is a retry without end, 11 a failure, 12 a panic, 13 another
@@ -268,7 +269,7 @@ impl Handler for Desk {
                 expiry => cx.now().saturating_add(expiry as u64 * MILLI),
             };
             let job = if trade.size < 20 { WORK } else { Job(trade.size as u8) };
-            let priority = Priority::new(trade.side).unwrap();
+            let priority = Priority::new(trade.depth).unwrap();
             let wish = Wish { job, groups: trade.price as u64, priority, expires_at, token: trade.size };
             cx.request(&wish).unwrap();
         }
@@ -339,7 +340,7 @@ impl Office {
 
     /// A trade at `us` microseconds: see [`Desk`].
     fn send(&mut self, symbol: u32, us: u64, groups: i64, token: u64, priority: u8, expires_ms: i32) {
-        let trade = Trade { price: groups, size: token, side: priority, ts_in_delta: expires_ms, ..Trade::default() };
+        let trade = Trade { price: groups, size: token, depth: priority, ts_in_delta: expires_ms, ..Trade::default() };
         let mut event = EventBuf::new(&trade);
         self.seq += 1;
         let head = event.head_mut();
@@ -871,7 +872,10 @@ fn req_3380_history_comes_back_in_order_at_its_time_however_long_the_job_takes()
                 for (symbol, outputs) in &result.outputs.0 {
                     let mut identities = std::collections::BTreeSet::new();
                     for head in outputs.iter().map(|slots| slots[0]) {
-                        assert!(identities.insert((head.source, head.seq, head.part)), "symbol {symbol}: {head:?} twice");
+                        assert!(
+                            identities.insert((head.source, head.seq, head.part)),
+                            "symbol {symbol}: {head:?} twice"
+                        );
                     }
                 }
                 assert_eq!(result.ledger.total().offered, 600, "the source's events are the source's");
@@ -995,12 +999,13 @@ fn replies_from_outside_are_not_trusted() {
         replies.push(event.slots()).unwrap();
     };
     let trade = Trade { price: -1, size: 1, ..Trade::default() };
-    // Another symbol's, one that is not marked as past, one that nobody defined, a definition; then a good one.
+    // One that breaks its schema, another symbol's, one that is not marked as past, one that nobody defined, a definition; then a good one.
+    push(1, &mut EventBuf::new(&Signal { strength: 9.0, ..Signal::default() }), Flags::NONE);
     push(2, &mut EventBuf::new(&Signal::default()), Flags::NONE);
     push(1, &mut EventBuf::new(&trade), Flags::NONE);
     push(60, &mut EventBuf::new(&Signal::default()), Flags::NONE);
     push(1, &mut EventBuf::new(&Epoch::default()), Flags::NONE);
-    push(1, &mut EventBuf::new(&Signal { strength: 9.0, ..Signal::default() }), Flags::NONE);
+    push(1, &mut EventBuf::new(&Signal { strength: 1.0, ..Signal::default() }), Flags::NONE);
     // Ends of no job, the end of the second in place of the first's, that once more, and the third's.
     for number in [0, 99, u64::MAX, 2, 2, 3] {
         replies.push(end_of(number).slots()).unwrap();
@@ -1009,10 +1014,71 @@ fn replies_from_outside_are_not_trusted() {
     assert!(office.shard.requests().is_idle(), "nothing waits for ever");
     let lost = RequestEnd::Failed(tapeline_core::requests::ERROR_REPLY_LOST);
     let served = Call::End(1, RequestEnd::Served, 12);
-    assert_eq!(office.calls(), [Call::Reply(1, 9, 11), Call::End(1, lost, 12), served, served]);
+    assert_eq!(office.calls(), [Call::Reply(1, 1, 11), Call::End(1, lost, 12), served, served]);
     let derived = office.shard.derived();
     assert_eq!(derived.refused_by(Refusal::StrayReply), 2);
     assert_eq!((derived.refused_by(Refusal::UnknownSymbol), derived.refused_by(Refusal::UnknownKind)), (1, 1));
+    assert_eq!(derived.refused_by(Refusal::OutOfRange), 1);
     let counters = office.shard.requests().counters();
     assert_eq!((counters.stray_ends, counters.replies_lost, counters.failed, counters.served), (4, 1, 1, 2));
+}
+
+#[test]
+fn req_3483_jobs_off_the_core_grow_with_the_backlog_and_shrink_when_it_is_gone_within_limits_of_a_symbol() {
+    let orders = |leap_ms: usize| {
+        let (mut office, mut replies) = office_with_jobs(|config| {
+            (config.requests.jobs_min, config.requests.jobs_max) = (1, 8);
+            config.requests.queue.in_flight_per_symbol = 2;
+        });
+        assert_eq!(office.shard.requests().jobs().map(|jobs| jobs.limit), Some(1));
+        // 36 requests, no two of which are merged.
+        for bit in 0..4 {
+            for symbol in 1..=9 {
+                office.send(symbol, 100, 1 << bit, 25, 3, 0);
+            }
+        }
+        let mut seen = Vec::new();
+        for ms in (0..400).step_by(leap_ms).skip(1) {
+            office.pass(ms as u64);
+            // Done at once, and due all the same ten milliseconds after they were ordered.
+            while let Some(order) = office.shard.take_job() {
+                replies.push(end_of(order.number).slots()).unwrap();
+                seen.push(order);
+            }
+            office.step();
+        }
+        let jobs = office.shard.requests().jobs().unwrap();
+        assert_eq!((jobs.under_way, jobs.pending), (0, 0));
+        assert!(jobs.grown >= 5, "{jobs:?}");
+        let stats = office.shard.stats();
+        assert_eq!((stats.jobs, stats.requests.served), (Some(jobs), 36));
+        (seen, office, replies)
+    };
+    let (seen, mut office, mut replies) = orders(1);
+    assert_eq!(seen.len(), 36);
+    let mut most = 0;
+    for order in &seen {
+        let under_way = |other: &&JobOrder| other.ordered_at <= order.ordered_at && order.ordered_at < other.due;
+        let at_once = seen.iter().filter(under_way).count();
+        most = most.max(at_once);
+        assert!(at_once <= 8, "{at_once} jobs at once");
+        let of_symbol = seen.iter().filter(under_way).filter(|other| other.symbol == order.symbol).count();
+        assert!(of_symbol <= 2, "{of_symbol} jobs of {} at once", order.symbol.0);
+    }
+    assert_eq!(most, 8, "as many as may, and not at first");
+    assert_eq!(
+        seen[1].ordered_at.0 - seen[0].ordered_at.0,
+        3 * MILLI,
+        "one, until three samples in a row show a backlog"
+    );
+    // Idle instants count, whether they came about or not.
+    office.send(1, 2_000_000, 1, 25, 3, 0);
+    office.pass(2_005);
+    replies.push(end_of(37).slots()).unwrap();
+    office.pass(2_020);
+    let jobs = office.shard.requests().jobs().unwrap();
+    assert_eq!(jobs.limit, 1, "{jobs:?}");
+    assert!(jobs.shrunk >= 3);
+    // Time that comes in leaps makes the same orders.
+    assert_eq!(orders(10).0, seen);
 }

@@ -29,13 +29,15 @@
 //! What it does not do: it calls no handler and sets no timer. [`Requests::turn`] says what is to be done, the shard does it.
 
 mod counters;
+mod places;
 
 pub use counters::Counters;
+pub use places::Jobs;
 
 use crate::event::Identity;
 use crate::handler::{Ask, Job, JobSet, RequestEnd, RequestId, RequestRefusal, StagedWish};
 use crate::limits::{
-    ASKERS_PER_REQUEST_MAX, EXPIRIES_PER_STEP, JOB_DELAY_NS_DEFAULT, JOBS_DEFAULT, REQUESTS_MAX,
+    ASKERS_PER_REQUEST_MAX, EXPIRIES_PER_STEP, JOB_DELAY_NS_DEFAULT, JOBS_DEFAULT, JOBS_MIN_DEFAULT, REQUESTS_MAX,
     SERVICE_BUDGET_DEFAULT, SERVICE_BUDGET_MAX, SERVICE_INTERVAL_NS, TICK_NS,
 };
 use crate::queue::{Priority, Pushed, Request, RequestQueue, Waits};
@@ -43,6 +45,7 @@ use crate::retry::{Names, Policy};
 use crate::slab::{Handle, NONE, Slab, seed_of};
 use crate::units::{SymbolId, UnixNanos};
 use bytemuck::{Pod, Zeroable};
+use places::Places;
 use std::collections::VecDeque;
 
 /// Code of the end of a request whose reply was lost: that of a later job came in its place.
@@ -65,8 +68,12 @@ pub struct Config {
     pub off_core: JobSet,
     /// From the service of such a request to its reply, ns of shard time; rounded up to the tick.
     pub job_delay_ns: u64,
-    /// Such jobs that may be under way at one time, at least 1. Shared by the symbols of the shard: the others wait.
+    /// Such jobs that may be under way at one time at most, 1 to [`crate::adaptive::LIMIT_MAX`]. Shared by the symbols of the shard: the others wait. (Of one
+    /// symbol, [`crate::queue::Config::in_flight_per_symbol`] may.)
     pub jobs_max: usize,
+    /// The least that this limit shrinks to, and what it begins with; a number outside of 1 to `jobs_max` counts as the nearer of the two.
+    /// Between them it follows the backlog: see [`crate::adaptive`].
+    pub jobs_min: usize,
 }
 
 impl Default for Config {
@@ -79,6 +86,7 @@ impl Default for Config {
             off_core: JobSet::EMPTY,
             job_delay_ns: JOB_DELAY_NS_DEFAULT,
             jobs_max: JOBS_DEFAULT,
+            jobs_min: JOBS_MIN_DEFAULT,
         }
     }
 }
@@ -232,6 +240,7 @@ pub struct Requests {
     /// Orders to be taken, and all whose reply has not ended.
     orders: VecDeque<JobOrder>,
     under_way: VecDeque<UnderWay>,
+    places: Places,
     ordered: u64,
     /// What is pending: [`HANDLERS`]', and what is done [`OFF_CORE`]. Apart, so that what waits for a place off the core keeps its age and holds
     /// up nobody else. `None` where nobody serves anything.
@@ -267,7 +276,7 @@ impl Requests {
             "a service interval is a multiple of {TICK_NS} ns, not {service_interval_ns}"
         );
         assert!((1..=SERVICE_BUDGET_MAX).contains(&service_budget), "a budget is 1 to {SERVICE_BUDGET_MAX}");
-        assert!(config.jobs_max > 0, "at least 1 job may be under way");
+        let places = Places::new(config);
         let all = jobs.union(config.off_core);
         let capacity = if all.is_empty() { 0 } else { config.queue.capacity };
         assert!(capacity <= REQUESTS_MAX, "at most {REQUESTS_MAX} requests, not {capacity}");
@@ -282,6 +291,7 @@ impl Requests {
             off_core: JobSet::EMPTY,
             orders: VecDeque::with_capacity(config.jobs_max),
             under_way: VecDeque::with_capacity(config.jobs_max),
+            places,
             ordered: 0,
             queues,
             records: Slab::new(capacity, seed_of("requests", config.queue.instance)),
@@ -331,6 +341,7 @@ impl Requests {
     pub fn turn(&mut self, now: UnixNanos) -> Turn {
         if self.begun < now {
             self.begun = now;
+            self.places.skip_to(now, self.config.service_interval_ns);
             self.has_expired = false;
             self.take_arrivals(now);
         }
@@ -349,6 +360,7 @@ impl Requests {
                 return Turn::Serve(request);
             }
         }
+        self.places.sample(now, self.waiting_for_places(), self.under_way.len());
         self.due = UnixNanos::UNKNOWN;
         // An empty deque begins at its beginning again: it does not go through all of its memory.
         self.ends.clear();
@@ -393,7 +405,10 @@ impl Requests {
         if self.jobs.contains(record.job) {
             return false;
         }
-        debug_assert!(self.under_way.len() < self.config.jobs_max, "Invariant: as many were chosen as there are places");
+        debug_assert!(
+            self.under_way.len() < self.config.jobs_max,
+            "Invariant: as many were chosen as there are places"
+        );
         self.ordered += 1;
         let due = now.saturating_add(self.config.job_delay_ns).round_up(TICK_NS);
         let number = self.ordered;
@@ -439,7 +454,8 @@ impl Requests {
 
     /// The end of the reply of order `number` has come, at the time at which the next one is due.
     pub(crate) fn end_reply(&mut self, now: UnixNanos, number: u64, code: Option<u16>) -> ReplyEnd {
-        let Some(order) = self.under_way.front().copied().filter(|order| (order.number..=self.ordered).contains(&number))
+        let Some(order) =
+            self.under_way.front().copied().filter(|order| (order.number..=self.ordered).contains(&number))
         else {
             self.counters.stray_ends += 1;
             return ReplyEnd::Stray;
@@ -562,8 +578,9 @@ impl Requests {
     #[must_use]
     pub fn hottest(&self) -> Option<(SymbolId, usize)> {
         let symbols = (0..self.symbols as u32).map(SymbolId);
-        let (most, symbol) =
-            symbols.map(|symbol| (self.pending(symbol), symbol)).max_by_key(|(most, symbol)| (*most, u32::MAX - symbol.0))?;
+        let (most, symbol) = symbols
+            .map(|symbol| (self.pending(symbol), symbol))
+            .max_by_key(|(most, symbol)| (*most, u32::MAX - symbol.0))?;
         (most > 0).then_some((symbol, most))
     }
 
@@ -571,6 +588,19 @@ impl Requests {
     #[must_use]
     pub fn pending(&self, symbol: SymbolId) -> usize {
         self.queues().map(|queue| queue.pending(symbol)).sum()
+    }
+
+    /// Where the jobs that are done off the core stand. `None` where there is no ring for replies. O(1).
+    #[must_use]
+    pub fn jobs(&self) -> Option<Jobs> {
+        let (grown, shrunk) = self.places.moves();
+        (!self.off_core.is_empty()).then(|| Jobs {
+            limit: self.places.limit(),
+            under_way: self.under_way.len(),
+            pending: self.queues[OFF_CORE].as_ref().map_or(0, RequestQueue::len),
+            grown,
+            shrunk,
+        })
     }
 
     /// Whether nothing is pending, waits or is to be told.
@@ -598,11 +628,7 @@ impl Requests {
 
     /// Where requests for this job wait. `None` when nobody serves it.
     fn place_of(&self, job: Job) -> Option<usize> {
-        if self.jobs.contains(job) {
-            Some(HANDLERS)
-        } else {
-            self.off_core.contains(job).then_some(OFF_CORE)
-        }
+        if self.jobs.contains(job) { Some(HANDLERS) } else { self.off_core.contains(job).then_some(OFF_CORE) }
     }
 
     /// A request for this job is not in flight any more.
@@ -708,16 +734,18 @@ impl Requests {
         let Some(record) = self.records.get(handle).copied() else { return };
         let has_room = self.pending(record.symbol) < self.config.queue.per_symbol as usize;
         let Some(queue) = self.place_of(record.job).and_then(|place| self.queues[place].as_mut()) else { return };
-        let again = |queue: &mut RequestQueue<u64>| queue.push_unmerged(
-            at,
-            Request {
-                symbol: record.symbol,
-                groups: record.groups,
-                priority: Priority::new(record.class).unwrap_or(Priority::LAST),
-                expires_at: record.expires_at,
-                payload: handle.to_bits(),
-            },
-        );
+        let again = |queue: &mut RequestQueue<u64>| {
+            queue.push_unmerged(
+                at,
+                Request {
+                    symbol: record.symbol,
+                    groups: record.groups,
+                    priority: Priority::new(record.class).unwrap_or(Priority::LAST),
+                    expires_at: record.expires_at,
+                    payload: handle.to_bits(),
+                },
+            )
+        };
         let pushed = if has_room { again(queue) } else { Pushed::SymbolFull };
         self.counters.waiting -= 1;
         match pushed {
@@ -768,7 +796,7 @@ impl Requests {
 
     /// Chooses what is served at `now`: of both queues, what is next by effective time, as long as there are places off the core.
     fn choose(&mut self, now: UnixNanos) {
-        let mut places = self.config.jobs_max.saturating_sub(self.under_way.len());
+        let mut places = self.places.limit().saturating_sub(self.under_way.len());
         for _ in 0..self.config.service_budget {
             let Some(place) = self.next_place(places) else { break };
             let Some(pending) = self.queues[place].as_mut().and_then(|queue| queue.pop(now)) else { break };
@@ -787,8 +815,12 @@ impl Requests {
             }
         }
         self.counters.over_budget += u64::from(self.next_place(places).is_some());
-        let is_full = places == 0 && self.queues[OFF_CORE].as_ref().is_some_and(|queue| queue.peek().is_some());
-        self.counters.jobs_full += u64::from(is_full);
+        self.counters.jobs_full += u64::from(places == 0 && self.waiting_for_places() > 0);
+    }
+
+    /// Requests that wait for a place off the core; 0 when their symbols have as many in flight as they may.
+    fn waiting_for_places(&self) -> usize {
+        self.queues[OFF_CORE].as_ref().filter(|queue| queue.peek().is_some()).map_or(0, RequestQueue::len)
     }
 
     /// The queue whose first request is next, if there is one that may be served with `places` left off the core.

@@ -55,6 +55,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 held: self.letters.held(),
                 totals: *self.letters.stats(),
             },
+            requests: *self.requests.counters(),
+            jobs: self.requests.jobs(),
             limits_hit: Limit::ALL.map(|limit| self.limit_hits(limit)),
             timed: self.timed,
             bytes: self.bytes().iter().map(|(_, bytes)| bytes).sum(),

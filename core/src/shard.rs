@@ -39,7 +39,7 @@ use crate::catalog::Catalog;
 use crate::dead::{DeadLetters, Failure, Fate, Handle};
 use crate::dedup::{DedupWindow, Seen};
 use crate::digest::Digest;
-use crate::event::payload::{BookDepth, Quarantine, Subscription, Tick};
+use crate::event::payload::{Quarantine, Subscription, Tick};
 use crate::event::{EventBuf, EventRef, Flags, Identity, Kind, KindSet, Slot};
 use crate::handler::{Ask, CallSite, Ctx, RequestRefusal, Staging, TimerRequest};
 use crate::history::History;
@@ -54,9 +54,10 @@ use crate::requests::{Notice, Requests};
 use crate::retry::Policy;
 use crate::ring::{Consumer, Producer};
 use crate::route::RouteTable;
+use crate::schema::Schemas;
 use crate::stats::Rates;
 use crate::timing::{Stopwatch, Timing, Untimed};
-use crate::units::{SCALE_MAX, SourceId, SymbolId, UnixNanos};
+use crate::units::{SourceId, SymbolId, UnixNanos};
 use crate::wheel::{Popped, Wheel};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -185,6 +186,9 @@ pub struct Config {
     pub book_pages: usize,
     /// Single orders in all order books together.
     pub book_orders: usize,
+    /// The layouts that source events are admitted by, each in the newest version of its kind: whoever reads an older one upgrades it
+    /// ([`Schemas::upgrade`]).
+    pub schemas: Schemas,
 }
 
 impl Config {
@@ -209,6 +213,7 @@ impl Config {
             live: None,
             book_pages: 0,
             book_orders: 0,
+            schemas: Schemas::builtin(),
         }
     }
 }
@@ -965,14 +970,13 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         EventRef::first(&self.input.slots[at..len]).map_or(1, |event| event.slots().len())
     }
 
-    /// Checks an event against its kind's schema: known kind, version, symbol and source, fields in range, whole span.
+    /// Checks an event against its kind's schema: known kind and symbol and source, newest version, every field in bounds, whole span. O(fields with
+    /// bounds), and O(elements) where these have some.
     #[inline]
     fn admit(&self, head: &Slot, slots: &[Slot]) -> Result<(), Refusal> {
-        let kind = head.kind();
-        if !kind.is_known() {
-            return Err(Refusal::UnknownKind);
-        }
-        if head.kind.version() != 0 {
+        let (kind, schemas) = (head.kind(), &self.config.schemas);
+        let Some(newest) = schemas.newest(kind).filter(|_| kind.is_known()) else { return Err(Refusal::UnknownKind) };
+        if head.kind.version() != newest {
             return Err(Refusal::UnknownVersion);
         }
         if head.symbol.index() >= self.catalog.symbols() {
@@ -981,26 +985,12 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         if head.source.index() >= self.catalog.sources() {
             return Err(Refusal::UnknownSource);
         }
-        if head.scale > SCALE_MAX || head.ts_recv.0 > TIME_NS_MAX {
-            return Err(Refusal::OutOfRange);
-        }
-        // One slot is the whole event for most kinds; those that go on in continuations are looked at apart.
-        const LONG_KINDS: KindSet = KindSet::of(&[
-            Kind::BAR,
-            Kind::BOOK_DEPTH,
-            Kind::NEWS,
-            Kind::SYSTEM,
-            Kind::HEALTH,
-            Kind::ERROR,
-            Kind::DEAD_LETTER,
-            Kind::FEATURES,
-            Kind::BACKFILL_DONE,
-        ]);
-        const LONG_FLAGS: u8 = Flags::WIDE.with(Flags::DERIVED).0;
-        if head.span() == 1 && !LONG_KINDS.contains(kind) && head.flags.0 & LONG_FLAGS == 0 {
-            return Ok(());
-        }
-        admit_span(slots)
+        let event = if head.span() == 1 {
+            EventRef::single(head)
+        } else {
+            EventRef::first(slots).ok_or(Refusal::BrokenSpan)?
+        };
+        schemas.validate(event).map_err(|error| error.refusal())
     }
 
     /// A tick, definition or epoch. A definition that is damaged, or contradicts what is known, is refused: the events that
@@ -1572,9 +1562,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
 
     /// Bytes per structure. Those of states and digest are zero pages until a symbol is used.
     #[must_use]
-    pub fn bytes(&mut self) -> [(&'static str, usize); 13] {
+    pub fn bytes(&mut self) -> [(&'static str, usize); 14] {
         [
             ("catalog", self.catalog.bytes()),
+            ("schemas", self.config.schemas.bytes()),
             ("handler states", self.bus.bytes()),
             ("digest", self.digest.bytes()),
             ("wheel", self.wheel.bytes() + self.timer_names.bytes()),
@@ -1618,37 +1609,6 @@ impl Outlet {
         }
         self.stash.is_empty()
     }
-}
-
-/// Checks the continuations of a kind that has some.
-#[inline(never)]
-fn admit_span(slots: &[Slot]) -> Result<(), Refusal> {
-    let event = EventRef::first(slots).ok_or(Refusal::BrokenSpan)?;
-    let head = event.head();
-    let tail = event.tail().len();
-    let derived = usize::from(head.flags.contains(Flags::DERIVED));
-    let wanted = derived
-        + match head.kind() {
-            Kind::BAR | Kind::BACKFILL_DONE => 1,
-            Kind::QUOTE => usize::from(head.flags.contains(Flags::WIDE)),
-            Kind::BOOK_DEPTH => {
-                let levels = usize::from(head.payload_as::<BookDepth>().levels);
-                (levels * size_of::<crate::event::payload::DepthLevel>()).div_ceil(crate::limits::CONTINUATION_BYTES)
-            }
-            Kind::NEWS | Kind::SYSTEM | Kind::HEALTH | Kind::ERROR => {
-                crate::event::payload::text_bytes(event).div_ceil(crate::limits::CONTINUATION_BYTES)
-            }
-            Kind::DEAD_LETTER => {
-                let tail_bytes = head.payload_as::<crate::event::payload::DeadLetter>().tail_bytes as usize;
-                tail_bytes.max(1).div_ceil(crate::limits::CONTINUATION_BYTES)
-            }
-            Kind::FEATURES => {
-                let count = head.payload_as::<crate::event::payload::Features>().count as usize;
-                (count * 8).div_ceil(crate::limits::CONTINUATION_BYTES)
-            }
-            _ => 0,
-        };
-    if tail == wanted { Ok(()) } else { Err(Refusal::BrokenSpan) }
 }
 
 impl<C: Chain, P: Probe> std::fmt::Debug for Shard<C, P> {

@@ -29,7 +29,7 @@ enum Called {
 
 type Log = Arc<Mutex<Vec<Called>>>;
 
-/// Sets timers as told: a trade's size is how many, its price the distance in ns from now, its side how often each sets
+/// Sets timers as told: a trade's size is how many, its price the distance in ns from now, its depth how often each sets
 /// itself again at that distance.
 struct Clockwork(Log);
 
@@ -54,7 +54,7 @@ impl Handler for Clockwork {
         for number in 0..trade.size {
             let at = UnixNanos(cx.now().0.wrapping_add_signed(trade.price));
             let distance_ns = trade.price.unsigned_abs();
-            cx.timer_at(at, token(distance_ns, u64::from(trade.side), number)).unwrap();
+            cx.timer_at(at, token(distance_ns, u64::from(trade.depth), number)).unwrap();
         }
         Verdict::Done
     }
@@ -85,7 +85,7 @@ fn shard(log: &Log, timers_max: usize) -> (Shard<impl Chain>, Producer) {
 }
 
 fn trade(seq: u64, time: u64, timers: u64, distance_ns: i64, repeats: u8) -> EventBuf {
-    let mut event = EventBuf::new(&Trade { price: distance_ns, size: timers, side: repeats, ..Trade::default() });
+    let mut event = EventBuf::new(&Trade { price: distance_ns, size: timers, depth: repeats, ..Trade::default() });
     let head = event.head_mut();
     (head.ts_recv, head.seq) = (UnixNanos(time), seq);
     (head.symbol, head.source) = (SymbolId(1 + seq as u32 % 9), SourceId(2));

@@ -59,12 +59,7 @@ impl<'a> Ctx<'a> {
     /// As [`Ctx::new`], with the names and the books of the shard.
     #[inline]
     #[must_use]
-    pub fn on_shard(
-        site: CallSite,
-        staging: &'a mut Staging,
-        catalog: &'a Catalog,
-        books: Option<&'a Books>,
-    ) -> Self {
+    pub fn on_shard(site: CallSite, staging: &'a mut Staging, catalog: &'a Catalog, books: Option<&'a Books>) -> Self {
         Self { site, staging, books, catalog: Some(catalog) }
     }
 

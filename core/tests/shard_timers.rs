@@ -362,7 +362,7 @@ impl<const N: usize> Handler for Fickle<N> {
 
     fn on_event(&self, st: &mut [u64; 2], ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
         let trade = ev.get::<Trade>().unwrap();
-        if usize::from(trade.side) != N {
+        if usize::from(trade.depth) != N {
             return Verdict::Done;
         }
         match trade.size {

@@ -28,174 +28,33 @@
 //!
 //! What it does not do: it calls no handler and sets no timer. [`Requests::turn`] says what is to be done, the shard does it.
 
-mod counters;
-mod places;
-
-pub use counters::Counters;
-pub use places::Jobs;
-
 use crate::event::Identity;
 use crate::handler::{Ask, Job, JobSet, RequestEnd, RequestId, RequestRefusal, StagedWish};
-use crate::limits::{
-    ASKERS_PER_REQUEST_MAX, EXPIRIES_PER_STEP, JOB_DELAY_NS_DEFAULT, JOBS_DEFAULT, JOBS_MIN_DEFAULT, REQUESTS_MAX,
-    SERVICE_BUDGET_DEFAULT, SERVICE_BUDGET_MAX, SERVICE_INTERVAL_NS, TICK_NS,
-};
-use crate::queue::{Priority, Pushed, Request, RequestQueue, Waits};
-use crate::retry::{Names, Policy};
+use crate::limits::{REQUESTS_MAX, SERVICE_BUDGET_MAX, TICK_NS};
+use crate::queue::{Priority, RequestQueue, Waits};
+use crate::retry::Names;
 use crate::slab::{Handle, NONE, Slab, seed_of};
 use crate::units::{SymbolId, UnixNanos};
-use bytemuck::{Pod, Zeroable};
-use places::Places;
 use std::collections::VecDeque;
+
+mod config;
+mod counters;
+mod jobs;
+mod pending;
+mod places;
+
+pub use config::Config;
+pub use counters::Counters;
+pub use jobs::JobOrder;
+pub(crate) use jobs::{ReplyEnd, Replying};
+pub use places::Jobs;
+
+use jobs::UnderWay;
+use pending::{Arrival, Asker, Record};
+use places::Places;
 
 /// Code of the end of a request whose reply was lost: that of a later job came in its place.
 pub const ERROR_REPLY_LOST: u16 = u16::MAX - 2;
-
-/// Settings of the requests of a shard.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Settings of the queue. Its symbols are those of the catalog. Requests that handlers serve and those that are done off the core share
-    /// its capacity and its limit of pending requests of a symbol; what of a symbol is in flight is bounded for either.
-    pub queue: crate::queue::Config,
-    /// Requests are served at multiples of this, ns of shard time: a multiple of the tick, at least 1.
-    pub service_interval_ns: u64,
-    /// Requests served at one instant at most, 1 to [`SERVICE_BUDGET_MAX`]. Shared by the symbols of the shard.
-    pub service_budget: usize,
-    /// When a request is served again whose handler answered `Retry`.
-    pub retry: Policy,
-    /// Jobs that are done off the core, as far as no handler serves them, where the shard has a ring for replies
-    /// ([`crate::shard::Shard::attach_jobs`]).
-    pub off_core: JobSet,
-    /// From the service of such a request to its reply, ns of shard time; rounded up to the tick.
-    pub job_delay_ns: u64,
-    /// Such jobs that may be under way at one time at most, 1 to [`crate::adaptive::LIMIT_MAX`]. Shared by the symbols of the shard: the others wait. (Of one
-    /// symbol, [`crate::queue::Config::in_flight_per_symbol`] may.)
-    pub jobs_max: usize,
-    /// The least that this limit shrinks to, and what it begins with; a number outside of 1 to `jobs_max` counts as the nearer of the two.
-    /// Between them it follows the backlog: see [`crate::adaptive`].
-    pub jobs_min: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            queue: crate::queue::Config::default(),
-            service_interval_ns: SERVICE_INTERVAL_NS,
-            service_budget: SERVICE_BUDGET_DEFAULT,
-            retry: Policy::STANDARD,
-            off_core: JobSet::EMPTY,
-            job_delay_ns: JOB_DELAY_NS_DEFAULT,
-            jobs_max: JOBS_DEFAULT,
-            jobs_min: JOBS_MIN_DEFAULT,
-        }
-    }
-}
-
-/// A job that is to be done off the core.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct JobOrder {
-    /// Its number among the orders of the shard, from 1: replies come in this order.
-    pub number: u64,
-    /// Symbol that it is for.
-    pub symbol: SymbolId,
-    /// What is asked for.
-    pub job: Job,
-    /// Groups of all requests that it stands for.
-    pub groups: u64,
-    /// As asked.
-    pub token: u64,
-    /// How urgent it is.
-    pub priority: Priority,
-    /// Instant of service.
-    pub ordered_at: UnixNanos,
-    /// When its reply is due. The shard waits there.
-    pub due: UnixNanos,
-}
-
-/// An order whose reply has not ended.
-#[derive(Clone, Copy, Debug)]
-struct UnderWay {
-    number: u64,
-    due: UnixNanos,
-    request: Handle,
-    /// Events of its reply so far.
-    events: u64,
-}
-
-/// The request whose reply is next.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Replying {
-    /// The request.
-    pub(crate) request: Handle,
-    /// Its symbol.
-    pub(crate) symbol: SymbolId,
-    /// What was asked for.
-    pub(crate) job: Job,
-    /// Names it among those of its symbol.
-    pub(crate) first: RequestId,
-    /// Events of the reply so far.
-    pub(crate) events: u64,
-}
-
-/// What the end of a reply did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum ReplyEnd {
-    /// The job that was next is over.
-    Ended,
-    /// It is the end of a later job: the one that was next has failed, and the end is to be looked at again.
-    Lost,
-    /// It is of no job under way.
-    Stray,
-}
-
-/// A request that is pending or being served.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-struct Record {
-    /// Of the wish that it began with.
-    cause: Identity,
-    first: RequestId,
-    token: u64,
-    groups: u64,
-    queued_at: UnixNanos,
-    expires_at: UnixNanos,
-    symbol: SymbolId,
-    asked: u32,
-    /// First and last of those who asked.
-    askers: [u32; 2],
-    askers_len: u32,
-    /// Calls so far.
-    attempts: u16,
-    job: Job,
-    class: u8,
-}
-
-/// One who asked.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-struct Asker {
-    id: RequestId,
-    cause: Identity,
-    next: u32,
-    handler: u16,
-    pad: u16,
-}
-
-/// What is looked at at the next instant of service.
-#[derive(Clone, Copy, Debug)]
-enum Arrival {
-    Wish(UnixNanos, SymbolId, StagedWish),
-    /// A request whose retry is due.
-    Again(UnixNanos, Handle),
-}
-
-impl Arrival {
-    const fn at(&self) -> UnixNanos {
-        match self {
-            Self::Wish(at, ..) | Self::Again(at, _) => *at,
-        }
-    }
-}
 
 /// The end of a request, to be told to who asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -394,83 +253,6 @@ impl Requests {
         })
     }
 
-    /// There is a ring for replies: jobs of [`Config::off_core`] are taken on.
-    pub(crate) fn accept_off_core(&mut self) {
-        self.off_core = self.config.off_core;
-    }
-
-    /// Makes an order of a request that no handler serves. False when it is a handler's.
-    fn order(&mut self, now: UnixNanos, request: Handle) -> bool {
-        let Some(record) = self.records.get(request).copied() else { return true };
-        if self.jobs.contains(record.job) {
-            return false;
-        }
-        debug_assert!(
-            self.under_way.len() < self.config.jobs_max,
-            "Invariant: as many were chosen as there are places"
-        );
-        self.ordered += 1;
-        let due = now.saturating_add(self.config.job_delay_ns).round_up(TICK_NS);
-        let number = self.ordered;
-        self.under_way.push_back(UnderWay { number, due, request, events: 0 });
-        self.orders.push_back(JobOrder {
-            number,
-            symbol: record.symbol,
-            job: record.job,
-            groups: record.groups,
-            token: record.token,
-            priority: Priority::new(record.class).unwrap_or(Priority::LAST),
-            ordered_at: now,
-            due,
-        });
-        true
-    }
-
-    /// The next job to be done off the core. Replies are to come in the order in which jobs were taken.
-    pub(crate) fn take_order(&mut self) -> Option<JobOrder> {
-        self.orders.pop_front()
-    }
-
-    /// When the next reply of a job off the core is due; [`UnixNanos::UNKNOWN`], which is the largest, when none is under way.
-    #[inline]
-    #[must_use]
-    pub fn reply_due(&self) -> UnixNanos {
-        self.under_way.front().map_or(UnixNanos::UNKNOWN, |order| order.due)
-    }
-
-    /// The request whose reply is next, its symbol, and who it is among all.
-    pub(crate) fn replying(&self) -> Option<Replying> {
-        let UnderWay { request, events, .. } = *self.under_way.front()?;
-        let Record { symbol, job, first, .. } = *self.records.get(request)?;
-        Some(Replying { request, symbol, job, first, events })
-    }
-
-    /// One event more of the reply that is next.
-    pub(crate) fn note_reply_event(&mut self) {
-        if let Some(order) = self.under_way.front_mut() {
-            order.events += 1;
-        }
-    }
-
-    /// The end of the reply of order `number` has come, at the time at which the next one is due.
-    pub(crate) fn end_reply(&mut self, now: UnixNanos, number: u64, code: Option<u16>) -> ReplyEnd {
-        let Some(order) =
-            self.under_way.front().copied().filter(|order| (order.number..=self.ordered).contains(&number))
-        else {
-            self.counters.stray_ends += 1;
-            return ReplyEnd::Stray;
-        };
-        self.under_way.pop_front();
-        let is_lost = order.number != number;
-        self.counters.replies_lost += u64::from(is_lost);
-        match if is_lost { Some(ERROR_REPLY_LOST) } else { code } {
-            None => self.served(order.request),
-            Some(code) => self.failed(order.request, code),
-        }
-        self.look_after(now);
-        if is_lost { ReplyEnd::Lost } else { ReplyEnd::Ended }
-    }
-
     /// The event during which a request was made first. `None` when the handle is stale.
     #[must_use]
     pub fn cause_of(&self, request: Handle) -> Option<Identity> {
@@ -590,19 +372,6 @@ impl Requests {
         self.queues().map(|queue| queue.pending(symbol)).sum()
     }
 
-    /// Where the jobs that are done off the core stand. `None` where there is no ring for replies. O(1).
-    #[must_use]
-    pub fn jobs(&self) -> Option<Jobs> {
-        let (grown, shrunk) = self.places.moves();
-        (!self.off_core.is_empty()).then(|| Jobs {
-            limit: self.places.limit(),
-            under_way: self.under_way.len(),
-            pending: self.queues[OFF_CORE].as_ref().map_or(0, RequestQueue::len),
-            grown,
-            shrunk,
-        })
-    }
-
     /// Whether nothing is pending, waits or is to be told.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -622,15 +391,6 @@ impl Requests {
             + self.under_way.capacity() * size_of::<UnderWay>()
     }
 
-    fn queues(&self) -> impl Iterator<Item = &RequestQueue<u64>> {
-        self.queues.iter().flatten()
-    }
-
-    /// Where requests for this job wait. `None` when nobody serves it.
-    fn place_of(&self, job: Job) -> Option<usize> {
-        if self.jobs.contains(job) { Some(HANDLERS) } else { self.off_core.contains(job).then_some(OFF_CORE) }
-    }
-
     /// A request for this job is not in flight any more.
     fn leave_flight(&mut self, symbol: SymbolId, job: Job) {
         if let Some(queue) = self.place_of(job).and_then(|place| self.queues[place].as_mut()) {
@@ -646,197 +406,6 @@ impl Requests {
     /// The first instant of service that is not before `at`.
     fn instant_from(&self, at: UnixNanos) -> UnixNanos {
         at.round_up(self.config.service_interval_ns)
-    }
-
-    /// Queues what arrived before `now`.
-    fn take_arrivals(&mut self, now: UnixNanos) {
-        while self.arrivals.front().is_some_and(|arrival| arrival.at() < now) {
-            match self.arrivals.pop_front() {
-                Some(Arrival::Wish(at, symbol, wish)) => {
-                    self.counters.arriving -= 1;
-                    self.queue_wish(at, symbol, &wish);
-                }
-                Some(Arrival::Again(at, request)) => self.queue_again(at, request),
-                None => break,
-            }
-        }
-    }
-
-    fn queue_wish(&mut self, at: UnixNanos, symbol: SymbolId, staged: &StagedWish) {
-        let StagedWish { wish, .. } = staged;
-        let pending = self.pending(symbol);
-        let Some(queue) = self.place_of(wish.job).and_then(|place| self.queues[place].as_mut()) else {
-            self.refuse(symbol, staged, RequestRefusal::Unserved);
-            return;
-        };
-        let request = |payload| Request {
-            symbol,
-            groups: wish.groups,
-            priority: wish.priority,
-            expires_at: wish.expires_at,
-            payload,
-        };
-        let has_asker = !self.askers.is_full();
-        let records = &self.records;
-        let merged = queue.merge_if(at, &request(0), |payload| {
-            records.get(Handle::from_bits(*payload)).is_some_and(|record| {
-                record.job == wish.job
-                    && record.token == wish.token
-                    && record.askers_len < ASKERS_PER_REQUEST_MAX
-                    && has_asker
-            })
-        });
-        if let Some(merged) = merged {
-            let pending = merged.handle().and_then(|handle| queue.get(handle));
-            let Some(pending) = pending else { unreachable!("Invariant: what is merged is pending") };
-            match merged {
-                Pushed::Merged(_) => self.counters.merged += 1,
-                _ => self.counters.joined += 1,
-            }
-            self.add_asker(Handle::from_bits(pending.request.payload), staged);
-            return;
-        }
-        if self.records.is_full() || !has_asker {
-            self.refuse(symbol, staged, RequestRefusal::QueueFull);
-            return;
-        }
-        if pending >= self.config.queue.per_symbol as usize {
-            self.refuse(symbol, staged, RequestRefusal::SymbolFull);
-            return;
-        }
-        let record = Record {
-            cause: staged.cause,
-            first: staged.id,
-            token: wish.token,
-            symbol,
-            askers: [NONE; 2],
-            job: wish.job,
-            ..Record::zeroed()
-        };
-        let Ok(handle) = self.records.insert(record) else { unreachable!("the slab is not full") };
-        match queue.push_unmerged(at, request(handle.to_bits())) {
-            Pushed::Queued(_) => {
-                self.counters.queued += 1;
-                self.counters.pending += 1;
-                self.add_asker(handle, staged);
-            }
-            refused => {
-                self.records.remove(handle);
-                let is_symbols = refused == Pushed::SymbolFull;
-                let reason = if is_symbols { RequestRefusal::SymbolFull } else { RequestRefusal::QueueFull };
-                self.refuse(symbol, staged, reason);
-            }
-        }
-    }
-
-    /// A request whose retry is due goes into the queue again, or ends there.
-    fn queue_again(&mut self, at: UnixNanos, handle: Handle) {
-        let Some(record) = self.records.get(handle).copied() else { return };
-        let has_room = self.pending(record.symbol) < self.config.queue.per_symbol as usize;
-        let Some(queue) = self.place_of(record.job).and_then(|place| self.queues[place].as_mut()) else { return };
-        let again = |queue: &mut RequestQueue<u64>| {
-            queue.push_unmerged(
-                at,
-                Request {
-                    symbol: record.symbol,
-                    groups: record.groups,
-                    priority: Priority::new(record.class).unwrap_or(Priority::LAST),
-                    expires_at: record.expires_at,
-                    payload: handle.to_bits(),
-                },
-            )
-        };
-        let pushed = if has_room { again(queue) } else { Pushed::SymbolFull };
-        self.counters.waiting -= 1;
-        match pushed {
-            Pushed::Queued(_) => self.counters.pending += 1,
-            refused => {
-                let is_symbols = refused == Pushed::SymbolFull;
-                let reason = if is_symbols { RequestRefusal::SymbolFull } else { RequestRefusal::QueueFull };
-                self.counters.displaced += 1;
-                self.end(handle, RequestEnd::Refused(reason));
-            }
-        }
-    }
-
-    fn add_asker(&mut self, handle: Handle, staged: &StagedWish) {
-        let asker = Asker { id: staged.id, cause: staged.cause, next: NONE, handler: staged.handler, pad: 0 };
-        let Ok(asker) = self.askers.insert(asker) else { unreachable!("it was looked at before") };
-        let Some(record) = self.records.get_mut(handle) else { unreachable!("Invariant: a pending request is there") };
-        record.asked += 1;
-        record.askers_len += 1;
-        let last = std::mem::replace(&mut record.askers[1], asker.index());
-        if last == NONE {
-            record.askers[0] = asker.index();
-        } else {
-            self.askers.at_mut(last).next = asker.index();
-        }
-    }
-
-    /// Ends what has expired by `now`. True when there is more than one step may.
-    fn expire(&mut self, now: UnixNanos) -> bool {
-        let mut more_due = false;
-        for place in [HANDLERS, OFF_CORE] {
-            let Some(queue) = &mut self.queues[place] else { continue };
-            let mut expired = [Handle::NULL; EXPIRIES_PER_STEP];
-            let mut count = 0;
-            let polled = queue.expire(now, EXPIRIES_PER_STEP, |pending| {
-                expired[count] = Handle::from_bits(pending.request.payload);
-                count += 1;
-            });
-            for request in &expired[..count] {
-                self.counters.expired += 1;
-                self.counters.pending -= 1;
-                self.end(*request, RequestEnd::Expired);
-            }
-            more_due |= polled.more_due;
-        }
-        more_due
-    }
-
-    /// Chooses what is served at `now`: of both queues, what is next by effective time, as long as there are places off the core.
-    fn choose(&mut self, now: UnixNanos) {
-        let mut places = self.places.limit().saturating_sub(self.under_way.len());
-        for _ in 0..self.config.service_budget {
-            let Some(place) = self.next_place(places) else { break };
-            let Some(pending) = self.queues[place].as_mut().and_then(|queue| queue.pop(now)) else { break };
-            places -= usize::from(place == OFF_CORE);
-            let handle = Handle::from_bits(pending.request.payload);
-            if let Some(record) = self.records.get_mut(handle) {
-                record.groups = pending.request.groups;
-                record.class = pending.request.priority.class();
-                record.expires_at = pending.request.expires_at;
-                if record.attempts == 0 {
-                    record.queued_at = pending.queued_at;
-                }
-                self.serving.push_back(handle);
-                self.counters.pending -= 1;
-                self.counters.in_flight += 1;
-            }
-        }
-        self.counters.over_budget += u64::from(self.next_place(places).is_some());
-        self.counters.jobs_full += u64::from(places == 0 && self.waiting_for_places() > 0);
-    }
-
-    /// Requests that wait for a place off the core; 0 when their symbols have as many in flight as they may.
-    fn waiting_for_places(&self) -> usize {
-        self.queues[OFF_CORE].as_ref().filter(|queue| queue.peek().is_some()).map_or(0, RequestQueue::len)
-    }
-
-    /// The queue whose first request is next, if there is one that may be served with `places` left off the core.
-    fn next_place(&self, places: usize) -> Option<usize> {
-        let first = |place: usize| {
-            let pending = self.queues[place].as_ref()?.peek()?;
-            let head_start = u64::from(pending.request.priority.class()) * self.config.queue.aging_step_ns;
-            Some(pending.queued_at.saturating_add(head_start))
-        };
-        let off_core = if places > 0 { first(OFF_CORE) } else { None };
-        match (first(HANDLERS), off_core) {
-            (None, None) => None,
-            (Some(handlers), Some(off_core)) if off_core < handlers => Some(OFF_CORE),
-            (Some(_), _) => Some(HANDLERS),
-            (None, Some(_)) => Some(OFF_CORE),
-        }
     }
 
     /// A request in flight is over.

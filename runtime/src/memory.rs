@@ -26,10 +26,11 @@ mod tests {
 
     #[test]
     fn what_is_touched_is_resident() {
-        let before = resident().expect("Linux tells");
-        let touched = std::hint::black_box(vec![1u8; 64 << 20]);
-        let (after, peak) = (resident().unwrap(), resident_peak().unwrap());
-        assert!(after >= before + (60 << 20) && peak + (1 << 20) >= after, "{before} {after} {peak}");
+        // Tests beside this one take and give back memory, too: only what is held here is sure.
+        let bytes = 128 << 20;
+        let touched = std::hint::black_box(vec![1u8; bytes]);
+        let (now, peak) = (resident().expect("Linux tells"), resident_peak().expect("Linux tells"));
+        assert!(now >= bytes as u64 && peak >= bytes as u64, "{now} {peak}");
         drop(touched);
     }
 

@@ -11,7 +11,7 @@
 use crate::catalog::{Catalog, CatalogError, SeqRule};
 use crate::dead::{DeadLetters, ERROR_PANIC, Failure};
 use crate::event::payload::Subscription;
-use crate::event::{EventRef, Kind, KindSet};
+use crate::event::{EventRef, Flags, Kind, KindSet};
 use crate::handler::{Ask, Ctx, Handler, Job, JobSet, RequestEnd, RequestId, TimerRequest, Verdict};
 use crate::hash;
 use crate::limits::{HANDLERS_MAX, KIND_ROWS, STRIKES_MAX};
@@ -312,7 +312,8 @@ impl<H: Handler> Subscriber for Registered<H> {
 
     fn on_event_with_care(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
         let symbol = call.cx.symbol();
-        if self.number < call.progress.next || self.is_skipped(symbol) {
+        let is_for_others = !H::TAKES_HISTORY && event.head().flags.contains(Flags::HISTORICAL);
+        if is_for_others || self.number < call.progress.next || self.is_skipped(symbol) {
             return;
         }
         if call.letters.is_some_and(|letters| letters.is_holding(self.number, symbol)) {
@@ -737,7 +738,8 @@ impl<C: Chain> Bus<C> {
     #[inline]
     pub fn on_event_timed<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
         // What may keep a handler from an event is looked at once for all of them.
-        if call.letters.is_some() || self.quarantined > 0 || !call.progress.is_new() {
+        let is_past = event.head().flags.contains(Flags::HISTORICAL);
+        if call.letters.is_some() || self.quarantined > 0 || !call.progress.is_new() || is_past {
             self.on_event_with_care(event, call, timing);
             return;
         }
@@ -756,7 +758,7 @@ impl<C: Chain> Bus<C> {
         call.progress.running = NOBODY;
     }
 
-    /// As [`Bus::on_event`] where a panic cut the walk short, somebody is quarantined, or events are held.
+    /// As [`Bus::on_event`] where a panic cut the walk short, somebody is quarantined, events are held, or the event is of the past.
     #[cold]
     #[inline(never)]
     fn on_event_with_care<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {

@@ -22,13 +22,14 @@ const ETH: SymbolId = SymbolId(1);
 const NOON: u64 = 19_943 * DAY + DAY / 2;
 
 fn trade(ts_recv: u64, price: i64, size: u64) -> At {
-    At { ts_recv, symbol: ETH, scale: 1, seq: 1, what: Market::Trade { price: price * 1_000_000_000, size, side: 1 } }
+    let what = Market::Trade { price: price * 1_000_000_000, size, side: 1 };
+    At { ts_recv, symbol: ETH, scale: 1, seq: 1, is_past: false, what }
 }
 
 fn quote(ts_recv: u64, bid: (i64, u64), ask: (i64, u64)) -> At {
     let (bid_px, ask_px) = (bid.0 * 1_000_000_000, ask.0 * 1_000_000_000);
     let what = Market::Quote { bid_px, ask_px, bid_sz: bid.1, ask_sz: ask.1 };
-    At { ts_recv, symbol: ETH, scale: 0, seq: 1, what }
+    At { ts_recv, symbol: ETH, scale: 0, seq: 1, is_past: false, what }
 }
 
 fn play(events: &[At]) -> MiniShard<Engine> {

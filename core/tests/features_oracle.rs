@@ -49,7 +49,7 @@ fn vectors(rows: &[Row]) -> Vec<Vector> {
             for (side, size) in [1, 2].into_iter().zip(sizes) {
                 let ts_recv = START + i as u64 * SECOND + j as u64;
                 let what = Market::Trade { price: *price, size: size * 25, side };
-                shard.event(&At { ts_recv, symbol: SymbolId(1), scale: 4, seq: 1, what }.slots());
+                shard.event(&At { ts_recv, symbol: SymbolId(1), scale: 4, seq: 1, is_past: false, what }.slots());
             }
         }
     }

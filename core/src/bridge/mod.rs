@@ -240,6 +240,7 @@ impl Handler for Bridge {
     const STATE_VERSION: u16 = 1;
     /// It never fails.
     const ROLLBACK: bool = false;
+    const TAKES_HISTORY: bool = false;
 
     fn interests(&self) -> KindSet {
         const { KindSet::of(&[Kind::ALERT]) }

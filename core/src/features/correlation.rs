@@ -205,6 +205,7 @@ impl Handler for Correlation {
     const STATE_VERSION: u16 = 1;
     /// It never fails.
     const ROLLBACK: bool = false;
+    const TAKES_HISTORY: bool = false;
     const CROSSES_SYMBOLS: bool = true;
 
     fn interests(&self) -> KindSet {

@@ -217,6 +217,7 @@ impl Handler for Engine {
     const STATE_VERSION: u16 = 2;
     /// It never fails.
     const ROLLBACK: bool = false;
+    const TAKES_HISTORY: bool = false;
 
     fn interests(&self) -> KindSet {
         const { KindSet::of(&[Kind::TRADE, Kind::QUOTE]) }

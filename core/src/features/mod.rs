@@ -72,7 +72,8 @@
 //!   the vector carries that end. A session is a UTC day; it will be configurable.
 //! - **Usable**: a trade with a price above 0 that is not undefined, and a size above 0; a quote with both prices above
 //!   0 and told, not crossed, and a size on at least one side. Others are skipped and counted ([`State::skipped`]).
-//!   Values of the book are those of the latest usable quote. Historical events are taken in as any other.
+//!   Values of the book are those of the latest usable quote. Historical events are not taken in: they came
+//!   before what is in the open bar and in the windows.
 //! - **Idle**: what goes by closes ([`indicators`]) advances on bars with a trade only. A bar with quotes alone is flat: it
 //!   shows the last price, `return_bar` 0 and volumes of 0.
 //! - **Session**: `volume_session`, `turnover_session`, `vwap_session`, `vwap_deviation`, `return_session` and

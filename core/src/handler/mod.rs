@@ -52,6 +52,12 @@ pub trait Handler: Send + Sync + 'static {
     /// them before the next one does. A handler with a budget, which is for one event, gets none.
     const TAKES_RUNS: bool = false;
 
+    /// Whether the handler is given events of the past ([`Flags::HISTORICAL`](crate::event::Flags::HISTORICAL)), as a backfill streams them in between those of
+    /// now. Without it they are not among its events, whatever [`Handler::interests`] says: what goes by the latest price, by bars that
+    /// are open, or acts on what it sees, would take an old event for a new one. The reply to a request of its own
+    /// ([`Handler::on_reply`]) comes all the same. Runs hold no event of the past.
+    const TAKES_HISTORY: bool = true;
+
     /// Kinds of events that this handler wants.
     fn interests(&self) -> KindSet;
 

@@ -232,6 +232,7 @@ impl Handler for Mapper {
     const STATE_VERSION: u16 = 1;
     /// It never fails.
     const ROLLBACK: bool = false;
+    const TAKES_HISTORY: bool = false;
 
     fn interests(&self) -> KindSet {
         const { KindSet::of(&[Kind::FEATURE_REQUEST]) }

@@ -293,6 +293,7 @@ impl<S: Sink> Handler for Publisher<S> {
     type State = State;
     const NAME: &'static str = "publisher";
     const STATE_VERSION: u16 = 1;
+    const TAKES_HISTORY: bool = false;
 
     fn interests(&self) -> KindSet {
         const { KindSet::of(&[Kind::ALERT, Kind::FEATURES]) }

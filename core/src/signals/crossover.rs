@@ -119,6 +119,7 @@ impl Handler for Crossover {
     const STATE_VERSION: u16 = 1;
     /// It never fails.
     const ROLLBACK: bool = false;
+    const TAKES_HISTORY: bool = false;
     /// A dozen operations on a vector that is in the cache: a call that takes longer was interrupted.
     const BUDGET_NS: Option<u64> = Some(5_000);
 

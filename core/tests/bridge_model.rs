@@ -130,7 +130,7 @@ impl Twin {
                         groups: 0,
                         rules: alerts.iter().fold(0, |rules, alert| rules | 1 << alert.rule),
                         waited_us: (waited / 1_000) as u32,
-                        alerts: alerts.len() as u16,
+                        alerts: u16::try_from(alerts.len()).unwrap_or(u16::MAX),
                         duplicates,
                         severity: alerts.iter().map(|alert| alert.severity).max().unwrap(),
                         closed_by: reason as u8,
@@ -295,4 +295,22 @@ fn a_batch_whose_timers_are_lost_is_closed_by_the_next_alert() {
     assert_eq!(shard.state(SymbolId(1)).waiting(), 1);
     shard.drain();
     assert_eq!(shard.outputs().count(), 2);
+}
+
+#[test]
+fn a_delayed_batch_of_more_alerts_than_16_bits_hold_loses_none() {
+    let rate = Rate { tokens: 1, per_ns: 10 * SECOND, burst: 1 };
+    let config = Config { dedup_ns: 0, batch_alerts: 1, rate, delay_ns_max: 20 * SECOND, ..Config::default() };
+    let mut shard = MiniShard::new(Bridge::new(config).unwrap(), 2);
+    let alerts = 1 + 40 + 65_536;
+    for seq in 0..alerts {
+        let at = At { now: START + seq, symbol: SymbolId(1), rule: 1, side: 1, severity: 1 };
+        shard.event(&at.slots(seq));
+    }
+    assert_eq!(u64::from(shard.state(SymbolId(1)).waiting()), alerts - 1, "the first took the token");
+    shard.drain();
+    let made: Vec<FeatureRequest> = shard.outputs().map(|event| *event.get().unwrap()).collect();
+    assert_eq!((made.len(), made[0].alerts, made[1].alerts), (2, 1, u16::MAX), "the payload's count ends there");
+    let counts = shard.state(SymbolId(1)).counts();
+    assert_eq!((counts.alerts, counts.batched, counts.lost), (alerts, alerts, 0));
 }

@@ -115,8 +115,8 @@ struct Batch {
     wake_ns: u64,
     /// Bit i: an alert of rule i.
     rules: u32,
-    /// Alerts in it; 0 = no batch is open.
-    alerts: u16,
+    /// Alerts in it, ends at `u32::MAX`; 0 = no batch is open. One that is delayed takes in more than fill a batch.
+    alerts: u32,
     /// Duplicates that came while it was open.
     duplicates: u16,
     /// Highest severity.
@@ -126,7 +126,7 @@ struct Batch {
     /// What closed it, once it is: see [`CloseReason`].
     closed_by: u8,
     /// Always 0.
-    reserved: [u8; 5],
+    reserved: [u8; 3],
 }
 
 impl State {
@@ -138,7 +138,7 @@ impl State {
 
     /// Alerts that wait in the open batch.
     #[must_use]
-    pub const fn waiting(&self) -> u16 {
+    pub const fn waiting(&self) -> u32 {
         self.batch.alerts
     }
 
@@ -214,7 +214,7 @@ impl State {
             groups: 0,
             rules: batch.rules,
             waited_us: u32::try_from(waited_ns / 1_000).unwrap_or(u32::MAX),
-            alerts: batch.alerts,
+            alerts: u16::try_from(batch.alerts).unwrap_or(u16::MAX),
             duplicates: batch.duplicates,
             severity: batch.severity,
             closed_by: reason as u8,
@@ -237,7 +237,7 @@ impl State {
 impl Handler for Bridge {
     type State = State;
     const NAME: &'static str = "bridge";
-    const STATE_VERSION: u16 = 1;
+    const STATE_VERSION: u16 = 2;
     /// It never fails.
     const ROLLBACK: bool = false;
     const TAKES_HISTORY: bool = false;
@@ -273,8 +273,8 @@ impl Handler for Bridge {
         batch.last_ns = now.0;
         batch.rules |= 1 << alert.rule;
         batch.severity = batch.severity.max(alert.severity.min(3));
-        batch.alerts += 1;
-        if batch.delayed == 0 && batch.alerts >= config.batch_alerts {
+        batch.alerts = batch.alerts.saturating_add(1);
+        if batch.delayed == 0 && batch.alerts >= u32::from(config.batch_alerts) {
             st.close(self, CloseReason::Full, cx);
         } else if batch.alerts == 1 || is_lost {
             st.wake(now.saturating_add(config.batch_ns.min(config.idle_ns)), cx);

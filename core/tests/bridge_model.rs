@@ -314,3 +314,21 @@ fn a_delayed_batch_of_more_alerts_than_16_bits_hold_loses_none() {
     let counts = shard.state(SymbolId(1)).counts();
     assert_eq!((counts.alerts, counts.batched, counts.lost), (alerts, alerts, 0));
 }
+
+#[test]
+fn a_timer_that_is_set_anew_for_a_lost_one_ends_the_batch_in_its_time() {
+    let config = Config { dedup_ns: 0, idle_ns: 50 * TICK_NS, batch_ns: 100 * TICK_NS, ..Config::default() };
+    let mut shard = MiniShard::new(Bridge::new(config).unwrap(), 2);
+    let at = |ticks: u64| At { now: START + ticks * TICK_NS, symbol: SymbolId(1), rule: 1, side: 1, severity: 1 };
+    shard.event(&at(0).slots(0));
+    shard.event(&at(40).slots(1));
+    shard.lose_timers();
+    // Its timer was due at 50. It is not over at 60: the last alert came at 40.
+    shard.event(&at(60).slots(2));
+    assert_eq!(shard.state(SymbolId(1)).waiting(), 3);
+    shard.event(&at(99).slots(3));
+    shard.drain();
+    let made: Vec<_> = shard.outputs().map(|event| (event.head().ts_recv.0, *event.get().unwrap())).collect();
+    let (ended, request): (u64, FeatureRequest) = made[0];
+    assert_eq!((ended, request.alerts, request.closed_by), (START + 100 * TICK_NS, 4, CloseReason::Timer as u8));
+}

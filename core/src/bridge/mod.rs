@@ -176,6 +176,12 @@ impl State {
         }
     }
 
+    /// When time is next to end the open batch, that takes alerts in.
+    fn next_wake(&self, config: &Config) -> UnixNanos {
+        let idle = self.batch.last_ns.saturating_add(config.idle_ns);
+        UnixNanos(idle.min(self.batch.opened_ns.saturating_add(config.batch_ns)))
+    }
+
     /// Sets the timer that looks after the batch at `at`. Where there is none to be had, the next alert looks after it.
     fn wake(&mut self, at: UnixNanos, cx: &mut Ctx<'_>) {
         self.batch.wake_ns = if cx.timer_at(at, at.0).is_ok() { at.0 } else { 0 };
@@ -276,8 +282,8 @@ impl Handler for Bridge {
         batch.alerts = batch.alerts.saturating_add(1);
         if batch.delayed == 0 && batch.alerts >= u32::from(config.batch_alerts) {
             st.close(self, CloseReason::Full, cx);
-        } else if batch.alerts == 1 || is_lost {
-            st.wake(now.saturating_add(config.batch_ns.min(config.idle_ns)), cx);
+        } else if batch.delayed == 0 && (batch.alerts == 1 || is_lost) {
+            st.wake(st.next_wake(config), cx);
         }
         Verdict::Done
     }
@@ -288,12 +294,7 @@ impl Handler for Bridge {
         }
         match st.due(&self.config, cx.now()) {
             Some(reason) => st.close(self, reason, cx),
-            None => {
-                let batch = &st.batch;
-                let idle = batch.last_ns.saturating_add(self.config.idle_ns);
-                let end = batch.opened_ns.saturating_add(self.config.batch_ns);
-                st.wake(UnixNanos(idle.min(end)), cx);
-            }
+            None => st.wake(st.next_wake(&self.config), cx),
         }
         Verdict::Done
     }

@@ -9,7 +9,8 @@
 //!    shard does must not show in its outputs.
 //! 3. **Rate.** A closed batch passes with a token of the symbol's bucket. Without one it is delayed until there is one, and goes on taking
 //!    alerts in; when that lies further ahead than [`Config::delay_ns_max`], it is refused. Hits, delays and refusals are counted.
-//! 4. **Request.** What passes is published as one [`FeatureRequest`], and its metrics are recorded there and nowhere else.
+//! 4. **Request.** What passes is published as one [`FeatureRequest`], and its metrics are recorded there and nowhere else. Its `ts_event` is
+//!    that of the first alert: the time of day that it is mapped by is when it began, not when a timer closed it.
 //!
 //! Everything turns on shard time, and nothing depends on polls, other symbols or the number of shards. Alerts with a rule number
 //! beyond a set of rules (32 and more: [`crate::scanner::Rule::bit`]) are counted and left to others.
@@ -110,6 +111,8 @@ struct Batch {
     opened_ns: u64,
     /// Its last one, ns.
     last_ns: u64,
+    /// `ts_event` of its first alert.
+    ts_event: UnixNanos,
     /// T of the timer that looks after it next, ns, which is also the timer's token; 0 = none. Timers with another token are those
     /// of earlier batches.
     wake_ns: u64,
@@ -228,7 +231,7 @@ impl State {
             reserved: 0,
         };
         let counts = &mut self.counts;
-        if cx.publish(&request, 0, &[]).is_err() {
+        if cx.publish_as_of(batch.ts_event, &request, 0, &[]).is_err() {
             counts.unpublished += 1;
             counts.lost += u64::from(batch.alerts);
             return;
@@ -274,7 +277,7 @@ impl Handler for Bridge {
         }
         let batch = &mut st.batch;
         if batch.alerts == 0 {
-            batch.opened_ns = now.0;
+            (batch.opened_ns, batch.ts_event) = (now.0, ev.head().ts_event);
         }
         batch.last_ns = now.0;
         batch.rules |= 1 << alert.rule;

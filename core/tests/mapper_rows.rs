@@ -311,7 +311,8 @@ fn req_m2_a_batch_that_a_timer_closes_after_the_hour_is_of_the_hour_in_which_it_
             let (head, request) = (requests[0].head(), requests[0].get::<FeatureRequest>().unwrap());
             assert_eq!((requests.len(), request.closed_by), (1, reason as u8), "symbol {symbol}");
             assert_eq!((head.ts_event.0, head.ts_recv.0), (began, noon + 7 * TICK_NS), "symbol {symbol}");
-            let jobs: Vec<f64> = of(symbol, Kind::SIGNAL).iter().map(|of| of.get::<Signal>().unwrap().strength).collect();
+            let jobs: Vec<f64> =
+                of(symbol, Kind::SIGNAL).iter().map(|of| of.get::<Signal>().unwrap().strength).collect();
             assert_eq!(jobs, [class], "symbol {symbol}");
         }
     }

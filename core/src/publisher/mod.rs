@@ -26,8 +26,6 @@ use bytemuck::{Pod, Zeroable};
 pub const FAIL_REFUSED: u16 = 1;
 /// Sets of features that are looked up by number: those below this.
 const SETS: u32 = 16;
-/// Words of 8 bytes in a continuation.
-const WORDS: usize = crate::limits::CONTINUATION_BYTES / 8;
 
 /// Where changes go. It may fail: what it does not take is offered again.
 pub trait Sink: Send + Sync + 'static {
@@ -115,11 +113,7 @@ impl<S: Sink> Publisher<S> {
         }
         let (mut held, mut score) = (0, 0.0);
         for (index, (condition, place)) in self.config.conditions.iter().zip(places).enumerate() {
-            let place = usize::from(*place);
-            let words = ev.tail().get(place / WORDS);
-            let is_ready = place < 64 && features.ready >> place & 1 == 1 && place < features.count as usize;
-            let Some(words) = words.filter(|_| is_ready) else { continue };
-            let value = f64::from_bits(words.continuation_words()[place % WORDS]);
+            let Some(value) = Features::value_of(ev, usize::from(*place)) else { continue };
             let threshold = if before >> index & 1 == 1 { condition.leave } else { condition.enter };
             let holds = if condition.is_above { value >= threshold } else { value <= threshold };
             if holds {

@@ -196,18 +196,21 @@ fn changes_equal_those_of_a_twin() {
     assert!(rises > 100 && falls > 100 && tiers > 20, "{rises} rises, {falls} falls, {tiers} in tier 2");
 }
 
+/// It is of the middle of a bar, and who asks for features must not change who qualifies.
 #[test]
-fn a_reply_without_all_that_the_conditions_name_says_nothing() {
+fn a_reply_to_a_request_says_nothing() {
     let mut shard = MiniShard::new(Publisher::new(&config()).unwrap(), 2);
     let good = [("trades_bar", 20.0), ("spread_bps", 1.0)];
     shard.event(&alert(START, 0, 1));
     shard.event(&vector(START + 1, 1, 0, &good[..1]));
     assert_eq!(shard.state(SYMBOL).standing(), (false, 0));
     shard.event(&vector(START + 2, 2, 0, &good));
+    assert_eq!(shard.state(SYMBOL).standing(), (false, 0));
+    shard.event(&vector(START + 3, 3, SECOND, &good));
     assert_eq!(shard.state(SYMBOL).standing(), (true, 0));
-    shard.event(&vector(START + 3, 3, 0, &good[..1]));
-    assert_eq!(shard.state(SYMBOL).standing(), (true, 0), "the spread was not asked for");
-    assert_eq!(shard.state(SYMBOL).counts().unusable, 2);
+    shard.event(&vector(START + 4, 4, 0, &[("trades_bar", 0.0), ("spread_bps", 9.0)]));
+    assert_eq!(shard.state(SYMBOL).standing(), (true, 0));
+    assert_eq!(shard.state(SYMBOL).counts().unusable, 3);
 }
 
 /// Takes nothing from one instant to another, and counts how often it was asked.

@@ -1,6 +1,7 @@
 //! The publisher: which symbols are worth a closer look, told to whoever listens.
 //!
-//! A symbol's **score** is the sum of the weights of the conditions that hold for its latest feature vector. A symbol **qualifies** when
+//! A symbol's **score** is the sum of the weights of the conditions that hold for its latest feature vector; those that are replies to
+//! requests are not looked at. A symbol **qualifies** when
 //! its score reaches [`Config::enter`] while an alert of the last [`Config::alert_ns`] names it, and ceases to when the score
 //! falls below [`Config::leave`] or no alert counts any more. A qualified symbol is **promoted** through tiers, by its score and by
 //! how long it has been qualified. Everything has two thresholds, and changes for the better a cooldown, so that nothing flaps; changes for the
@@ -105,12 +106,11 @@ impl<S: Sink> Publisher<S> {
     /// What of the vector `ev` fulfils conditions, given those that were fulfilled before: a bit each, and the score. `None` when it does
     /// not tell.
     fn score(&self, before: u32, features: &Features, ev: EventRef<'_>) -> Option<(u32, f64)> {
-        let places = self.places.get(features.set as usize)?.as_ref()?;
-        // A reply has the groups that were asked for: the lack of others says nothing.
-        let is_whole = places.iter().all(|place| *place < 64 && features.ready >> place & 1 == 1);
-        if features.interval_ns == 0 && !is_whole {
+        // A reply to a request is of the middle of a bar, and has the groups that were asked for.
+        if features.interval_ns == 0 {
             return None;
         }
+        let places = self.places.get(features.set as usize)?.as_ref()?;
         let (mut held, mut score) = (0, 0.0);
         for (index, (condition, place)) in self.config.conditions.iter().zip(places).enumerate() {
             let Some(value) = Features::value_of(ev, usize::from(*place)) else { continue };
@@ -176,7 +176,7 @@ const PROMOTED: u8 = 2;
 pub struct Counts {
     /// Vectors that were looked at.
     pub vectors: u64,
-    /// Vectors that do not tell: replies without a feature of a condition, and sets that lack one.
+    /// Vectors that do not tell: replies to requests, and sets that lack a feature of a condition.
     pub unusable: u64,
     /// Changes of the symbol.
     pub changes: u64,

@@ -328,6 +328,8 @@ fn bad_configurations_of_a_publisher_are_refused() {
     };
     assert_eq!(with(|_| {}), None);
     assert_eq!(with(|c| c.conditions[0].feature = "luck".to_owned()), Some(ConfigError::Feature("luck".to_owned())));
+    let apart = with(|c| c.conditions[0].feature = "benchmark_price".to_owned()).unwrap();
+    assert_eq!(apart.to_string(), "no set of features has all of benchmark_price, ewma_volatility, spread_bps");
     assert!(matches!(with(|c| c.conditions[0].leave = 99.0), Some(ConfigError::Condition { .. })));
     assert!(matches!(with(|c| c.conditions[1].weight = f64::NAN), Some(ConfigError::Condition { .. })));
     assert!(matches!(with(|c| c.conditions[1].enter = f64::INFINITY), Some(ConfigError::Condition { .. })));

@@ -101,9 +101,12 @@ pub enum ConfigError {
     /// More conditions or tiers than there is room for.
     #[error("at most {PUBLISHER_CONDITIONS_MAX} conditions and {PUBLISHER_TIERS_MAX} tiers")]
     TooMany,
-    /// No set of features has all that the conditions name.
+    /// No set of features has what a condition names.
     #[error("no set of features has {0:?}")]
     Feature(String),
+    /// Each of what the conditions name is in some set, and no set has all of them: no vector could fulfil them.
+    #[error("no set of features has all of {}", .0.join(", "))]
+    Apart(Vec<String>),
     /// A rule that a condition breaks.
     #[error("condition on {feature:?}: {rule}")]
     Condition {

@@ -97,8 +97,11 @@ impl<S: Sink> Publisher<S> {
             .collect();
         if places.iter().all(Option::is_none) {
             let known = |name: &str| (0..SETS).filter_map(features::names).flatten().any(|def| def.name == name);
-            let missing = config.conditions.iter().find(|condition| !known(&condition.feature));
-            return Err(ConfigError::Feature(missing.map(|condition| condition.feature.clone()).unwrap_or_default()));
+            let names = || config.conditions.iter().map(|condition| condition.feature.clone());
+            return Err(match names().find(|name| !known(name)) {
+                Some(unknown) => ConfigError::Feature(unknown),
+                None => ConfigError::Apart(names().collect()),
+            });
         }
         Ok(Self { config: config.clone(), places: places.into(), sink })
     }

@@ -66,15 +66,28 @@ fn config() -> Config {
     }
 }
 
-/// A change of a symbol: when, whether it qualifies from then on or not, and from which tier to which.
-type Change = (u64, Option<bool>, Option<(u8, u8)>);
+/// A change of a symbol: when, whether it qualifies from then on or not, and from which tier to which; each with the rules that
+/// counted.
+type Change = (u64, Option<(bool, u32)>, Option<(u8, u8, u32)>);
 
 /// What a twin makes of alerts and values.
 fn naive(config: &Config, seen: &[(u64, Seen)]) -> Vec<Change> {
     let mut changes = Vec::new();
     let (mut since, mut tier, mut changed): (Option<u64>, u8, Option<u64>) = (None, 0, None);
     let mut held = vec![false; config.conditions.len()];
-    for (index, (now, what)) in seen.iter().enumerate() {
+    let counted = |what: &Seen| matches!(what, Seen::Alert(rule) if *rule < 32 && config.rules >> rule & 1 == 1);
+    let end = (u64::MAX, Seen::Values([None; 2]));
+    for (index, (now, what)) in seen.iter().chain([&end]).enumerate() {
+        // The symbol ceases to qualify at the first tick at which no alert counts, whether or not anything comes.
+        let last = seen[..index].iter().rfind(|(_, what)| counted(what));
+        let until = last.map_or(0, |(at, _)| (at + config.alert_ns).div_ceil(TICK_NS) * TICK_NS);
+        if since.is_some() && until <= *now {
+            changes.push((until, Some((false, 0)), (tier != 0).then_some((tier, 0, 0))));
+            (since, tier, changed) = (None, 0, Some(until));
+        }
+        if *now == u64::MAX {
+            break;
+        }
         let Seen::Values(values) = what else { continue };
         let mut score = 0.0;
         for ((condition, held), value) in config.conditions.iter().zip(&mut held).zip(values) {
@@ -83,11 +96,11 @@ fn naive(config: &Config, seen: &[(u64, Seen)]) -> Vec<Change> {
             *held = value.as_ref().is_some_and(holds);
             score += if *held { condition.weight } else { 0.0 };
         }
-        let counts = |(at, what): &&(u64, Seen)| {
-            matches!(what, Seen::Alert(rule) if *rule < 32 && config.rules >> rule & 1 == 1)
-                && now - at < config.alert_ns
-        };
-        let is_named = seen[..index].iter().rfind(counts).is_some();
+        let rules = seen[..index].iter().fold(0, |rules, (at, what)| match what {
+            Seen::Alert(rule) if counted(what) && now - at < config.alert_ns => rules | 1u32 << rule,
+            _ => rules,
+        });
+        let is_named = rules != 0;
         let rested = changed.is_none_or(|at| now - at >= config.cooldown_ns);
         let is_enough = if since.is_some() { score >= config.leave } else { score >= config.enter && rested };
         let qualifies = is_named && is_enough;
@@ -99,8 +112,8 @@ fn naive(config: &Config, seen: &[(u64, Seen)]) -> Vec<Change> {
                 next += u8::from(usize::from(next) == index && stays);
             }
         }
-        let promoted = (next != tier).then_some((tier, next));
-        let qualified = (qualifies != since.is_some()).then_some(qualifies);
+        let promoted = (next != tier).then_some((tier, next, rules));
+        let qualified = (qualifies != since.is_some()).then_some((qualifies, rules));
         if promoted.is_some() || qualified.is_some() {
             changes.push((*now, qualified, promoted));
             changed = Some(*now);
@@ -127,6 +140,8 @@ fn random(seed: u64) -> Vec<(u64, Seen)> {
     (0..400)
         .map(|_| {
             now += SECOND / 4 * prng.below(6);
+            // Longer than an alert counts.
+            now += if prng.one_in(60) { 15 * SECOND + prng.below(10 * SECOND) } else { 0 };
             if prng.one_in(8) {
                 return (now, Seen::Alert(prng.pick(&[1, 2, 5, 99])));
             }
@@ -162,10 +177,10 @@ fn published<'a>(events: impl Iterator<Item = EventRef<'a>>) -> Vec<Change> {
         }
         let last = changes.last_mut().unwrap();
         if let Some(of) = event.get::<SymbolQualified>() {
-            last.1 = Some(of.qualified == 1);
+            last.1 = Some((of.qualified == 1, of.rules));
         }
         if let Some(of) = event.get::<SymbolPromoted>() {
-            last.2 = Some((of.from_tier, of.tier));
+            last.2 = Some((of.from_tier, of.tier, of.rules));
         }
     }
     changes
@@ -173,11 +188,12 @@ fn published<'a>(events: impl Iterator<Item = EventRef<'a>>) -> Vec<Change> {
 
 #[test]
 fn changes_equal_those_of_a_twin() {
-    let (mut rises, mut falls, mut tiers) = (0, 0, 0);
+    let (mut rises, mut falls, mut tiers, mut lapses, mut partly) = (0, 0, 0, 0, 0);
     for seed in 0..200 {
         let seen = random(seed);
         let mut shard = MiniShard::new(Publisher::new(&config()).unwrap(), 2);
         slots(&seen).iter().for_each(|slots| shard.event(slots));
+        shard.drain();
         // Two vectors of one instant can both bring something about: the twin's are joined as the outputs are.
         let mut want: Vec<Change> = Vec::new();
         for (now, qualified, promoted) in naive(&config(), &seen) {
@@ -187,13 +203,47 @@ fn changes_equal_those_of_a_twin() {
             }
         }
         assert_eq!(published(shard.outputs()), want, "seed {seed}");
-        rises += want.iter().filter(|(_, qualified, _)| *qualified == Some(true)).count();
-        falls += want.iter().filter(|(_, qualified, _)| *qualified == Some(false)).count();
-        tiers += want.iter().filter(|(_, _, tier)| matches!(tier, Some((_, 2)))).count();
+        let count = |of: &dyn Fn(&Change) -> bool| want.iter().filter(|change| of(change)).count();
+        rises += count(&|(_, qualified, _)| matches!(qualified, Some((true, _))));
+        falls += count(&|(_, qualified, _)| matches!(qualified, Some((false, 1..))));
+        tiers += count(&|(_, _, tier)| matches!(tier, Some((_, 2, _))));
+        lapses += count(&|(at, qualified, _)| {
+            *qualified == Some((false, 0)) && seen.iter().all(|(now, what)| now != at || matches!(what, Seen::Alert(_)))
+        });
+        // One rule's alert is over, another one's is not.
+        partly += count(&|(_, qualified, _)| matches!(qualified, Some((_, rules)) if rules.count_ones() == 1));
         let counts = *shard.state(SYMBOL).counts();
         assert_eq!((counts.changes, counts.failed, counts.refused), (counts.published, 0, 0), "seed {seed}");
     }
     assert!(rises > 100 && falls > 100 && tiers > 20, "{rises} rises, {falls} falls, {tiers} in tier 2");
+    assert!(lapses > 50 && partly > 100, "{lapses} ceased without a vector, {partly} with one rule of two");
+}
+
+/// A qualified symbol that goes quiet ceases to qualify when its last alert is over; a lost timer is set anew by the next vector.
+#[test]
+fn a_quiet_symbol_ceases_to_qualify_when_its_alerts_are_over() {
+    let mut shard = MiniShard::new(Publisher::new(&config()).unwrap(), 2);
+    let good = [("trades_bar", 20.0), ("spread_bps", 1.0)];
+    shard.event(&alert(START, 0, 1));
+    shard.event(&vector(START + SECOND, 1, SECOND, &good));
+    shard.event(&alert(START + 7 * SECOND + 1, 2, 5));
+    assert_eq!(shard.state(SYMBOL).standing(), (true, 0));
+    shard.tick(UnixNanos(START + 27 * SECOND));
+    assert_eq!(shard.state(SYMBOL).standing(), (true, 0), "the second alert counts");
+    shard.tick(UnixNanos(START + 27 * SECOND + TICK_NS));
+    assert_eq!((shard.state(SYMBOL).standing(), shard.timers()), ((false, 0), 0));
+    let last = published(shard.outputs()).pop().unwrap();
+    assert_eq!(last, (START + 27 * SECOND + TICK_NS, Some((false, 0)), None));
+
+    let again = START + 60 * SECOND;
+    shard.event(&alert(again, 3, 1));
+    shard.event(&vector(again + SECOND, 4, SECOND, &good));
+    shard.lose_timers();
+    shard.event(&alert(again + 15 * SECOND, 5, 1));
+    shard.event(&vector(again + 21 * SECOND, 6, SECOND, &good));
+    assert_eq!((shard.state(SYMBOL).standing().0, shard.timers()), (true, 1));
+    shard.drain();
+    assert_eq!(published(shard.outputs()).pop().unwrap().0, again + 35 * SECOND);
 }
 
 /// It is of the middle of a bar, and who asks for features must not change who qualifies.
@@ -275,7 +325,7 @@ fn req_3395_a_failing_sink_trips_the_breaker_and_what_it_refuses_is_kept() {
     // The sink is back: the newest change has come, the others were counted as replaced by it.
     let out = published(shard.outputs());
     assert_eq!(out.len(), 1);
-    assert_eq!(out[0].1, Some(false));
+    assert!(matches!(out[0].1, Some((false, _))));
     let counts = state.counts();
     assert_eq!((counts.changes, counts.published + counts.replaced), (60, 60));
     assert!(counts.failed >= 3 && counts.refused > 0);

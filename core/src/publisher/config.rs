@@ -34,7 +34,8 @@ pub struct Tier {
 pub enum OnRefusal {
     /// It is kept, and handed over as soon as the breaker lets it: of several changes that wait, the newest of each kind.
     Keep,
-    /// The feature vector that brought it about is dead-lettered, and can be redriven.
+    /// The feature vector that brought it about is dead-lettered, and can be redriven. A change that time alone brings about has none: it is
+    /// kept.
     DeadLetter,
 }
 

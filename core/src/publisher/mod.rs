@@ -3,7 +3,7 @@
 //! A symbol's **score** is the sum of the weights of the conditions that hold for its latest feature vector; those that are replies to
 //! requests are not looked at. A symbol **qualifies** when
 //! its score reaches [`Config::enter`] while an alert of the last [`Config::alert_ns`] names it, and ceases to when the score
-//! falls below [`Config::leave`] or no alert counts any more. A qualified symbol is **promoted** through tiers, by its score and by
+//! falls below [`Config::leave`] or no alert counts any more: for that a timer looks, since a symbol that has gone quiet has no more vectors. A qualified symbol is **promoted** through tiers, by its score and by
 //! how long it has been qualified. Everything has two thresholds, and changes for the better a cooldown, so that nothing flaps; changes for the
 //! worse are told at once. A value that has not warmed up fulfils no condition.
 //!
@@ -20,6 +20,7 @@ use crate::event::payload::{Alert, Features, SymbolPromoted, SymbolQualified};
 use crate::event::{EventRef, Kind, KindSet};
 use crate::features;
 use crate::handler::{Ctx, Full, Handler, Verdict};
+use crate::limits::TICK_NS;
 use crate::units::UnixNanos;
 use bytemuck::{Pod, Zeroable};
 
@@ -27,6 +28,8 @@ use bytemuck::{Pod, Zeroable};
 pub const FAIL_REFUSED: u16 = 1;
 /// Sets of features that are looked up by number: those below this.
 const SETS: u32 = 16;
+/// Rules that alerts can count for.
+const RULES: usize = u32::BITS as usize;
 
 /// Where changes go. It may fail: what it does not take is offered again.
 pub trait Sink: Send + Sync + 'static {
@@ -197,14 +200,18 @@ pub struct Counts {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct State {
-    /// The last alert that counts, ns; 0 = none yet.
-    alert_ns: u64,
     /// Since when it is qualified, ns; 0 = it is not.
     since_ns: u64,
     /// Its last change, ns; 0 = none yet.
     changed_ns: u64,
     /// T of the timer that offers what waits again, ns, also its token; 0 = none.
     wake_ns: u64,
+    /// T of the timer that looks whether an alert still counts, ns, in its token with all bits turned; 0 = none.
+    expires_ns: u64,
+    /// Score of the last vector that told.
+    score: f64,
+    /// By rule, the last alert that counts, ns; meaningless where its bit of `rules` is 0.
+    alert_ns: [u64; RULES],
     /// Rules of the alerts that count.
     rules: u32,
     /// Conditions that hold.
@@ -247,6 +254,26 @@ impl State {
         self.wake_ns = if cx.timer_at(at, at.0).is_ok() { at.0 } else { 0 };
     }
 
+    /// Forgets the alerts that do not count at `now` any more.
+    fn expire(&mut self, config: &Config, now: u64) {
+        for (rule, at) in self.alert_ns.iter().enumerate() {
+            let is_over = self.rules >> rule & 1 == 1 && now - at >= config.alert_ns;
+            self.rules &= !(u32::from(is_over) << rule);
+        }
+    }
+
+    /// Sets the timer that looks after a qualified symbol when the last alert that counts now will not, unless there is one. Where none
+    /// is to be had, or it was lost, the next vector sets it.
+    fn watch(&mut self, config: &Config, cx: &mut Ctx<'_>) {
+        if self.since_ns == 0 || UnixNanos(self.expires_ns).round_up(TICK_NS) > cx.now() {
+            return;
+        }
+        let counting = self.alert_ns.iter().enumerate().filter(|(rule, _)| self.rules >> rule & 1 == 1);
+        let last = counting.map(|(_, at)| *at).max().unwrap_or(0);
+        let at = UnixNanos(last).saturating_add(config.alert_ns);
+        self.expires_ns = if cx.timer_at(at, !at.0).is_ok() { at.0 } else { 0 };
+    }
+
     fn change(&mut self, kind: u8) {
         self.counts.changes += 1;
         self.counts.replaced += u64::from(self.waiting & kind != 0);
@@ -256,9 +283,8 @@ impl State {
     /// Takes the score of a vector at `now` in: the changes that it brings about wait from now on.
     fn settle<S: Sink>(&mut self, publisher: &Publisher<S>, score: f64, now: u64) {
         let config = &publisher.config;
-        if self.rules != 0 && now - self.alert_ns >= config.alert_ns {
-            self.rules = 0;
-        }
+        self.expire(config, now);
+        self.score = score;
         let is_qualified = self.since_ns != 0;
         let may_rise = self.changed_ns == 0 || now - self.changed_ns >= config.cooldown_ns;
         let threshold = if is_qualified { config.leave } else { config.enter };
@@ -289,7 +315,7 @@ impl State {
 impl<S: Sink> Handler for Publisher<S> {
     type State = State;
     const NAME: &'static str = "publisher";
-    const STATE_VERSION: u16 = 1;
+    const STATE_VERSION: u16 = 2;
     const TAKES_HISTORY: bool = false;
 
     fn interests(&self) -> KindSet {
@@ -300,11 +326,9 @@ impl<S: Sink> Handler for Publisher<S> {
         let now = cx.now();
         if let Some(alert) = ev.get::<Alert>() {
             let bit = 1u32.checked_shl(alert.rule.into()).unwrap_or(0) & self.config.rules;
-            if bit != 0 {
-                if st.rules != 0 && now.0 - st.alert_ns >= self.config.alert_ns {
-                    st.rules = 0;
-                }
-                (st.rules, st.alert_ns) = (st.rules | bit, now.0);
+            if let Some(at) = st.alert_ns.get_mut(usize::from(alert.rule)).filter(|_| bit != 0) {
+                *at = now.0;
+                st.rules |= bit;
             }
             return Verdict::Done;
         }
@@ -317,6 +341,7 @@ impl<S: Sink> Handler for Publisher<S> {
         st.held = held;
         let before = st.counts.changes;
         st.settle(self, score, now.0);
+        st.watch(&self.config, cx);
         if st.waiting == 0 {
             return Verdict::Done;
         }
@@ -336,6 +361,16 @@ impl<S: Sink> Handler for Publisher<S> {
         if token == st.wake_ns && token != 0 {
             st.wake_ns = 0;
             let _ = self.offer(st, cx);
+        } else if !token == st.expires_ns && st.expires_ns != 0 {
+            st.expires_ns = 0;
+            st.expire(&self.config, cx.now().0);
+            if st.rules == 0 && st.since_ns != 0 {
+                st.settle(self, st.score, cx.now().0);
+                if st.wake_ns == 0 || st.wake_ns < cx.now().0 {
+                    let _ = self.offer(st, cx);
+                }
+            }
+            st.watch(&self.config, cx);
         }
         Verdict::Done
     }

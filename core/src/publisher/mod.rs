@@ -1,10 +1,10 @@
 //! The publisher: which symbols are worth a closer look, told to whoever listens.
 //!
 //! A symbol's **score** is the sum of the weights of the conditions that hold for its latest feature vector; those that are replies to
-//! requests are not looked at. A symbol **qualifies** when
-//! its score reaches [`Config::enter`] while an alert of the last [`Config::alert_ns`] names it, and ceases to when the score
-//! falls below [`Config::leave`] or no alert counts any more: for that a timer looks, since a symbol that has gone quiet has no more vectors. A qualified symbol is **promoted** through tiers, by its score and by
-//! how long it has been qualified. Everything has two thresholds, and changes for the better a cooldown, so that nothing flaps; changes for the
+//! requests are not looked at. A symbol **qualifies** when its score reaches [`Config::enter`] while an alert of the last
+//! [`Config::alert_ns`] names it, and ceases to when the score falls below [`Config::leave`] or no alert counts any more: for that a timer
+//! looks, since a symbol that has gone quiet has no more vectors. A qualified symbol is **promoted** through tiers, by its score and by how
+//! long it has been qualified. Everything has two thresholds, and changes for the better a cooldown, so that nothing flaps; changes for the
 //! worse are told at once. A value that has not warmed up fulfils no condition.
 //!
 //! Changes leave as [`SymbolQualified`] and [`SymbolPromoted`] through a [`Sink`], by default the bus itself, behind a breaker for each symbol

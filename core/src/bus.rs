@@ -14,7 +14,7 @@ use crate::event::payload::Subscription;
 use crate::event::{EventRef, Flags, Kind, KindSet};
 use crate::handler::{Ask, Ctx, Handler, Job, JobSet, RequestEnd, RequestId, TimerRequest, Verdict};
 use crate::hash;
-use crate::limits::{HANDLERS_MAX, KIND_ROWS, STRIKES_MAX};
+use crate::limits::{HANDLER_COUNTS_MAX, HANDLERS_MAX, KIND_ROWS, STRIKES_MAX};
 use crate::subscriptions::{Stale, SubscribeError, SubscriptionId, Subscriptions};
 use crate::timing::{HandlerTime, Timing, Untimed};
 use crate::units::{SourceId, SymbolId};
@@ -166,6 +166,43 @@ pub struct HandlerStats {
     pub budget_ns: Option<u64>,
     /// What its stamped calls took.
     pub time: HandlerTime,
+    /// What it counts of its own, over all symbols.
+    pub counts: Counts,
+}
+
+/// What a handler counts of its own: [`Handler::COUNTS`] and their sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    names: &'static [&'static str],
+    sums: [u64; HANDLER_COUNTS_MAX],
+}
+
+impl Counts {
+    /// Counts of these names, all 0.
+    ///
+    /// # Panics
+    /// With more than [`HANDLER_COUNTS_MAX`] names.
+    #[must_use]
+    pub const fn new(names: &'static [&'static str]) -> Self {
+        assert!(names.len() <= HANDLER_COUNTS_MAX, "a handler has at most 16 counts of its own");
+        Self { names, sums: [0; HANDLER_COUNTS_MAX] }
+    }
+
+    /// The sums, one for each name.
+    #[must_use]
+    pub fn sums_mut(&mut self) -> &mut [u64] {
+        &mut self.sums[..self.names.len()]
+    }
+
+    /// Name and sum of each, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.names.iter().copied().zip(self.sums)
+    }
+
+    /// Adds those of the same handler on another shard.
+    pub fn add(&mut self, other: &Self) {
+        self.sums.iter_mut().zip(other.sums).for_each(|(sum, more)| *sum = sum.saturating_add(more));
+    }
 }
 
 impl<H: Handler> Registered<H> {
@@ -396,8 +433,13 @@ impl<H: Handler> Subscriber for Registered<H> {
         self.states[symbol.index()] = self.before;
     }
 
+    /// O(symbols) for a handler with counts of its own.
     fn stats(&self) -> HandlerStats {
-        self.stats
+        let mut counts = const { Counts::new(H::COUNTS) };
+        if !H::COUNTS.is_empty() {
+            self.states.iter().for_each(|state| self.handler.count(state, counts.sums_mut()));
+        }
+        HandlerStats { counts, ..self.stats }
     }
 
     fn calls(&self) -> u64 {
@@ -909,7 +951,7 @@ impl<C: Chain> Bus<C> {
         self.sources.get(usize::from(number)).copied().unwrap_or(SourceId::NONE)
     }
 
-    /// Counts of each handler, in dispatch order. Allocates: for reports.
+    /// Counts of each handler, in dispatch order, with those of its own. O(handlers * symbols), allocates: for reports.
     #[must_use]
     pub fn stats(&mut self) -> Vec<(&'static str, HandlerStats)> {
         let mut stats = Vec::new();

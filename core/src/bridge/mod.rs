@@ -250,6 +250,29 @@ impl Handler for Bridge {
     /// It never fails.
     const ROLLBACK: bool = false;
     const TAKES_HISTORY: bool = false;
+    const COUNTS: &'static [&'static str] = &[
+        "alerts",
+        "duplicates",
+        "foreign",
+        "batched",
+        "lost",
+        "closed_by_size",
+        "closed_by_timer",
+        "closed_by_idle",
+        "rate_hits",
+        "rate_delays",
+        "rate_refusals",
+        "unpublished",
+    ];
+
+    fn count(&self, st: &State, sums: &mut [u64]) {
+        let Counts { alerts, duplicates, foreign, batched, lost, closed_by, .. } = st.counts;
+        let Counts { hits, delays, refusals, unpublished, .. } = st.counts;
+        let [size, timer, idle] = closed_by;
+        let counts =
+            [alerts, duplicates, foreign, batched, lost, size, timer, idle, hits, delays, refusals, unpublished];
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+    }
 
     fn interests(&self) -> KindSet {
         const { KindSet::of(&[Kind::ALERT]) }

@@ -218,6 +218,12 @@ impl Handler for Engine {
     /// It never fails.
     const ROLLBACK: bool = false;
     const TAKES_HISTORY: bool = false;
+    const COUNTS: &'static [&'static str] = &["published", "unpublished", "skipped_trades", "skipped_quotes"];
+
+    fn count(&self, st: &State, sums: &mut [u64]) {
+        let counts = [st.published, st.unpublished, st.skipped_trades, st.skipped_quotes];
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+    }
 
     fn interests(&self) -> KindSet {
         const { KindSet::of(&[Kind::TRADE, Kind::QUOTE]) }

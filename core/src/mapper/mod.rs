@@ -233,6 +233,14 @@ impl Handler for Mapper {
     /// It never fails.
     const ROLLBACK: bool = false;
     const TAKES_HISTORY: bool = false;
+    const COUNTS: &'static [&'static str] =
+        &["requests", "unmapped", "asked", "full", "replies", "served", "refused", "expired", "failed", "cleared"];
+
+    fn count(&self, st: &State, sums: &mut [u64]) {
+        let State { requests, unmapped, asked, full, replies, served, refused, expired, failed, cleared } = *st;
+        let counts = [requests, unmapped, asked, full, replies, served, refused, expired, failed, cleared];
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+    }
 
     fn interests(&self) -> KindSet {
         const { KindSet::of(&[Kind::FEATURE_REQUEST]) }

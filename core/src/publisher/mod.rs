@@ -184,8 +184,16 @@ pub struct Counts {
     pub vectors: u64,
     /// Vectors that do not tell: replies to requests, and sets that lack a feature of a condition.
     pub unusable: u64,
-    /// Changes of the symbol.
+    /// Changes of the symbol: the sum of the next four.
     pub changes: u64,
+    /// Times that it began to qualify.
+    pub qualified: u64,
+    /// Times that it ceased to.
+    pub disqualified: u64,
+    /// Times that it went up a tier, or several at once.
+    pub promoted: u64,
+    /// Times that it came down.
+    pub demoted: u64,
     /// Changes that the sink took.
     pub published: u64,
     /// Changes that a newer one took the place of while they waited.
@@ -301,12 +309,14 @@ impl State {
                 reserved: [0; 2],
             };
             self.change(PROMOTED);
+            *(if tier > self.tier { &mut self.counts.promoted } else { &mut self.counts.demoted }) += 1;
             (self.tier, self.changed_ns) = (tier, now);
         }
         if qualifies != is_qualified {
             let qualified = u8::from(qualifies);
             self.qualified = SymbolQualified { score, threshold, rules: self.rules, qualified, reserved: [0; 3] };
             self.change(QUALIFIED);
+            *(if qualifies { &mut self.counts.qualified } else { &mut self.counts.disqualified }) += 1;
             (self.since_ns, self.changed_ns) = (if qualifies { now } else { 0 }, now);
         }
     }
@@ -317,6 +327,31 @@ impl<S: Sink> Handler for Publisher<S> {
     const NAME: &'static str = "publisher";
     const STATE_VERSION: u16 = 2;
     const TAKES_HISTORY: bool = false;
+    const COUNTS: &'static [&'static str] = &[
+        "vectors",
+        "unusable",
+        "qualified",
+        "disqualified",
+        "promoted",
+        "demoted",
+        "published",
+        "replaced",
+        "sink_failures",
+        "breaker_refusals",
+        "breaker_trips",
+        "breaker_reopens",
+    ];
+
+    fn count(&self, st: &State, sums: &mut [u64]) {
+        let Counts { vectors, unusable, qualified, disqualified, promoted, demoted, .. } = st.counts;
+        let Counts { published, replaced, failed, refused, .. } = st.counts;
+        let breaker = st.breaker.counts();
+        let counts =
+            [vectors, unusable, qualified, disqualified, promoted, demoted, published, replaced, failed, refused]
+                .into_iter()
+                .chain([breaker.trips, breaker.reopens]);
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+    }
 
     fn interests(&self) -> KindSet {
         const { KindSet::of(&[Kind::ALERT, Kind::FEATURES]) }

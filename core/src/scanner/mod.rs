@@ -160,6 +160,11 @@ impl Handler for Scanner {
     /// It never fails.
     const ROLLBACK: bool = false;
     const TAKES_HISTORY: bool = false;
+    const COUNTS: &'static [&'static str] = &["skipped", "unpublished"];
+
+    fn count(&self, st: &State, sums: &mut [u64]) {
+        sums.iter_mut().zip([st.skipped, st.unpublished]).for_each(|(sum, count)| *sum += count);
+    }
 
     fn interests(&self) -> KindSet {
         const { KindSet::of(&[Kind::TRADE, Kind::QUOTE, Kind::STATUS]) }

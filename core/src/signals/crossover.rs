@@ -110,6 +110,11 @@ impl Handler for Crossover {
     /// It never fails.
     const ROLLBACK: bool = false;
     const TAKES_HISTORY: bool = false;
+    const COUNTS: &'static [&'static str] = &["held_back", "unpublished"];
+
+    fn count(&self, st: &State, sums: &mut [u64]) {
+        sums.iter_mut().zip([st.held_back, st.unpublished]).for_each(|(sum, count)| *sum += count);
+    }
     /// A dozen operations on a vector that is in the cache: a call that takes longer was interrupted.
     const BUDGET_NS: Option<u64> = Some(5_000);
 

@@ -254,7 +254,7 @@ fn check(events: &[At], symbols: u64, label: &str) -> [usize; SET_LEN] {
 }
 
 #[test]
-fn req_features_w3_vectors_equal_those_of_a_twin_that_starts_from_the_whole_past() {
+fn req_w3_features_vectors_equal_those_of_a_twin_that_starts_from_the_whole_past() {
     let mut seasonal = 0;
     for seed in 0..60 {
         let events = stream(seed, 2_000, 3, 0);

@@ -80,9 +80,9 @@ codes! {
         Full = 0, "full";
         /// Its timer fired.
         Timer = 1, "timer";
-        /// The shard was idle: a tick came, and no event before it.
+        /// The symbol was idle: no alert of its own came for as long as the bridge waits.
         Idle = 2, "idle";
-        /// Nobody waits for a batch: it was asked for on the spot.
+        /// There was no batch: a handler of a user's asks on the spot. The bridge never says so.
         Asked = 3, "asked";
     }
 }

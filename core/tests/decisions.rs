@@ -1,24 +1,31 @@
 //! What the default pipeline decides: which symbols qualify and are promoted, behind a sink that may fail; and when a trend turns.
 
+#[path = "decisions/crossover.rs"]
+mod crossover;
 #[path = "common/market.rs"]
 mod market;
 #[path = "common/mini_shard.rs"]
 mod mini_shard;
+#[path = "common/shard_rig.rs"]
+mod shard_rig;
 
 use market::{Prng, SECOND};
 use mini_shard::MiniShard;
+use shard_rig::{Rig, SYMBOLS_MAX, Sizes, feed};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tapeline_core::breaker;
-use tapeline_core::event::payload::{Alert, Features, News, Payload, Signal, SymbolPromoted, SymbolQualified};
-use tapeline_core::event::{EventBuf, EventRef, Identity, Kind, Slot};
+use tapeline_core::bus::{BusBuilder, Chain, HandlerStats};
+use tapeline_core::catalog::Catalog;
+use tapeline_core::event::payload::{Alert, Features, Payload, SymbolPromoted, SymbolQualified};
+use tapeline_core::event::{EventBuf, EventRef, Kind, Slot};
 use tapeline_core::features::{SET, SET_2, SET_LEN};
-use tapeline_core::handler::{CallSite, Ctx, Full, Handler, Staging, Verdict};
+use tapeline_core::handler::{Ctx, Full};
 use tapeline_core::limits::TICK_NS;
 use tapeline_core::publisher::{Condition, Config, ConfigError, FAIL_REFUSED, OnRefusal, Publisher, Sink, Tier, ToBus};
 use tapeline_core::scanner::Rule;
-use tapeline_core::signals::{self, Crossover, numbers};
-use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
+use tapeline_core::testing::Prng as Dice;
+use tapeline_core::units::{SymbolId, UnixNanos};
 
 const START: u64 = 1_700_000_000 * SECOND;
 const SYMBOL: SymbolId = SymbolId(1);
@@ -289,46 +296,60 @@ impl Sink for Flaky {
     }
 }
 
+/// What a sink that fails from `from` to `to` makes of these events: on shards, through bus, wheel and dead letters.
+fn on_shards(config: &Config, sink: (u64, u64), events: &[Vec<Slot>], shards: usize) -> (Rig<impl Chain + use<>>, u64) {
+    let asked = Arc::new(AtomicU64::new(0));
+    let bus = |catalog: &mut Catalog| {
+        let sink = Flaky { from: sink.0, to: sink.1, asked: Arc::clone(&asked) };
+        BusBuilder::new(SYMBOLS_MAX).then(Publisher::to(config, sink).unwrap()).build(catalog).unwrap()
+    };
+    let mut events = events.to_vec();
+    events.iter_mut().for_each(|event| event[0].source = feed(1));
+    let mut rig = Rig::new(bus, events, Sizes::of(shards));
+    rig.run(&mut Dice::new(1), 1_000_000);
+    (rig, asked.load(Ordering::Relaxed))
+}
+
+/// What the publishers of all shards have counted under this name.
+fn counted(rig: &mut Rig<impl Chain>, name: &str) -> u64 {
+    let of = |stats: &HandlerStats| stats.counts.iter().find(|(known, _)| *known == name).unwrap().1;
+    rig.shards.iter_mut().map(|shard| of(&shard.handlers()[0].1)).sum()
+}
+
 #[test]
 fn req_3395_a_failing_sink_trips_the_breaker_and_what_it_refuses_is_kept() {
     let breaker =
         breaker::Config { failures_in_row: 3, open_ns: SECOND, open_ns_max: 4 * SECOND, ..breaker::Config::default() };
     let config = Config { breaker, cooldown_ns: 0, tiers: Vec::new(), ..config() };
-    let asked = Arc::new(AtomicU64::new(0));
-    let sink = Flaky { from: START, to: START + 60 * SECOND, asked: Arc::clone(&asked) };
-    let mut shard = MiniShard::new(Publisher::to(&config, sink).unwrap(), 2);
+    let mut events = Vec::new();
     for second in 0..60 {
+        let now = START + second * SECOND;
         if second % 10 == 0 {
-            shard.event(&alert(START + second * SECOND, 2 * second, 1));
+            events.push(alert(now, 2 * second, 1));
         }
         // It qualifies, and ceases to, every second.
         let trades = if second % 2 == 0 { 20.0 } else { 1.0 };
         let spread = if second % 2 == 0 { 1.0 } else { 9.0 };
-        shard.event(&vector(
-            START + second * SECOND,
-            2 * second + 1,
-            SECOND,
-            &[("trades_bar", trades), ("spread_bps", spread)],
-        ));
+        events.push(vector(now, 2 * second + 1, SECOND, &[("trades_bar", trades), ("spread_bps", spread)]));
     }
-    assert_eq!(shard.outputs().count(), 0);
-    let state = shard.state(SYMBOL);
-    assert!(
-        state.breaker().counts().trips == 1 && state.breaker().counts().reopens > 5,
-        "{:?}",
-        state.breaker().counts()
-    );
+    let fails = (START, START + 60 * SECOND);
+    let (mut rig, asked) = on_shards(&config, fails, &events, 1);
+    let counts = ["qualified", "disqualified", "published", "replaced", "sink_failures", "breaker_refusals"];
+    let [qualified, disqualified, published_count, replaced, failures, refusals] =
+        counts.map(|name| counted(&mut rig, name));
+    assert_eq!((qualified, disqualified), (30, 30));
+    assert_eq!((published_count, replaced), (1, 59), "the newest change is kept, the others count as replaced by it");
+    let (trips, reopens) = (counted(&mut rig, "breaker_trips"), counted(&mut rig, "breaker_reopens"));
+    assert!(trips == 1 && reopens > 5, "{trips} trips, {reopens} times open again");
     // Open most of the time, it is asked by probes alone. Without a breaker it would be asked ten times a second.
-    assert!(asked.load(Ordering::Relaxed) < 30, "asked {} times", asked.load(Ordering::Relaxed));
-    shard.tick(UnixNanos(START + 70 * SECOND));
-    let state = *shard.state(SYMBOL);
-    // The sink is back: the newest change has come, the others were counted as replaced by it.
-    let out = published(shard.outputs());
-    assert_eq!(out.len(), 1);
+    assert!(asked < 30 && failures == asked - 1 && refusals > 0, "asked {asked} times, {failures} failed");
+    let outputs = rig.result().outputs;
+    let out = published(outputs.0[&SYMBOL.0].iter().map(|slots| EventRef::first(slots).unwrap()));
+    // The sink is back at 60 s, and is asked when the breaker lets a probe through.
+    assert!(out.len() == 1 && (START + 60 * SECOND..START + 65 * SECOND).contains(&out[0].0), "{out:?}");
     assert!(matches!(out[0].1, Some((false, _))));
-    let counts = state.counts();
-    assert_eq!((counts.changes, counts.published + counts.replaced), (60, 60));
-    assert!(counts.failed >= 3 && counts.refused > 0);
+    let (other, _) = on_shards(&config, fails, &events, 2);
+    rig.result().assert_same(&other.result(), "two shards");
 }
 
 #[test]
@@ -340,33 +361,34 @@ fn req_3395_what_the_breaker_refuses_is_dead_lettered_where_the_policy_says_so()
         ..breaker::Config::default()
     };
     let config = Config { breaker, cooldown_ns: 0, tiers: Vec::new(), on_refusal: OnRefusal::DeadLetter, ..config() };
-    let sink = Flaky { from: START, to: START + SECOND, asked: Arc::default() };
-    let publisher = Publisher::to(&config, sink).unwrap();
-    let mut st = bytemuck::Zeroable::zeroed();
-    let mut staging = Staging::new();
-    let mut call = |slots: &[Slot]| {
-        let event = EventRef::first(slots).unwrap();
-        let site = CallSite {
-            now: event.head().ts_recv,
-            tick_ns: TICK_NS,
-            symbol: SYMBOL,
-            ts_event: event.head().ts_event,
-            root: Identity::default(),
-            timer_ns: 0,
-            timer: 0,
-            seed: 0,
-            handler: 0,
-            source: SourceId(1),
-            crosses_symbols: false,
-        };
-        publisher.on_event(&mut st, event, &mut Ctx::new(site, &mut staging))
-    };
     let (good, bad) = ([("trades_bar", 20.0), ("spread_bps", 1.0)], [("trades_bar", 0.0), ("spread_bps", 9.0)]);
-    assert_eq!(call(&alert(START, 0, 1)), Verdict::Done);
-    assert_eq!(call(&vector(START + 1, 1, SECOND, &good)), Verdict::Done, "the sink fails, and the breaker opens");
-    assert_eq!(call(&vector(START + 2 * SECOND, 2, SECOND, &good)), Verdict::Done, "nothing has changed");
-    let refused = call(&vector(START + 3 * SECOND, 3, SECOND, &bad));
-    assert_eq!(refused, Verdict::Fail(FAIL_REFUSED), "an open breaker, and a change");
+    let events = [
+        alert(START, 0, 1),
+        // The sink fails, and the breaker opens.
+        vector(START + 1, 1, SECOND, &good),
+        // Nothing has changed.
+        vector(START + 2 * SECOND, 2, SECOND, &good),
+        // An open breaker, and a change.
+        vector(START + 3 * SECOND, 3, SECOND, &bad),
+    ];
+    for shards in 1..=2 {
+        let (mut rig, _) = on_shards(&config, (START, START + SECOND), &events, shards);
+        let total = rig.result().ledger.total();
+        assert_eq!((total.delivered, total.dead_lettered, total.in_flight), (3, 1, 0));
+        let at = rig.source.shard_of(SYMBOL);
+        let parked: Vec<_> = rig.shards[at].letters().iter().map(|(handle, entry)| (handle, *entry)).collect();
+        let [(letter, entry)] = parked[..] else { panic!("one letter: {parked:?}") };
+        assert_eq!((entry.handler(), entry.kind(), entry.error()), (0, Kind::FEATURES, Some(FAIL_REFUSED)));
+        // The first change was kept and has come with the breaker's probe; time alone has ended the qualification.
+        let out = published(rig.result().outputs.0[&SYMBOL.0].iter().map(|slots| EventRef::first(slots).unwrap()));
+        let rise = (START + 10 * SECOND..START + 11 * SECOND).contains(&out[0].0);
+        assert!(rise && matches!(out[0].1, Some((true, 2))), "{out:?}");
+        assert_eq!((out.len(), out[1]), (2, (START + 20 * SECOND, Some((false, 0)), None)));
+        rig.shards[at].redrive(letter).unwrap();
+        rig.run(&mut Dice::new(2), 1_000_000);
+        let total = rig.result().ledger.total();
+        assert_eq!((total.delivered, total.dead_lettered, total.in_flight), (4, 0, 0));
+    }
 }
 
 #[test]
@@ -388,57 +410,4 @@ fn bad_configurations_of_a_publisher_are_refused() {
     assert!(matches!(with(|c| c.leave = 4.0), Some(ConfigError::Rule(_))));
     assert!(matches!(with(|c| c.retry_ns = 0), Some(ConfigError::Rule(_))));
     assert!(matches!(with(|c| c.breaker.open_ns = 0), Some(ConfigError::Rule(_))));
-}
-
-/// A vector with these EMAs, price 100 and a volatility that makes the band 0.1 wide.
-fn trend(second: u64, fast: f64, slow: f64) -> Vec<Slot> {
-    let values = [("ema_fast", fast), ("ema_slow", slow), ("last_price", 100.0), ("ewma_volatility", 0.002)];
-    vector(START + second * SECOND, second, SECOND, &values)
-}
-
-fn signals(events: &[Vec<Slot>]) -> (Vec<(u64, f64, i64)>, u64) {
-    let mut shard = MiniShard::new(Crossover::default(), 2);
-    events.iter().for_each(|slots| shard.event(slots));
-    let of = |event: EventRef<'_>| {
-        let signal: Signal = *event.get().unwrap();
-        assert_eq!(
-            (event.kind(), signal.strategy, signal.side),
-            (Kind::SIGNAL, numbers::CROSSOVER, if signal.strength > 0.0 { 1 } else { 2 })
-        );
-        (event.head().seq, signal.strength, signal.price)
-    };
-    let out = shard.outputs().map(of).collect();
-    (out, shard.state(SYMBOL).held_back())
-}
-
-#[test]
-fn crossovers_by_hand() {
-    let price = 100_000_000_000;
-    // What came before the first is not known; inside the band nothing turns.
-    let turns = [
-        trend(0, 101.0, 100.0),
-        trend(1, 100.05, 100.0),
-        trend(2, 99.95, 100.0),
-        trend(3, 99.8, 100.0),
-        trend(4, 99.0, 100.0),
-    ];
-    let (out, _) = signals(&turns);
-    assert_eq!(out.len(), 1);
-    assert_eq!((out[0].0, out[0].2), (3, price));
-    assert!((out[0].1 + 0.5).abs() < 1e-9, "two bands of four: {}", out[0].1);
-    let news = |second: u64, sentiment| {
-        event(&News { sentiment, ..News::default() }, START + second * SECOND, 100 + second, &[])
-    };
-    // News against the turn holds it back, for it doubles it, and old or weak news does neither.
-    let with = |sentiment, at| signals(&[trend(0, 101.0, 100.0), news(at, sentiment), trend(100, 99.8, 100.0)]);
-    assert_eq!((with(80, 50).0.len(), with(80, 50).1), (0, 1));
-    assert!((with(-80, 50).0[0].1 + 1.0).abs() < 1e-9);
-    for (sentiment, at) in [(80, 30), (49, 90), (-49, 90)] {
-        assert!((with(sentiment, at).0[0].1 + 0.5).abs() < 1e-9, "{sentiment} at {at}");
-    }
-    // What has not warmed up is not zero.
-    let cold = vector(START, 0, SECOND, &[("ema_fast", 1.0), ("last_price", 100.0)]);
-    assert!(signals(&[trend(0, 101.0, 100.0), cold, trend(3, 101.0, 100.0)]).0.is_empty());
-    assert!(Crossover::new(signals::Config { band: -1.0, ..signals::Config::default() }).is_err());
-    assert!(Crossover::new(signals::Config { sentiment_min: 0, ..signals::Config::default() }).is_err());
 }

@@ -12,10 +12,11 @@ use tapeline_core::book::Books;
 use tapeline_core::event::payload::{Alert, BookLevel, Features, LevelAction};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Identity, Kind, KindSet};
 use tapeline_core::features::groups::{self, Group};
-use tapeline_core::features::{Engine, Feature, State, Vector};
+use tapeline_core::features::{Config, Engine, Feature, State, Vector};
 use tapeline_core::handler::{CallSite, Ctx, Handler, Staging, Verdict};
 use tapeline_core::limits::{STAGED_TIMERS_MAX, TICK_NS};
 use tapeline_core::units::{Side, SourceId, SymbolId, UnixNanos};
+use tapeline_core::zone::Zone;
 
 const ETH: SymbolId = SymbolId(1);
 /// 2024-08-08 12:00 UTC.
@@ -285,6 +286,23 @@ fn a_full_staging_area_delays_the_bar_or_costs_the_vector_and_says_so() {
     let made: Vec<f64> = Features::values_of(EventRef::first(staging.slots()).unwrap()).collect();
     assert_eq!((made[Feature::TradesBar as usize], made[Feature::VolumeSession as usize]), (1.0, 4.0));
     assert_eq!(state.unpublished(), 1);
+}
+
+/// In New York's winter a session begins at 5:00 UTC.
+#[test]
+fn a_session_is_a_day_in_the_configured_zone() {
+    let of = |zone: Zone| {
+        let mut shard = MiniShard::new(Engine::with(Config { zone }), 2);
+        let day = NOON / DAY * DAY;
+        for second in [4 * 3_600, 5 * 3_600 - 1, 5 * 3_600, 24 * 3_600 - 1, 24 * 3_600] {
+            shard.event(&trade(day + second * SECOND, 100, 10).slots());
+        }
+        shard.drain();
+        let volume = |event: EventRef<'_>| Features::value_of(event, Feature::VolumeSession as usize).unwrap();
+        shard.outputs().map(volume).collect::<Vec<_>>()
+    };
+    assert_eq!(of(Zone::utc()), [1.0, 2.0, 3.0, 4.0, 1.0]);
+    assert_eq!(of(Zone::new(-5 * 3_600, &[]).unwrap()), [1.0, 2.0, 1.0, 2.0, 3.0]);
 }
 
 /// What a request is answered with.

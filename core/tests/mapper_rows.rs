@@ -19,11 +19,12 @@ use tapeline_core::event::{EventBuf, EventRef, Kind, KindSet, Slot};
 use tapeline_core::graph::GraphError;
 use tapeline_core::handler::{Ask, Ctx, Handler, Job, JobSet, Verdict};
 use tapeline_core::limits::TICK_NS;
-use tapeline_core::mapper::{Config, ConfigError, DAY_S, Entry, Hours, Mapper, Plan, Zone};
+use tapeline_core::mapper::{Config, ConfigError, Entry, Hours, Mapper, Plan};
 use tapeline_core::queue::Priority;
 use tapeline_core::scanner::Rule;
 use tapeline_core::testing::{CountingAlloc, Prng as Dice, without_allocation};
 use tapeline_core::units::{SymbolId, UnixNanos};
+use tapeline_core::zone::{DAY_S, Zone};
 
 #[global_allocator]
 static ALLOC: CountingAlloc = CountingAlloc;

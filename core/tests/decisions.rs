@@ -54,7 +54,7 @@ fn alert(now: u64, seq: u64, rule: u16) -> Vec<Slot> {
 }
 
 fn condition(feature: &str, is_above: bool, enter: f64, leave: f64, weight: f64) -> Condition {
-    Condition { feature: feature.to_owned(), is_above, enter, leave, weight }
+    Condition { feature: feature.to_owned(), is_above, enter, margin: (enter - leave).abs(), weight }
 }
 
 fn config() -> Config {
@@ -63,7 +63,7 @@ fn config() -> Config {
         rules: Rule::Breakout.bit() | Rule::Gap.bit(),
         alert_ns: 20 * SECOND,
         enter: 3.0,
-        leave: 2.0,
+        margin: 1.0,
         cooldown_ns: 3 * SECOND,
         tiers: vec![
             Tier { enter: 3.0, leave: 2.0, after_ns: 4 * SECOND },
@@ -98,7 +98,7 @@ fn naive(config: &Config, seen: &[(u64, Seen)]) -> Vec<Change> {
         let Seen::Values(values) = what else { continue };
         let mut score = 0.0;
         for ((condition, held), value) in config.conditions.iter().zip(&mut held).zip(values) {
-            let threshold = if *held { condition.leave } else { condition.enter };
+            let threshold = if *held { condition.leave() } else { condition.enter };
             let holds = |value: &f64| if condition.is_above { *value >= threshold } else { *value <= threshold };
             *held = value.as_ref().is_some_and(holds);
             score += if *held { condition.weight } else { 0.0 };
@@ -109,7 +109,7 @@ fn naive(config: &Config, seen: &[(u64, Seen)]) -> Vec<Change> {
         });
         let is_named = rules != 0;
         let rested = changed.is_none_or(|at| now - at >= config.cooldown_ns);
-        let is_enough = if since.is_some() { score >= config.leave } else { score >= config.enter && rested };
+        let is_enough = if since.is_some() { score >= config.leave() } else { score >= config.enter && rested };
         let qualifies = is_named && is_enough;
         let mut next = 0;
         if let (Some(since), true) = (since, qualifies) {
@@ -402,12 +402,12 @@ fn bad_configurations_of_a_publisher_are_refused() {
     assert_eq!(with(|c| c.conditions[0].feature = "luck".to_owned()), Some(ConfigError::Feature("luck".to_owned())));
     let apart = with(|c| c.conditions[0].feature = "benchmark_price".to_owned()).unwrap();
     assert_eq!(apart.to_string(), "no set of features has all of benchmark_price, ewma_volatility, spread_bps");
-    assert!(matches!(with(|c| c.conditions[0].leave = 99.0), Some(ConfigError::Condition { .. })));
+    assert!(matches!(with(|c| c.conditions[0].margin = -0.1), Some(ConfigError::Condition { .. })));
     assert!(matches!(with(|c| c.conditions[1].weight = f64::NAN), Some(ConfigError::Condition { .. })));
     assert!(matches!(with(|c| c.conditions[1].enter = f64::INFINITY), Some(ConfigError::Condition { .. })));
     assert_eq!(with(|c| c.tiers = vec![c.tiers[0]; 9]), Some(ConfigError::TooMany));
     assert!(matches!(with(|c| c.tiers.swap(0, 1)), Some(ConfigError::Rule(_))));
-    assert!(matches!(with(|c| c.leave = 4.0), Some(ConfigError::Rule(_))));
+    assert!(matches!(with(|c| c.margin = -1.0), Some(ConfigError::Rule(_))));
     assert!(matches!(with(|c| c.retry_ns = 0), Some(ConfigError::Rule(_))));
     assert!(matches!(with(|c| c.breaker.open_ns = 0), Some(ConfigError::Rule(_))));
 }

@@ -120,7 +120,7 @@ impl<S: Sink> Publisher<S> {
         let (mut held, mut score) = (0, 0.0);
         for (index, (condition, place)) in self.config.conditions.iter().zip(places).enumerate() {
             let Some(value) = Features::value_of(ev, usize::from(*place)) else { continue };
-            let threshold = if before >> index & 1 == 1 { condition.leave } else { condition.enter };
+            let threshold = if before >> index & 1 == 1 { condition.leave() } else { condition.enter };
             let holds = if condition.is_above { value >= threshold } else { value <= threshold };
             if holds {
                 held |= 1 << index;
@@ -295,7 +295,7 @@ impl State {
         self.score = score;
         let is_qualified = self.since_ns != 0;
         let may_rise = self.changed_ns == 0 || now - self.changed_ns >= config.cooldown_ns;
-        let threshold = if is_qualified { config.leave } else { config.enter };
+        let threshold = if is_qualified { config.leave() } else { config.enter };
         let qualifies = self.rules != 0 && score >= threshold && (is_qualified || may_rise);
         let held_ns = if is_qualified { now - self.since_ns } else { 0 };
         let tier = if qualifies && is_qualified { publisher.tier(self.tier, score, held_ns, may_rise) } else { 0 };

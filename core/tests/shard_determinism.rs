@@ -344,7 +344,7 @@ fn with_history(events: &[Vec<Slot>], prng: &mut Prng) -> (Vec<Vec<Slot>>, u64) 
 }
 
 #[test]
-fn req_3380_history_beside_live_events_changes_no_live_feature_alert_or_run() {
+fn history_beside_live_events_changes_no_live_feature_alert_or_run() {
     let pipeline = |catalog: &mut Catalog| {
         let bus = BusBuilder::new(SYMBOLS_MAX).then(Historian).then(Engine::new()).dynamic(-1, Scanner::default());
         bus.build(catalog).unwrap()

@@ -43,7 +43,7 @@ pub struct Request {
     pub commit: Option<String>,
     /// Version of the build.
     pub version: String,
-    /// Bounds of health.
+    /// From where on a part of the engine is degraded or failed.
     pub health: Thresholds,
 }
 

@@ -7,6 +7,7 @@ use crate::log::LogFormat;
 use crate::station::Overload;
 use std::fmt;
 use tapeline_core::log::Level;
+use tapeline_core::publisher::OnRefusal;
 use tapeline_core::units::UnixNanos;
 
 /// One key: a row of a section's table.
@@ -429,4 +430,5 @@ words!(
     "trace" = Level::Trace
 );
 words!(LogFormat, LOG_FORMATS, "text" = LogFormat::Text, "json" = LogFormat::Json);
+words!(OnRefusal, REFUSALS, "keep" = OnRefusal::Keep, "dead_letter" = OnRefusal::DeadLetter);
 words!(Overload, OVERLOADS, "wait" = Overload::Wait, "live" = Overload::Live);

@@ -12,7 +12,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tapeline_core::bus::{BusBuilder, Chain, End};
-use tapeline_core::health::Thresholds;
 use tapeline_runtime::config::{Layers, Loaded, Origin};
 use tapeline_runtime::engine::{self, EngineError};
 use tapeline_runtime::ingest::Capture;
@@ -67,6 +66,7 @@ pub(crate) fn run<C: Chain + 'static>(
     };
     let mut setup = loaded.setup(captures);
     setup.log.filter.follow = args.follow;
+    setup.log.memory_max = loaded.config.health.memory_bytes;
     setup.log.dispatch = logger(setup.log.format);
     setup.gives_letters = letters.is_some();
     setup.outputs = args.outputs.clone().map(|path| (path, args.force));
@@ -105,7 +105,7 @@ pub(crate) fn run<C: Chain + 'static>(
         sha256,
         commit: option_env!("TAPELINE_COMMIT").map(str::to_owned),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        health: Thresholds::default(),
+        health: loaded.config.health,
     };
     let outputs = run.outputs_written.as_ref().map(|written| written.as_ref().map_err(ToString::to_string).copied());
     let outputs_failed = match outputs {

@@ -91,15 +91,19 @@ struct Rig {
     time: u64,
 }
 
-fn bus(catalog: &mut Catalog) -> Bus<Link<End, Witness>> {
-    BusBuilder::new(SYMBOLS_MAX).then(Witness).build(catalog).unwrap()
+fn bus(catalog: &mut Catalog, symbols_max: usize) -> Bus<Link<End, Witness>> {
+    BusBuilder::new(symbols_max).then(Witness).build(catalog).unwrap()
 }
 
 impl Rig {
     fn new(buses: Option<Vec<TopicBus>>, ring_slots: usize) -> Self {
-        let mut catalog = Catalog::new(SYMBOLS_MAX);
-        let bus = bus(&mut catalog);
-        for symbol in 1..=SYMBOLS {
+        Self::with_symbols(buses, ring_slots, SYMBOLS, SYMBOLS_MAX)
+    }
+
+    fn with_symbols(buses: Option<Vec<TopicBus>>, ring_slots: usize, symbols: u32, symbols_max: usize) -> Self {
+        let mut catalog = Catalog::new(symbols_max);
+        let bus = bus(&mut catalog, symbols_max);
+        for symbol in 1..=symbols {
             catalog.symbol(format!("SYM{symbol}").as_bytes()).unwrap();
         }
         assert_eq!(catalog.source(b"test.feed", SeqRule::Increasing), Ok(SourceId(2)));
@@ -228,6 +232,42 @@ fn req_3468_3480_a_lower_lane_has_its_turn_while_higher_ones_never_end() {
         let order: Vec<u64> = places.iter().map(|at| numbers[*at]).collect();
         assert_eq!(&order, lane);
     }
+}
+
+/// P16 and P17 where most of a thousand symbols have a hole to be told.
+#[test]
+fn req_3454_3468_holes_of_a_thousand_symbols_keep_neither_a_critical_event_nor_trades_waiting() {
+    const MANY: u32 = 1_000;
+    let status = Topic { lane: Lane::Critical, ..topic("status", Kind::STATUS, 64, Policy::Block) };
+    let topics = vec![topic("trades", Kind::TRADE, 100, Policy::DropNewest), status];
+    let mut rig = Rig::with_symbols(Some(vec![TopicBus::new("bus", topics)]), 1 << 12, MANY, 1_024);
+    for round in 0..50 {
+        // More than the step before has taken out, for every symbol.
+        (1..=MANY).for_each(|symbol| {
+            rig.push(symbol, &trade());
+        });
+        let critical = (round % 5 == 4).then(|| rig.push(1, &Status::default()));
+        let before = rig.out.seen.len();
+        rig.step();
+        let batch = &rig.out.seen[before..];
+        let gaps = batch.iter().filter(|(kind, _)| *kind == Kind::GAP).count();
+        // A trade may have the gap of its own symbol before it.
+        assert!(
+            2 * (batch.len() - gaps) + BATCH_SLOTS / 4 >= BATCH_SLOTS,
+            "round {round}: {gaps} gaps in {}",
+            batch.len()
+        );
+        if let Some(critical) = critical {
+            let place = batch.iter().position(|(_, number)| *number == critical);
+            assert!(place.is_some_and(|place| place <= 1), "round {round}: at {place:?}");
+        }
+    }
+    assert!(rig.shard.lanes().unwrap().counts().gaps > 100, "holes were told");
+    rig.drain();
+    // Each hole was told once: what was delivered and what is missing is what was sent.
+    let missing: u64 = rig.out.seen.iter().filter(|(kind, _)| *kind == Kind::GAP).map(|(_, missing)| missing).sum();
+    let trades = rig.shard.ledger().row(Kind::TRADE);
+    assert_eq!((trades.offered, trades.delivered + missing), (50 * u64::from(MANY), 50 * u64::from(MANY)));
 }
 
 #[test]

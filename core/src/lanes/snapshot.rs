@@ -11,11 +11,11 @@ use crate::units::UnixNanos;
 use bytemuck::Zeroable;
 
 const NAME: &str = "lanes";
-const LAYOUT: &str = "u64: symbols seed config position tick_position tick_time has_tick now deadline spilled closing, counts 5 u64, \
+const LAYOUT: &str = "u64: symbols seed config position tick_position tick_time has_tick now deadline spilled closing since_gap, counts 5 u64, \
     passed 4 u32, states of open topics (stats 15 u64, spilled crowded_since u64, used is_crowded u32); waiting: position due deadline since \
     key 2 u64, topic lane span is_keyed u8, pad u32; arena: free used u32, next u32, slot 64; chains: lanes, topics; losses: chains by \
     symbol, before, owed: from to ts_recv u64, count u32, source u8; chain of those due";
-const NUMBERS: usize = 11;
+const NUMBERS: usize = 12;
 
 const _: () = assert!(size_of::<State>() == 18 * 8 && size_of::<Waiting>() == 56 && size_of::<Counts>() == 40);
 
@@ -58,6 +58,7 @@ impl Lanes {
             body.slice(&[self.losses.symbols() as u64, self.keys.seed(), self.registry.config()]);
             body.slice(&[self.next_position, tick_position, tick_time.0, u64::from(self.tick.is_some())]);
             body.slice(&[self.now.0, self.next_deadline, self.spilled, u64::from(self.closing)]);
+            body.slice(&[u64::from(self.since_gap)]);
             body.slice(core::slice::from_ref(&self.counts));
             body.slice(&self.passed);
             for (topic, _) in self.registry.topics() {
@@ -110,6 +111,7 @@ impl Lanes {
         self.next_deadline = body.u64()?;
         self.spilled = body.u64()?;
         self.closing = body.u64()? as u32;
+        self.since_gap = body.u64()? as u32;
         body.fill(core::slice::from_mut(&mut self.counts))?;
         body.fill(&mut self.passed)?;
         for (topic, _) in self.registry.topics() {

@@ -7,7 +7,7 @@ use tapeline_core::event::payload::{
 };
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet, Lane, Slot};
 use tapeline_core::lanes::{Counts, Lanes, Left, Offered, TopicStats};
-use tapeline_core::limits::LANE_TURNS_MAX;
+use tapeline_core::limits::{LANE_GAP_TURNS, LANE_TURNS_MAX};
 use tapeline_core::ring::DUE_NONE;
 use tapeline_core::section;
 use tapeline_core::testing::{Prng, without_allocation};
@@ -122,6 +122,7 @@ pub(crate) struct Twin {
     streams: BTreeMap<u32, VecDeque<Item>>,
     due_gaps: VecDeque<u32>,
     passed: [u32; 4],
+    since_gap: u32,
     position: u64,
     tick: Option<(u64, u64)>,
     now: u64,
@@ -149,6 +150,7 @@ impl Twin {
             streams: BTreeMap::new(),
             due_gaps: VecDeque::new(),
             passed: [0; 4],
+            since_gap: LANE_TURNS_MAX,
             position: 0,
             tick: None,
             now: 0,
@@ -386,12 +388,17 @@ impl Twin {
     fn pop_batch(&mut self, room: usize) -> Vec<(Slot, u64)> {
         let mut out: Vec<(Slot, u64)> = Vec::new();
         while out.len() < room {
+            let waits = |lane: usize| self.front(lane).is_some();
+            let wait = if waits(0) || waits(1) { LANE_TURNS_MAX } else { LANE_GAP_TURNS };
+            let has_others = (0..4).any(waits) || self.tick.is_some();
             if self.topics.iter().all(|topic| topic.spilled == 0)
+                && (!has_others || self.since_gap >= wait)
                 && let Some(symbol) = self.due_gaps.pop_front()
             {
                 let Some(Item::Hole(hole)) = self.streams.get_mut(&symbol).unwrap().pop_front() else { unreachable!() };
                 out.push((hole.slot(symbol), DUE_NONE));
                 self.counts.gaps += 1;
+                self.since_gap = 0;
                 continue;
             }
             let waits = |lane: usize| self.front(lane).is_some();
@@ -433,6 +440,7 @@ impl Twin {
             self.watch(event.topic);
             self.counts.turns += u64::from(self.passed[lane] >= LANE_TURNS_MAX);
             self.passed[lane] = 0;
+            self.since_gap += 1;
             let fronts: Vec<Option<u64>> = (0..4).map(|lane| self.front(lane).map(|event| event.position)).collect();
             let mut overtakes = false;
             for (lower, front) in fronts.iter().enumerate().skip(lane + 1) {

@@ -441,8 +441,6 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     live: Option<Box<inlet::Live>>,
     /// Hashes of the names of [`crate::topics::Topic::market`], and their kinds.
     market: Box<[(u64, KindSet)]>,
-    /// Gap events that were made in the lanes and are accounted for.
-    gaps_told: u64,
     peers: Vec<Peer>,
     /// By shard; `None` for this one.
     outlets: Vec<Option<Outlet>>,
@@ -589,7 +587,6 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             input: Inlet::new(input, config.has_dues),
             live,
             market: inlet::market(),
-            gaps_told: 0,
             peers: peers
                 .into_iter()
                 .map(|ring| Peer {
@@ -892,7 +889,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         match self.admission(at, len) {
             Ok(()) => {
-                self.ledger.accept(head.kind());
+                if self.live.is_none() {
+                    self.ledger.accept(head.kind());
+                }
                 if let Some(history) = &mut self.history
                     && let Some(event) = EventRef::first(&self.input.slots[at..len])
                 {

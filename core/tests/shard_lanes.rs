@@ -10,7 +10,7 @@ use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::payload::{Alert, BookLevel, Epoch, Gap, News, Payload, Quote, Signal, Status, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Kind, KindSet, Lane, Slot};
 use tapeline_core::handler::{Ctx, Handler, Verdict};
-use tapeline_core::ledger::Refusal;
+use tapeline_core::ledger::{Refusal, Row};
 use tapeline_core::limits::{BATCH_SLOTS, LANE_TURNS_MAX, SPAN_SLOTS_MAX};
 use tapeline_core::ring::{self, Producer};
 use tapeline_core::shard::{Config, NO_ROOM, Outbox, Shard};
@@ -52,16 +52,18 @@ struct Out {
     store: VecDeque<Vec<Slot>>,
     store_max: usize,
     spilled: u64,
-    is_full: bool,
+    /// Outputs that still fit.
+    room: usize,
 }
 
 impl Outbox for Out {
     fn has_room(&mut self) -> bool {
-        !self.is_full
+        self.room > 0
     }
 
     fn put(&mut self, output: EventRef<'_>) {
         self.count += 1;
+        self.room -= 1;
         let Some(signal) = output.get::<Signal>().filter(|_| self.keeps) else { return };
         let number = if signal.price > 0 { signal.price as u64 } else { signal.strength as u64 };
         self.seen.push((if signal.price > 0 { Kind::GAP } else { Kind::SIGNAL }, number));
@@ -89,6 +91,8 @@ struct Rig {
     out: Out,
     seq: u64,
     time: u64,
+    /// The ledger after the last step.
+    total: Row,
 }
 
 fn bus(catalog: &mut Catalog, symbols_max: usize) -> Bus<Link<End, Witness>> {
@@ -110,8 +114,8 @@ impl Rig {
         let (ring, consumer) = ring::channel(ring_slots);
         let config = Config { live: buses, ..Config::single() };
         let shard = Shard::new(config, catalog, bus, (), consumer, vec![], vec![]);
-        let out = Out { keeps: true, store_max: usize::MAX, ..Out::default() };
-        Self { shard, ring, out, seq: 0, time: START }
+        let out = Out { keeps: true, store_max: usize::MAX, room: usize::MAX, ..Out::default() };
+        Self { shard, ring, out, seq: 0, time: START, total: Row::default() }
     }
 
     fn live(topics: Vec<Topic>, ring_slots: usize) -> Self {
@@ -138,9 +142,18 @@ impl Rig {
     fn step(&mut self) {
         let _ = self.shard.step(&mut self.out);
         let ledger = self.shard.ledger();
-        assert!(ledger.is_balanced(), "{:?}", ledger.total());
-        let waiting = self.shard.lanes().map_or(0, |lanes| lanes.len() as u64);
-        assert!(ledger.total().in_flight >= waiting, "what waits is in flight");
+        let (total, before) = (ledger.total(), self.total);
+        assert!(ledger.is_balanced(), "{total:?}");
+        let waiting = self.shard.lanes().map_or(0, |lanes| lanes.len() as u64 + lanes.spilled());
+        // What was taken out of the lanes and not yet handled is in flight, too, at every instant.
+        assert!(total.in_flight >= waiting, "what waits is in flight: {total:?}, {waiting} wait");
+        let counts = |row: &Row| {
+            let Row { offered, accepted, refused, delivered, coalesced, expired, refused_after_admission, .. } = *row;
+            [offered, accepted, refused, delivered, coalesced, expired, refused_after_admission]
+        };
+        let is_later = counts(&before).iter().zip(counts(&total)).all(|(before, now)| *before <= now);
+        assert!(is_later, "no count goes back: {before:?}, {total:?}");
+        self.total = total;
     }
 
     fn steps(&mut self, steps: usize) {
@@ -480,15 +493,75 @@ fn buses_close_and_open_while_the_shard_runs() {
 }
 
 #[test]
+fn req_3387_an_event_is_counted_from_the_ring_to_its_end_also_where_a_batch_is_stuck() {
+    let mut rig = Rig::live(vec![topic("trades", Kind::TRADE, 64, Policy::DropNewest)], 1 << 10);
+    let mut prng = Prng::new(5);
+    let mut sent = 0;
+    for _ in 0..2_000 {
+        for _ in 0..prng.index(60) {
+            let symbol = 1 + prng.index(SYMBOLS as usize) as u32;
+            sent += rig.push(symbol, &trade()).min(1);
+        }
+        // The way out is full in the midst of a batch.
+        rig.out.room = prng.index(50);
+        rig.step();
+        // Everything is of one slot: what waits in the batch and in the lanes is what is in flight.
+        let total = rig.shard.ledger().total();
+        assert_eq!(total.in_flight, rig.shard.backlog() as u64, "{total:?}");
+        assert_eq!(total.offered, sent + rig.shard.lanes().unwrap().counts().gaps);
+    }
+    rig.out.room = usize::MAX;
+    rig.drain();
+    assert_eq!(rig.shard.ledger().total().in_flight, 0);
+}
+
+#[test]
+fn a_duplicate_that_finds_no_room_is_a_duplicate_and_leaves_no_hole() {
+    for policy in [Policy::Refuse, Policy::Block, Policy::DropNewest] {
+        let mut rig = Rig::live(vec![topic("trades", Kind::TRADE, 10, policy)], 1 << 10);
+        let event = rig.event(1, &trade());
+        rig.ring.push(event.slots()).unwrap();
+        (1..10).for_each(|_| {
+            rig.push(1, &trade());
+        });
+        // The topic is full, and nothing leaves.
+        rig.out.room = 0;
+        rig.step();
+        rig.ring.push(event.slots()).unwrap();
+        rig.step();
+        let ledger = rig.shard.ledger();
+        let refused = (ledger.refused_by(Refusal::Duplicate), ledger.refused_by(Refusal::TopicFull));
+        assert_eq!(refused, (1, 0), "{}", policy.name());
+        rig.out.room = usize::MAX;
+        rig.drain();
+        assert_eq!(rig.numbers(), (1..=10).collect::<Vec<_>>(), "{}: no gap is told", policy.name());
+        // What was refused was not remembered: sent again, it is new.
+        if policy == Policy::Refuse {
+            let mut rig = Rig::live(vec![topic("trades", Kind::TRADE, 10, policy)], 1 << 10);
+            (0..10).for_each(|_| {
+                rig.push(1, &trade());
+            });
+            let event = rig.event(1, &trade());
+            rig.ring.push(event.slots()).unwrap();
+            rig.step();
+            assert_eq!(rig.shard.ledger().refused_by(Refusal::TopicFull), 1);
+            rig.ring.push(event.slots()).unwrap();
+            rig.drain();
+            assert_eq!(rig.shard.ledger().row(Kind::TRADE).delivered, 11);
+        }
+    }
+}
+
+#[test]
 fn policies_act_while_the_way_out_is_full() {
     let mut rig = Rig::live(vec![topic("quotes", Kind::QUOTE, 256, Policy::Conflate)], 64);
-    rig.out.is_full = true;
+    rig.out.room = 0;
     for _ in 0..10_000 {
         let event = rig.event(1, &Quote::default());
         rig.ring.push(event.slots()).expect("the ring never fills");
         rig.step();
     }
-    rig.out.is_full = false;
+    rig.out.room = usize::MAX;
     rig.drain();
     assert!(rig.shard.ledger().total().coalesced > 9_000);
 }

@@ -202,7 +202,7 @@ pub struct Counts {
     pub overtaken: u64,
     /// Ticks replaced by later ones.
     pub ticks_merged: u64,
-    /// Gap events made.
+    /// Gap events made. A shard's ledger counts them as offered and accepted, by the kind `gap`, beside those that the source sent.
     pub gaps: u64,
     /// Events dispatched from a lower lane because it was its turn.
     pub turns: u64,

@@ -27,6 +27,8 @@ use crate::units::UnixNanos;
 
 /// In the place of a handler's number: the event was parked because its topic had no room, and no handler has seen it.
 pub const NO_ROOM: u16 = u16::MAX - 2;
+/// Name that stands for [`NO_ROOM`] in reports and in files of dead letters.
+pub const NO_ROOM_NAME: &str = "no_room";
 /// Error code of such an event.
 pub const ERROR_NO_ROOM: u16 = u16::MAX - 1;
 
@@ -43,12 +45,14 @@ pub(super) struct Live {
     back_span: usize,
     /// Running maximum of the times that have come.
     time: UnixNanos,
+    /// Retry policies of kinds whose topic names none, by [`Kind::row`].
+    retry_base: [u8; KIND_ROWS],
 }
 
 impl Live {
     /// # Panics
     /// When the buses cannot be open together.
-    pub(super) fn new(buses: &[TopicBus], symbols: usize, seed: u64) -> Self {
+    pub(super) fn new(buses: &[TopicBus], symbols: usize, seed: u64, retry_base: [u8; KIND_ROWS]) -> Self {
         let registry = Registry::of(buses).unwrap_or_else(|error| panic!("{error}"));
         Self {
             lanes: Lanes::new(registry, symbols, seed),
@@ -59,14 +63,16 @@ impl Live {
             back: Box::new([Slot::ZERO; SPAN_SLOTS_MAX]),
             back_span: 0,
             time: UnixNanos::ZERO,
+            retry_base,
         }
     }
 
-    /// Notes the retry policies of topics that name one.
+    /// Notes the retry policies of the open topics: a topic's own, or, where it names none, what is configured for the kind.
     pub(super) fn set_retries(&self, retry_of: &mut [u8; KIND_ROWS]) {
-        for (_, topic) in self.lanes.registry().topics().filter(|(_, topic)| topic.retry() != 0) {
+        for (_, topic) in self.lanes.registry().topics() {
             for kind in Kind::ALL.iter().filter(|kind| topic.kinds().contains(**kind)) {
-                retry_of[kind.row()] = topic.retry();
+                let row = kind.row();
+                retry_of[row] = if topic.retry() == 0 { self.retry_base[row] } else { topic.retry() };
             }
         }
     }
@@ -353,7 +359,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
 
     /// Opens a bus while the shard runs: see [`Lanes::open`]. `None` without lanes.
     pub fn open_bus(&mut self, bus: &TopicBus) -> Option<Result<BusId, OpenError>> {
-        self.live.as_mut().map(|live| live.lanes.open(bus))
+        let live = self.live.as_mut()?;
+        let opened = bus.check_retries(self.config.retry.len()).and_then(|()| live.lanes.open(bus));
+        live.set_retries(&mut self.config.retry_of);
+        Some(opened)
     }
 
     /// Closes a bus: see [`Lanes::close`]. Events of its kinds are refused (`refused_by.no_topic`) from now on, what waits is dispatched.

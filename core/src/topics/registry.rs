@@ -45,6 +45,17 @@ impl Bus {
         Self { name: name.to_owned(), slots: topics.iter().map(|topic| topic.capacity).sum(), topics }
     }
 
+    /// Whether the retry policies that its topics name are among `policies`, numbered from 0. O(topics).
+    ///
+    /// # Errors
+    /// [`OpenError::NoRetryPolicy`] for the first that is not.
+    pub fn check_retries(&self, policies: usize) -> Result<(), OpenError> {
+        match self.topics.iter().find(|topic| usize::from(topic.retry) >= policies) {
+            None => Ok(()),
+            Some(topic) => Err(OpenError::NoRetryPolicy { topic: topic.name.clone(), number: topic.retry, policies }),
+        }
+    }
+
     /// The bus of [`Topic::market`], which an engine has unless it is configured otherwise.
     #[must_use]
     pub fn market() -> Self {
@@ -91,6 +102,16 @@ pub enum OpenError {
     /// Changes of a book would wait in different lanes, and overtake each other.
     #[error("topic {0}: the kinds that change a book have to be in one lane")]
     BookLanes(String),
+    /// A topic names a retry policy that the engine does not have.
+    #[error("topic {topic}: there is no retry policy {number}, the engine has {policies}")]
+    NoRetryPolicy {
+        /// The topic.
+        topic: String,
+        /// The policy that it names.
+        number: u8,
+        /// Policies that there are, numbered from 0.
+        policies: usize,
+    },
     /// The topics ask for more room than the bus has.
     #[error("the topics of bus {bus} ask for {asked} slots, it has {slots}")]
     BusRoom {

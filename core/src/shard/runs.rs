@@ -42,6 +42,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             && self.input.at >= self.ahead.singly_until
             && self.letters.holds() == 0
             && !self.bus.has_quarantined()
+            && !(P::LOGS && self.config.log.follow.is_some())
     }
 
     /// Whether the event at `at` passes admission at shard time. Asks once for each event.
@@ -98,7 +99,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 EventRef::first(&slots[usize::from(*start)..]).expect("Invariant: admission has seen the span whole");
         }
         let mut call = Call {
-            cx: Ctx::with_books(self.site, &mut self.staging, self.books.as_ref()),
+            cx: Ctx::on_shard(self.site, &mut self.staging, &self.catalog, self.books.as_ref()),
             progress: &mut self.progress,
             unfinished: &mut self.unfinished,
             letters: None,

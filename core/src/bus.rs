@@ -6,7 +6,7 @@
 //! handler's *number*, and the source `handler.<NAME>` stands for it in the events that it makes.
 //!
 //! A handler that panics is met at the next handler: [`Bus::recover`] puts its state for that symbol back, discards
-//! what the call had staged, and counts a strike. After [`STRIKES_MAX`] strikes it is quarantined for that symbol.
+//! what the call had staged, and counts a strike. After [`crate::limits::STRIKES_MAX`] strikes it is quarantined for that symbol.
 
 use crate::dead::{DeadLetters, Failure};
 use crate::event::payload::Subscription;

@@ -231,7 +231,7 @@ pub fn run<C: Chain + 'static>(
 ) -> Result<Run, EngineError> {
     let guard = setup.lifecycle.begin();
     if setup.overload == Overload::Live {
-        check_topics(&setup.buses)?;
+        check_topics(&setup.buses, setup.shard.retry.len())?;
     }
     let machine = Machine::here();
     let allowed: Vec<usize> = match &machine.limits.affinity {
@@ -350,12 +350,12 @@ pub fn run<C: Chain + 'static>(
     queue.stop();
     let log = log.finish();
     let outputs_written = sink.map(|sink| sink.finish());
-    let ingest = last_words(reader, &setup.interrupt, &progress)?;
+    let (cores, ingest) = last_words(cores, reader, &setup.interrupt, &progress)?;
     Ok(Run {
         plan,
         driver,
         driver_why,
-        cores: cores?,
+        cores,
         ingest,
         elapsed_ns,
         log,
@@ -367,9 +367,10 @@ pub fn run<C: Chain + 'static>(
     })
 }
 
-/// Whether the buses can be open together, and every policy is one that this build has.
-fn check_topics(buses: &[Bus]) -> Result<(), EngineError> {
+/// Whether the buses can be open together, and every policy is one that this build has, or among the retry policies.
+fn check_topics(buses: &[Bus], retry_policies: usize) -> Result<(), EngineError> {
     Registry::of(buses)?;
+    buses.iter().try_for_each(|bus| bus.check_retries(retry_policies))?;
     let spills = buses.iter().flat_map(|bus| &bus.topics).find(|topic| topic.policy == Policy::Spill);
     spills.map_or(Ok(()), |topic| Err(EngineError::NoStore(topic.name.clone())))
 }
@@ -424,21 +425,25 @@ fn prefill(queue: &BlockQueue, is_ended: impl Fn() -> bool) {
     }
 }
 
-/// What the reader has to say. One that still waits for its input when the run was interrupted is left behind: it ends
-/// with the process, and what it handed over is known.
-fn last_words(
+/// What the cores and the reader have to say. What went wrong on a core is told at once, before what the reader says of itself, which may
+/// follow from it: the reader is left behind then, since it may wait for a pipe for ever. So is one that still waits for its input when
+/// the run was interrupted: it ends with the process, and what it handed over is known.
+fn last_words<T>(
+    cores: Result<T, DriverError>,
     reader: JoinHandle<IngestReport>,
     interrupt: &AtomicBool,
     progress: &Progress,
-) -> Result<IngestReport, EngineError> {
+) -> Result<(T, IngestReport), EngineError> {
+    let cores = cores?;
     let begun = Instant::now();
     while !reader.is_finished() && interrupt.load(Ordering::Relaxed) {
         if begun.elapsed() > READER_LAST_WORDS_MAX {
-            return Ok(progress.report());
+            return Ok((cores, progress.report()));
         }
         thread::sleep(Duration::from_millis(1));
     }
-    reader.join().map_err(|_| EngineError::Reader("died".to_owned()))
+    let ingest = reader.join().map_err(|_| EngineError::Reader("died".to_owned()))?;
+    Ok((cores, ingest))
 }
 
 /// Steal time of each pinned core so far.
@@ -450,77 +455,38 @@ fn steal(plan: &Plan) -> Vec<Option<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::Input;
-    use crate::input::generate::{Config, GenerateInput};
-    use crate::pipeline::{Parameters, default_pipeline};
-    use std::fs;
+    use std::sync::mpsc;
+    use tapeline_core::event::{Kind, KindSet};
     use tapeline_core::topics::Topic;
 
-    fn session() -> Capture {
-        let open = Box::new(|| {
-            let config = Config { events: 2_000, symbols: 5, ..Config::default() };
-            let input = GenerateInput::new(&config).expect("the parameters are in range");
-            Ok(Box::new(input) as Box<dyn Input>)
+    #[test]
+    fn req_3384_a_core_that_died_is_told_whatever_the_reader_does() {
+        let died = || Err::<(), _>(DriverError::Died("core 1".to_owned(), "wanted by a test".to_owned()));
+        let is_told = |words: Result<((), IngestReport), EngineError>| matches!(words, Err(EngineError::Run(DriverError::Died(core, _))) if core == "core 1");
+        let (interrupt, progress) = (AtomicBool::new(false), Progress::default());
+        // A reader that waits for its input for ever: nobody waits for it.
+        let (input, waits) = mpsc::channel::<()>();
+        let reader = thread::spawn(move || {
+            let _ = waits.recv();
+            Progress::default().report()
         });
-        Capture { path: "generated".to_owned(), open }
-    }
-
-    fn setup() -> Setup {
-        Setup {
-            pace: Pace::Max,
-            driver: Some(Driver::Threads),
-            shards: Some(1),
-            is_pinned: false,
-            ..Setup::new(vec![session()])
-        }
-    }
-
-    /// Names of threads, and files that are open.
-    fn held() -> (Vec<String>, usize) {
-        let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
-        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
-        let ours = ["sink", "log", "reader"];
-        let names = tasks.filter_map(name).map(|name| name.trim().to_owned());
-        (names.filter(|name| ours.contains(&name.as_str())).collect(), fs::read_dir("/proc/self/fd").unwrap().count())
+        assert!(is_told(last_words(died(), reader, &interrupt, &progress)));
+        drop(input);
+        // One that died does not hide it.
+        let reader = thread::spawn(|| std::panic::resume_unwind(Box::new("wanted by a test")));
+        assert!(is_told(last_words(died(), reader, &interrupt, &progress)));
+        // Where all cores are well, a reader that died is told.
+        let reader = thread::spawn(|| std::panic::resume_unwind(Box::new("wanted by a test")));
+        let words = last_words(Ok(()), reader, &interrupt, &progress);
+        assert!(matches!(words, Err(EngineError::Reader(_))), "{words:?}");
     }
 
     #[test]
-    fn req_3469_a_start_that_fails_gives_back_all_it_took_and_says_stopped() {
-        let folder = std::env::temp_dir().join(format!("tapeline-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let (taken, fresh) = (folder.join("taken.tape"), folder.join("fresh.tape"));
-        fs::write(&taken, b"kept").unwrap();
-        let pipeline = |bus| default_pipeline(bus, &Parameters::default());
-        let spills = Topic { policy: Policy::Spill, ..Topic::market()[0].clone() };
-        let spills = Bus { topics: vec![spills], ..Bus::market() };
-        let cases: [(&str, Setup); 4] = [
-            ("the file exists", Setup { outputs: Some((taken.clone(), false)), ..setup() }),
-            ("no such core", Setup { cores: Some(vec![9_999]), ..setup() }),
-            ("more shards than there can be", Setup { shards: Some(100_000), ..setup() }),
-            ("no store", Setup { overload: Overload::Live, pace: Pace::Rate(1e6), buses: vec![spills], ..setup() }),
-        ];
-        let before = held();
-        for (what, setup) in cases {
-            let lifecycle = setup.lifecycle.clone();
-            assert!(run(setup, pipeline, |_, _, _| ()).is_err(), "{what}: it ran");
-            assert_eq!(lifecycle.phase(), Phase::Stopped, "{what}");
-            assert_eq!(held(), before, "{what}: threads and files");
-        }
-        // Threads that were started before something failed end with what holds them.
-        let names = Names { catalog: Catalog::new(4), handlers: vec![], topics: vec![] };
-        let log = Log { memory_max: 1, ..Log::default() };
-        let log = LogThread::start(log, names, 1, vec![0]).unwrap();
-        let sink = Sink::start(&fresh, false, Catalog::new(4), 1, vec![0]).unwrap();
-        drop((log, sink));
-        assert_eq!(held(), before, "threads of a start that went no further");
-        assert_eq!(fs::read(&taken).unwrap(), b"kept");
-
-        // A start that does not fail ends the same way.
-        let setup = Setup { outputs: Some((folder.join("run.tape"), false)), ..setup() };
-        let lifecycle = setup.lifecycle.clone();
-        let ran = run(setup, pipeline, |_, _, _| assert_eq!(lifecycle.phase(), Phase::Starting)).unwrap();
-        assert_eq!((lifecycle.phase(), held()), (Phase::Stopped, before));
-        assert!(ran.log.resident_most > Some(0) && ran.log.written == 0);
-        fs::remove_dir_all(&folder).unwrap();
+    fn a_topic_with_a_retry_policy_that_is_not_there_is_refused() {
+        let news = Topic { retry: 1, ..Topic::new("news", KindSet::one(Kind::NEWS), 8) };
+        let buses = [Bus::new("bus", vec![news])];
+        let error = check_topics(&buses, 1).unwrap_err();
+        assert_eq!(error.to_string(), "topic news: there is no retry policy 1, the engine has 1");
+        assert!(check_topics(&buses, 2).is_ok());
     }
 }

@@ -104,6 +104,10 @@ pub(crate) struct ReplayArgs {
     /// Write the dead letters that are left at the end, whole events with the record of their failures, as a tape: see dlq
     #[arg(long, value_name = "FILE")]
     pub(crate) dead_letters: Option<PathBuf>,
+    /// Dead letters whose events this replays again, as dlq redrive wrote them: those that fail again keep the history of
+    /// their failures in --dead-letters
+    #[arg(long, value_name = "FILE", requires = "dead_letters")]
+    pub(crate) redriven: Option<String>,
     /// Write the response times (unpaced: service times) as a percentile distribution that HdrHistogram's plotter reads
     #[arg(long, value_name = "FILE")]
     pub(crate) hgrm: Option<PathBuf>,

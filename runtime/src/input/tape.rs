@@ -42,6 +42,8 @@ pub struct TapeInput {
     same_ids: bool,
     messages: u64,
     without_end: u64,
+    /// A read ends with its block.
+    stops_at_blocks: bool,
     /// What ends the input once everything before it is given out.
     end: Option<End>,
 }
@@ -73,6 +75,7 @@ impl TapeInput {
             same_ids: true,
             messages: 0,
             without_end: 0,
+            stops_at_blocks: false,
             end: None,
         })
     }
@@ -81,6 +84,16 @@ impl TapeInput {
     #[must_use]
     pub fn generated(&self) -> bool {
         self.reader.header().generated
+    }
+
+    /// Lets no read go on into another block, so that [`TapeInput::block_offset`] says where its events stand.
+    pub(crate) fn stop_at_blocks(&mut self) {
+        self.stops_at_blocks = true;
+    }
+
+    /// Offset of the block that was read last, bytes from the start of the tape.
+    pub(crate) fn block_offset(&self) -> u64 {
+        self.block_offset
     }
 
     /// What the header says about what made this tape, and from what. Free text, possibly empty.
@@ -173,6 +186,7 @@ impl Input for TapeInput {
         loop {
             if self.cursor == self.len {
                 match &mut self.end {
+                    None if self.stops_at_blocks && !out.slots().is_empty() => return Ok(Status::More),
                     None => {
                         self.load(catalog);
                         continue;

@@ -452,7 +452,8 @@ impl Page {
 }
 
 /// `text` with control characters escaped, so that a file's name or a bad line cannot move the cursor.
-fn plain(text: &str) -> String {
+#[must_use]
+pub fn plain(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let escaped = c.is_control().then(|| c.escape_default());

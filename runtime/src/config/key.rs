@@ -87,8 +87,13 @@ impl Key {
 /// The names that stand for `<...>` in a section.
 #[derive(Debug)]
 pub enum Names {
-    /// Those that the configuration gives. The function lists those that there are.
-    Free(fn(&Config) -> Vec<String>),
+    /// Those that the configuration gives.
+    Free {
+        /// Those that there are.
+        list: fn(&Config) -> Vec<String>,
+        /// Makes one, with its defaults, where it is not there.
+        make: fn(&mut Config, &str),
+    },
     /// These.
     Of(fn() -> Vec<&'static str>),
 }
@@ -112,7 +117,7 @@ impl Section {
     pub fn names(&self, config: &Config) -> Vec<String> {
         match &self.names {
             None => vec![String::new()],
-            Some(Names::Free(list)) => list(config),
+            Some(Names::Free { list, .. }) => list(config),
             Some(Names::Of(list)) => list().into_iter().map(str::to_owned).collect(),
         }
     }
@@ -120,7 +125,7 @@ impl Section {
     fn admits(&self, name: &str) -> bool {
         match &self.names {
             None => false,
-            Some(Names::Free(_)) => is_name(name),
+            Some(Names::Free { .. }) => is_name(name),
             Some(Names::Of(list)) => list().contains(&name),
         }
     }
@@ -223,6 +228,16 @@ pub(super) fn find_variable(sections: &'static [Section], name: &str) -> Option<
     })
 }
 
+/// The table of that path, where the configuration gives it its name, and that name.
+#[must_use]
+pub(super) fn find_named(sections: &'static [Section], path: &str) -> Option<(fn(&mut Config, &str), String)> {
+    sections.iter().find_map(|section| {
+        let Some(Names::Free { make, .. }) = section.names else { return None };
+        let name = matched(section.path, path).filter(|name| section.admits(name))?;
+        Some((make, name))
+    })
+}
+
 /// Whether there are keys below that path.
 #[must_use]
 pub(super) fn is_table(sections: &'static [Section], path: &str) -> bool {
@@ -250,7 +265,7 @@ pub(super) fn nearest(sections: &'static [Section], path: &str) -> String {
         let at = pattern.split('.').position(|part| part.starts_with('<'));
         let names: Vec<String> = match (at, &section.names) {
             (None, _) | (_, None) => vec![String::new()],
-            (Some(at), Some(Names::Free(_))) => vec![parts.get(at).copied().unwrap_or("name").to_owned()],
+            (Some(at), Some(Names::Free { .. })) => vec![parts.get(at).copied().unwrap_or("name").to_owned()],
             (Some(_), Some(Names::Of(list))) => list().into_iter().map(str::to_owned).collect(),
         };
         names.into_iter().map(move |name| fill(&pattern, &name)).collect::<Vec<_>>()
@@ -399,15 +414,13 @@ macro_rules! words {
 
         impl $crate::config::key::Stored for $type {
             fn value(&self) -> Value {
-                use $crate::config::key::Words;
-                let word = Self::ALL.iter().find(|(_, variant)| variant == self).map(|(word, _)| *word);
+                let word = <Self as $crate::config::key::Words>::ALL.iter().find(|(_, variant)| variant == self).map(|(word, _)| *word);
                 Value::Word(word.expect("Invariant: every variant has a word").to_owned())
             }
 
             fn of(value: Value) -> Option<Self> {
-                use $crate::config::key::Words;
                 let Value::Word(word) = value else { return None };
-                Self::ALL.iter().find(|(known, _)| *known == word).map(|(_, variant)| *variant)
+                <Self as $crate::config::key::Words>::ALL.iter().find(|(known, _)| *known == word).map(|(_, variant)| *variant)
             }
         }
     };

@@ -7,6 +7,7 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::BufWriter;
 use tapeline_core::dead::ERROR_PANIC;
+use tapeline_runtime::config::STANDARD;
 use tapeline_runtime::letters::{Filter, Letter, Letters};
 use tapeline_runtime::ndjson;
 use tapeline_runtime::report::text::{count, plain, utc};
@@ -97,6 +98,11 @@ fn state(letter: &Letter) -> &'static str {
     if letter.cause.is_some() { "parked" } else { "pending" }
 }
 
+/// A retry policy as far as the file knows it: names are in the configuration of its run, in the order of the numbers.
+fn policy(number: u8) -> String {
+    if number == 0 { STANDARD.to_owned() } else { format!("number {number} after {STANDARD} in its configuration") }
+}
+
 fn filter(args: &DlqFilter) -> Filter {
     Filter {
         id: None,
@@ -176,11 +182,11 @@ fn show(args: &DlqShowArgs, letters: &Letters) -> u8 {
         None => "pending: the run ended before its retry or its turn".to_owned(),
     };
     let failures = format!(
-        "{} ({} since it was made or redriven, redriven {} times, policy {})",
+        "{} ({} since it was made or redriven, redriven {} times, retry policy {})",
         count(u64::from(letter.failures)),
         count(u64::from(letter.attempts)),
         letter.redrives,
-        letter.policy
+        policy(letter.policy)
     );
     for (label, value) in [
         ("letter", letter.id.to_string()),

@@ -209,12 +209,7 @@ fn push_batch_of_a_run_with_a_span() {
 fn push_batch_twins_fail() {
     must_fail(
         &TORN,
-        &[
-            Sabotage::RelaxedPublish,
-            Sabotage::RelaxedObserve,
-            Sabotage::RelaxedGiveBack,
-            Sabotage::PublishEarly,
-        ],
+        &[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve, Sabotage::RelaxedGiveBack, Sabotage::PublishEarly],
         push_batch,
     );
     must_fail_or_wedge(&TORN, &[Sabotage::GiveBackEarly], push_batch);

@@ -228,6 +228,10 @@ mod tests {
             let mut twice = sizes.clone();
             *(capacity.field)(&mut twice) *= 2;
             let taken = bytes(&twice, pipeline).unwrap() - base;
+            if key == "engine.mesh_pending_slots" {
+                assert_eq!((*told, taken), (0, 0), "none of the default handlers publishes for other symbols");
+                continue;
+            }
             // Hash tables have powers of two.
             assert!(taken > 0 && taken / 2 <= *told && *told <= 2 * taken, "{key}: {told} told, {taken} taken");
         }
@@ -238,7 +242,7 @@ mod tests {
     #[test]
     fn req_3387_what_does_not_fit_is_told_by_its_key_before_it_is_taken() {
         let gib = 1_u64 << 30;
-        for capacity in &CAPACITIES {
+        for capacity in CAPACITIES.iter().filter(|capacity| capacity.key != "engine.mesh_pending_slots") {
             let mut sizes = default_sizes();
             sizes.shard.book_pages = SMALL;
             *(capacity.field)(&mut sizes) = 1 << 28;

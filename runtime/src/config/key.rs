@@ -282,8 +282,11 @@ pub(super) fn nearest(sections: &'static [Section], path: &str) -> String {
 /// The table that is nearest to one that nobody knows.
 #[must_use]
 pub(super) fn nearest_table(sections: &'static [Section], path: &str) -> &'static str {
+    // A table above others is compared with what is above those.
+    let depth = path.split('.').count();
+    let above = |known: &str| known.split('.').take(depth).collect::<Vec<_>>().join(".");
     let paths = sections.iter().map(|section| section.path);
-    paths.min_by_key(|known| strsim::damerau_levenshtein(known, path)).unwrap_or_default()
+    paths.min_by_key(|known| strsim::damerau_levenshtein(&above(known), path)).unwrap_or_default()
 }
 
 /// The variable that is nearest to one that nobody knows.

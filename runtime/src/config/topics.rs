@@ -341,7 +341,7 @@ policy = "dead_letter"
                 "t.toml:2:1: topics.x.kinds = \"rest\": topics.others has the rest already",
             ),
             ("[topics.news]\nlanes = 1", "t.toml:2:1: topics.news.lanes is no key; the nearest is topics.news.lane"),
-            ("[topic.news]\nlane = \"low\"", "t.toml:1:8: [topic.news] is no table; the nearest is [topics.<name>]"),
+            ("[topic.news]\nlane = \"low\"", "t.toml:1:2: [topic] is no table; the nearest is [topics.<name>]"),
             (
                 "[topics.books]\nkinds = [\"book_level\"]\n[topics.o]\nkinds = [\"book_order\", \"book_depth\", \"gap\"]\nlane = \"low\"",
                 "t.toml:5:1: topics.o.lane = \"low\": topic o: the kinds that change a book have to be in one lane",

@@ -155,9 +155,17 @@ fn unread(of: &str, name: &str, sources: &[&str]) -> Vec<String> {
 fn req_c1_every_field_that_a_key_sets_is_read() {
     for (of, name, sources) in [
         ("runtime/src/engine.rs", "Setup", &["runtime/src/engine.rs"][..]),
-        ("core/src/shard.rs", "Config", &["core/src/shard.rs", "core/src/shard/inlet.rs", "core/src/shard/letters.rs"]),
+        (
+            "core/src/shard/config.rs",
+            "Config",
+            &["core/src/shard.rs", "core/src/shard/inlet.rs", "core/src/shard/letters.rs", "core/src/shard/poll.rs"],
+        ),
         ("core/src/dead/mod.rs", "Config", &["core/src/dead/mod.rs"]),
-        ("core/src/requests/mod.rs", "Config", &["core/src/requests/mod.rs"]),
+        (
+            "core/src/requests/config.rs",
+            "Config",
+            &["core/src/requests/mod.rs", "core/src/requests/jobs.rs", "core/src/requests/pending.rs"],
+        ),
         (
             "core/src/scanner/config.rs",
             "Config",
@@ -177,7 +185,7 @@ fn req_c1_every_field_that_a_key_sets_is_read() {
         assert_eq!(unread(of, name, sources), [""; 0], "{of}");
     }
     // The same look at a source that reads nothing of it.
-    let all = unread("core/src/shard.rs", "Config", &["core/src/dead/mod.rs"]);
+    let all = unread("core/src/shard/config.rs", "Config", &["core/src/dead/mod.rs"]);
     assert!(all.contains(&"has_dues".to_owned()) && all.contains(&"history_age_ns".to_owned()), "{all:?}");
 }
 

@@ -58,3 +58,4 @@ pub mod topics;
 pub mod units;
 pub mod wheel;
 pub mod windows;
+pub mod zone;

@@ -43,6 +43,8 @@ pub struct Request {
     pub commit: Option<String>,
     /// Version of the build.
     pub version: String,
+    /// From where on a part of the engine is degraded or failed.
+    pub health: Thresholds,
 }
 
 /// A report, and the histograms that it sums up.
@@ -175,7 +177,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         watermarks: shards.iter().flat_map(|shard| shard.watermarks.iter().cloned()).collect(),
         requests: Requests::of(&sums.requests, sums.waits.as_ref(), sums.jobs.as_ref()),
         dead_letters: dead_letters::sum(shards.iter().map(|shard| &shard.left[..])),
-        health: HealthReport::of_run(&runs, &handlers, saturated, &Thresholds::default()),
+        health: HealthReport::of_run(&runs, &handlers, saturated, &request.health),
         rates: rates(&runs),
         handlers,
         events,

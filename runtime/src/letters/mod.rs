@@ -9,6 +9,7 @@ mod filter;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use export::name_of;
 pub use export::{Exported, Parked, export, parked};
 pub use filter::{Filter, Page};
 
@@ -26,6 +27,7 @@ use tapeline_core::event::payload::{DEAD_CAUSE_NONE, DeadLetter, DeadLetterRest,
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindVersion, Slot, events};
 use tapeline_core::hash;
 use tapeline_core::limits::TIME_NS_MAX;
+use tapeline_core::shard::{ERROR_NO_ROOM, NO_ROOM_NAME};
 use tapeline_core::units::{SourceId, UnixNanos};
 
 /// One dead letter of a file.
@@ -43,7 +45,8 @@ pub struct Letter {
     pub seq: u64,
     /// Part of the number.
     pub part: u16,
-    /// Handler that failed on it; the hash of its name, in hex, where the file does not have the name.
+    /// Handler that failed on it; the hash of its name, in hex, where the file does not have the name; [`NO_ROOM_NAME`] for what its topic had
+    /// no room for.
     pub handler: String,
     /// Stable hash of that name.
     pub handler_hash: u64,
@@ -79,12 +82,13 @@ impl Letter {
         EventRef::first(&self.event).expect("Invariant: a letter's event is whole")
     }
 
-    /// Code of the last failure as people write it: `panic`, a number, or `-` where there was none.
+    /// Code of the last failure as people write it: `panic`, `no_room`, a number, or `-` where there was none.
     #[must_use]
     pub fn error_text(&self) -> String {
         match self.error {
             None => "-".to_owned(),
             Some(ERROR_PANIC) => "panic".to_owned(),
+            Some(ERROR_NO_ROOM) => "no_room".to_owned(),
             Some(code) => code.to_string(),
         }
     }
@@ -405,6 +409,9 @@ fn letter(catalog: &Catalog, event: EventRef<'_>, before: u64) -> Result<Letter,
 
 /// The handler whose name has this hash: the file defines the source `handler.<name>` of each. O(sources).
 fn handler_name(catalog: &Catalog, hash: u64) -> String {
+    if hash == hash::stable(NO_ROOM_NAME.as_bytes()) {
+        return NO_ROOM_NAME.to_owned();
+    }
     let names =
         (1..catalog.sources()).filter_map(|id| catalog.source_name(SourceId(id as u8)).strip_prefix(b"handler."));
     names

@@ -85,6 +85,9 @@ impl Key {
     }
 }
 
+/// Makes what has that name, with its defaults, where it is not there.
+pub type Make = fn(&mut Config, &str);
+
 /// The names that stand for `<...>` in a section.
 #[derive(Debug)]
 pub enum Names {
@@ -93,7 +96,7 @@ pub enum Names {
         /// Those that there are.
         list: fn(&Config) -> Vec<String>,
         /// Makes one, with its defaults, where it is not there.
-        make: fn(&mut Config, &str),
+        make: Make,
     },
     /// These.
     Of(fn() -> Vec<&'static str>),
@@ -231,7 +234,7 @@ pub(super) fn find_variable(sections: &'static [Section], name: &str) -> Option<
 
 /// The table of that path, where the configuration gives it its name, and that name.
 #[must_use]
-pub(super) fn find_named(sections: &'static [Section], path: &str) -> Option<(fn(&mut Config, &str), String)> {
+pub(super) fn find_named(sections: &'static [Section], path: &str) -> Option<(Make, String)> {
     sections.iter().find_map(|section| {
         let Some(Names::Free { make, .. }) = section.names else { return None };
         let name = matched(section.path, path).filter(|name| section.admits(name))?;

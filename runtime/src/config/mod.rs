@@ -30,7 +30,7 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
-pub use key::{Key, Names, Section, Setting};
+pub use key::{Key, Make, Names, Section, Setting};
 pub use layers::{FAULTS_TOLD_MAX, FILE_BYTES_MAX, FILE_VARIABLE, Fault, Faults, Layers, Loaded, Origin};
 pub use retry::{Growth, Retry, RetryPolicy, STANDARD, Spread};
 pub use table::SECTIONS;

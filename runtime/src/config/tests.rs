@@ -25,13 +25,14 @@ fn effect(config: &Config) -> String {
         ring_slots,
         mesh_ring_slots,
         idle,
+        buses,
         ..
     } = setup;
     format!(
         "{:?}",
         (
             (passes, pace, max_gap_ns, overload, start, end, shards, cores),
-            (is_pinned, driver, symbols_max, ring_slots, mesh_ring_slots, idle),
+            (is_pinned, driver, symbols_max, ring_slots, mesh_ring_slots, idle, buses),
             shard,
             &config.pipeline,
             // The report's: `tapeline replay` hands it on.
@@ -70,12 +71,11 @@ fn silent(settings: &[Setting], config: &Config) -> Vec<String> {
     settings.iter().filter(is_silent).map(ToString::to_string).collect()
 }
 
-/// Keys under which every other one matters: a policy that differs from the standard one, a time of day, and topics that act, and
-/// that may lose what they hold.
-const BASE: [(&str, &str); 5] = [
+/// Keys under which every other one matters: a policy that differs from the standard one, a time of day, and topics that may lose what
+/// they hold.
+const BASE: [(&str, &str); 4] = [
     ("retry.policy.other.attempts", "2"),
     ("mapper.hours.open.from", "\"09:30\""),
-    ("replay.overload", "\"live\""),
     ("topics.trades.lossy", "true"),
     ("topics.books.lossy", "true"),
 ];

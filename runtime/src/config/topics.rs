@@ -272,6 +272,7 @@ lossy = true
 [topics.orders]
 kinds = ["book_order"]
 policy = "dead_letter"
+lossy = true
 "#;
         let config = load(text).unwrap();
         let setup = config.setup(Vec::new());

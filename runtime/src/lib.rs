@@ -23,6 +23,7 @@ pub mod pipeline;
 pub mod placement;
 pub mod replay;
 pub mod report;
+pub mod resident;
 pub mod sink;
 pub mod station;
 pub mod tape;

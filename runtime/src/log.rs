@@ -4,7 +4,7 @@
 //! A shard never waits for the log: a record that finds its ring full is dropped, and counted in the report.
 
 use crate::engine::keep_to;
-use crate::memory;
+use crate::resident;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -218,11 +218,11 @@ impl Watch {
             return;
         }
         self.next = Instant::now() + MEMORY_EVERY;
-        let Some(resident) = memory::resident() else { return };
-        self.most = self.most.max(Some(resident));
-        let is_above = self.max > 0 && resident > self.max;
+        let Some(bytes) = resident::now() else { return };
+        self.most = self.most.max(Some(bytes));
+        let is_above = self.max > 0 && bytes > self.max;
         if is_above && !self.is_above {
-            tracing::warn!(resident_bytes = resident, bound_bytes = self.max, "memory above its bound");
+            tracing::warn!(resident_bytes = bytes, bound_bytes = self.max, "memory above its bound");
         }
         self.is_above = is_above;
     }

@@ -7,12 +7,12 @@ use crate::letters::Parked;
 use crate::machine::Machine;
 use crate::pacer::Pace;
 use crate::placement::Seat;
-use crate::report::health::{DeadLetterCount, HealthReport, LogCounts, MemoryReport, ShardRun, rates};
+use crate::report::health::{HealthReport, LogCounts, MemoryReport, ShardRun, rates};
 use crate::report::latency::new_histogram;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
     Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit, Manifest, Named,
-    Pacer, Report, Requests, Retries, Speed, Summary, handlers, judge, topics,
+    Pacer, Report, Requests, Retries, Speed, Summary, dead_letters, handlers, judge, topics,
 };
 use crate::station::{Overload, ShardReport, SourceReport, StationReport};
 use hdrhistogram::Histogram;
@@ -176,7 +176,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         topics: topics::sum(shards.iter().map(|shard| &shard.topics[..])),
         watermarks: shards.iter().flat_map(|shard| shard.watermarks.iter().cloned()).collect(),
         requests: Requests::of(&sums.requests, sums.waits.as_ref(), sums.jobs.as_ref()),
-        dead_letters: dead_letters(&shards),
+        dead_letters: dead_letters::sum(shards.iter().map(|shard| &shard.left[..])),
         health: HealthReport::of_run(&runs, &handlers, saturated, run.log.resident_most, &request.health),
         memory: MemoryReport::of(run.log.resident_most, &sums.bytes),
         log: LogCounts { written: run.log.written, dropped: shards.iter().map(|shard| shard.log_dropped).sum() },
@@ -193,19 +193,6 @@ pub fn tell(run: Run, request: &Request) -> Told {
         bytes: sums.bytes,
         letters,
     }
-}
-
-/// Dead letters that are left, over all shards.
-fn dead_letters(shards: &[Box<ShardReport>]) -> Vec<DeadLetterCount> {
-    let mut sums = BTreeMap::<_, u64>::new();
-    for (handler, kind, error, count) in shards.iter().flat_map(|shard| &shard.left) {
-        *sums.entry((*handler, kind.name(), *error)).or_default() += count;
-    }
-    let count = |((handler, kind, error), count): ((&'static str, &'static str, Option<u16>), u64)| {
-        let panicked = error == Some(dead::ERROR_PANIC);
-        DeadLetterCount { handler: handler.to_owned(), kind, error: error.filter(|_| !panicked), panicked, count }
-    };
-    sums.into_iter().map(count).collect()
 }
 
 /// What became of failed events, over all shards.

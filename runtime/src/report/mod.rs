@@ -12,6 +12,7 @@
 //! The order of fields here is the order of names in the JSON object. More fields may be added; those that are here keep
 //! their names and meaning.
 
+pub mod dead_letters;
 pub mod handlers;
 pub mod health;
 pub mod hgrm;
@@ -22,8 +23,9 @@ pub mod text;
 pub mod topics;
 pub mod verdict;
 
+pub use dead_letters::DeadLetterCount;
 pub use handlers::HandlerReport;
-pub use health::{DeadLetterCount, HealthReport, LogCounts, MemoryReport, RateReport};
+pub use health::{HealthReport, LogCounts, MemoryReport, RateReport};
 pub use latency::Summary;
 pub use requests::Requests;
 pub use topics::{TopicReport, Watermark};

@@ -33,6 +33,7 @@
 //! states of distributed systems", 1989): whatever is handled afterwards comes from the earliest of what was next, and falls
 //! due elsewhere one mesh delay after that at the earliest.
 
+use crate::backfill::Desk;
 use crate::book::Books;
 use crate::bus::{Bus, Call, Chain, HandlerStats, Missed, Progress, Unfinished};
 use crate::catalog::Catalog;
@@ -60,6 +61,7 @@ use crate::units::{SCALE_MAX, SourceId, SymbolId, UnixNanos};
 use crate::wheel::{Popped, Wheel};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+mod backfill;
 mod inlet;
 mod letters;
 mod reading;
@@ -234,11 +236,13 @@ pub enum Limit {
     Requests = 6,
     /// More requests were ready at one instant of service than its budget.
     ServiceBudget = 7,
+    /// A limit that the backfills of all symbols share.
+    Backfill = 8,
 }
 
 impl Limit {
     /// Every limit, by number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Timers,
         Self::MeshPending,
         Self::Staging,
@@ -247,6 +251,7 @@ impl Limit {
         Self::Dedup,
         Self::Requests,
         Self::ServiceBudget,
+        Self::Backfill,
     ];
 
     /// Name in JSON (`limits_hit`).
@@ -261,6 +266,7 @@ impl Limit {
             Self::Dedup => "dedup",
             Self::Requests => "requests",
             Self::ServiceBudget => "service_budget",
+            Self::Backfill => "backfill",
         }
     }
 
@@ -386,6 +392,8 @@ enum Turn<'a> {
     Request(&'a Ask),
     /// Those who asked, from this one on.
     Reply(&'a Requests, &'a mut Option<u32>, EventRef<'a>),
+    /// Those who asked for history, from this one on.
+    History(&'a Desk, &'a mut Option<u32>, EventRef<'a>),
     /// The one who asked.
     End(Notice),
 }
@@ -413,6 +421,15 @@ impl Turn<'_> {
                 while let Some(asker) = *next {
                     let (handler, request, following) = requests.asker(asker);
                     // Before the call: after a panic it goes on with the next.
+                    *next = following;
+                    if let Some(failure) = bus.on_reply((handler, request), event, call, timing) {
+                        call.unfinished.push(handler, Missed::Failed(failure));
+                    }
+                }
+            }
+            Self::History(desk, next, event) => {
+                while let Some(link) = *next {
+                    let (handler, request, following) = desk.asker(link, event.kind());
                     *next = following;
                     if let Some(failure) = bus.on_reply((handler, request), event, call, timing) {
                         call.unfinished.push(handler, Missed::Failed(failure));
@@ -456,6 +473,8 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     requests: Requests,
     /// Replies of jobs that are done off the core.
     replies: Option<Inlet>,
+    /// History that handlers ask for.
+    archive: Option<Box<backfill::Archive>>,
     dedup: Option<DedupWindow>,
     history: Option<History>,
     books: Option<Books>,
@@ -577,6 +596,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             timer_names: timers::TimerNames::new(config.timers_max),
             requests: Requests::new(&requests, symbols_max, bus.jobs()),
             replies: None,
+            archive: None,
             dedup,
             history,
             origins: vec![letters::Origin::default(); letters.entries].into_boxed_slice(),
@@ -693,7 +713,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         if step.work == 0 && !meshed && self.input.at == self.input.len && self.source_time < self.quiet_until {
             // Idle, the most frequent state of a paced shard: nothing came and no timer can be due.
-            let is_over = self.wheel.is_empty() && self.pending.is_empty() && self.requests.is_idle();
+            let is_over = self.wheel.is_empty()
+                && self.pending.is_empty()
+                && self.requests.is_idle()
+                && self.archive.as_ref().is_none_or(|archive| archive.desk.is_idle());
             if !self.source_done || is_over {
                 return step;
             }
@@ -818,9 +841,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             self.source_time
         };
         let mesh_due = self.pending.next_due();
-        let reply_due = self.requests.reply_due();
+        let reply_due = self.requests.reply_due().min(self.history_reply_due());
         let timers_until = source_known.min(mesh_due).min(reply_due).min(self.horizon);
-        let service = self.requests.due();
+        let service = self.requests.due().min(self.history_due());
         // The wheel is polled at what it says is next, and not ahead of it: it would go on from the latest time that it
         // was polled at, past what the timer publishes for another symbol in between.
         while let Some(next) = self.wheel.next_due_hint().filter(|next| *next <= timers_until.min(service)) {
@@ -845,12 +868,22 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 return false;
             }
             *budget -= 1;
-            self.begin_service(service);
+            if self.requests.due() == service {
+                self.begin_service(service);
+            } else {
+                self.begin_history_service(service);
+            }
             return true;
         }
         if reply_due <= source_known && reply_due <= mesh_due && reply_due < self.horizon {
             // Also when it has not come yet: nothing later is begun without it.
-            return *budget > 0 && self.begin_reply(reply_due, budget);
+            let is_history = self.requests.reply_due() != reply_due;
+            return *budget > 0
+                && if is_history {
+                    self.begin_history(reply_due, budget)
+                } else {
+                    self.begin_reply(reply_due, budget)
+                };
         }
         if mesh_due <= source_known && mesh_due < self.horizon {
             if *budget == 0 {
@@ -871,11 +904,18 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     #[inline]
     fn update_quiet(&mut self) {
         let timer = self.wheel.next_due_hint().unwrap_or(UnixNanos::UNKNOWN);
-        let request = self.requests.due().min(self.requests.reply_due());
+        let request = self.request_due();
         self.quiet_until = timer.min(request).min(self.pending.next_due()).min(self.horizon);
         if self.letters.ready().is_some() {
             self.quiet_until = UnixNanos::ZERO;
         }
+    }
+
+    /// The next instant at which something of requests or of history is due.
+    #[inline]
+    fn request_due(&self) -> UnixNanos {
+        let request = self.requests.due().min(self.requests.reply_due());
+        request.min(self.history_due()).min(self.history_reply_due())
     }
 
     /// Takes the event at the inlet's cursor: control is done with at once; an event passes admission and becomes active.
@@ -1168,7 +1208,12 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             Active::Reply => {
                 let event = EventRef::first(&self.scratch[..self.scratch_span]);
                 let event = event.expect("Invariant: staged events are whole");
-                Turn::Reply(&self.requests, &mut self.service.asker, event)
+                match &self.archive {
+                    Some(archive) if self.service.is_history => {
+                        Turn::History(&archive.desk, &mut self.service.asker, event)
+                    }
+                    _ => Turn::Reply(&self.requests, &mut self.service.asker, event),
+                }
             }
             Active::End => match self.service.notice {
                 Some(notice) => Turn::End(notice),
@@ -1228,6 +1273,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         for wish in self.staging.wishes() {
             self.requests.ask(self.clock, self.site.symbol, wish);
+        }
+        if !self.staging.histories().is_empty() {
+            self.commit_histories();
         }
         self.staging.advance_serials(self.site.symbol);
         let hashes = (self.catalog.symbol_hash(self.site.root.symbol), self.catalog.source_hash(self.site.root.source));
@@ -1375,7 +1423,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             self.source_time
         };
         let timer = self.wheel.next_due_hint().unwrap_or(UnixNanos::UNKNOWN);
-        let request = self.requests.due().min(self.requests.reply_due());
+        let request = self.request_due();
         let next = source.min(timer).min(request).min(self.pending.next_due());
         // Events that were held and are ready run at this very instant, whatever kept them from it in this step.
         let next = if self.letters.ready().is_some() { next.min(self.clock) } else { next };
@@ -1424,7 +1472,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             && self.letters.ready().is_none()
             && (self.pending.is_empty() || self.pending.next_due() > drain_end)
             && self.wheel.next_due_hint().is_none_or(|due| due > drain_end)
-            && self.requests.due().min(self.requests.reply_due()) > drain_end
+            && self.request_due() > drain_end
             && self.outlets.iter().flatten().all(|outlet| outlet.stash.is_empty())
     }
 
@@ -1526,6 +1574,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 counters.refused_by[RequestRefusal::QueueFull as usize] + counters.untold
             }
             Limit::ServiceBudget => self.requests.counters().over_budget,
+            Limit::Backfill => self.backfill().map_or(0, Desk::shared_hits),
             limit => self.limits_hit[limit as usize],
         }
     }
@@ -1557,13 +1606,14 @@ impl<C: Chain, P: Probe> Shard<C, P> {
 
     /// Bytes per structure. Those of states and digest are zero pages until a symbol is used.
     #[must_use]
-    pub fn bytes(&mut self) -> [(&'static str, usize); 13] {
+    pub fn bytes(&mut self) -> [(&'static str, usize); 14] {
         [
             ("catalog", self.catalog.bytes()),
             ("handler states", self.bus.bytes()),
             ("digest", self.digest.bytes()),
             ("wheel", self.wheel.bytes() + self.timer_names.bytes()),
             ("requests", self.requests.bytes()),
+            ("backfill", self.archive.as_ref().map_or(0, |archive| archive.desk.bytes())),
             ("books", self.books.as_ref().map_or(0, Books::bytes)),
             ("mesh", self.pending.bytes()),
             ("lanes", self.live.as_ref().map_or(0, |live| live.bytes())),

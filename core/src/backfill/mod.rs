@@ -27,10 +27,13 @@
 
 mod check;
 mod counters;
+mod desk;
 mod entry;
 mod snapshot;
 
 pub use counters::Counters;
+pub use desk::{Desk, DeskConfig, DeskCounters, ERROR_REPLY_LOST, HistoryOrder};
+pub(crate) use desk::{Reply, ReplyEnd};
 pub use entry::{Asker, Order, Range, Want};
 
 use crate::event::Kind;
@@ -413,6 +416,17 @@ impl Backfills {
         let is_it = |ask: &Ask| ask.symbol == symbol && (id.0 == 0 || ask.asker.id == id);
         let first = self.asks.iter().filter(|(_, ask)| is_it(ask)).min_by_key(|(_, ask)| ask.asker.id);
         first.map(|(handle, _)| handle)
+    }
+
+    /// Handler of an ask. `None` when the handle is stale.
+    fn handler_of(&self, ask: Handle) -> Option<u16> {
+        self.asks.get(ask).map(|ask| ask.asker.handler)
+    }
+
+    /// The first of those who wait for a job.
+    fn first_asker(&self, job: Handle) -> Option<Asker> {
+        let link = self.jobs.get(job).map(|job| job.links[0]).filter(|link| *link != NONE)?;
+        Some(self.asks.at(self.links.at(link).ask).asker)
     }
 
     /// Forgets what was completed so long ago that it is not remembered any more. O(forgotten).

@@ -30,6 +30,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     pub(super) fn turn_rates(&mut self) {
         let counts = self.counts();
         self.rates.turn(&counts, self.clock);
+        // Once a second of shard time, also where nobody asks for anything.
+        if let Some(archive) = &mut self.archive {
+            archive.desk.forget(self.clock);
+        }
     }
 
     /// All that the shard says of itself now, in one call. No allocation; O(kinds + handlers + cells of the windows), some 20 µs: for

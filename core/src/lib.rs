@@ -31,6 +31,7 @@ pub mod invariant;
 pub mod lanes;
 pub mod ledger;
 pub mod limits;
+pub mod log;
 pub mod mapper;
 pub mod mesh;
 pub mod publisher;

@@ -50,6 +50,7 @@ use crate::limits::{
     HISTORY_AGE_NS_DEFAULT, HISTORY_SLOTS_DEFAULT, KIND_ROWS, MESH_DELAY_NS, MESH_PENDING_DEFAULT, SPAN_SLOTS_MAX,
     STAGED_SLOTS_MAX, STRIKES_MAX, TICK_NS, TIME_NS_MAX, TIMED_BATCHES, TIMERS_PER_STEP,
 };
+use crate::log::{self, Code, Record};
 use crate::mesh::Pending;
 use crate::requests::{Notice, Requests};
 use crate::retry::Policy;
@@ -64,6 +65,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 mod backfill;
 mod inlet;
 mod letters;
+mod logging;
 mod reading;
 mod runs;
 mod service;
@@ -93,6 +95,12 @@ pub trait Probe: Send {
 
     /// A batch was handled.
     fn batch(&mut self, batch: &Batch<'_>);
+
+    /// Whether [`Probe::log`] does anything. Where not, no code for it is made.
+    const LOGS: bool = false;
+
+    /// Takes a log record of [`Config::log`]. Never waits: what it has no room for, it drops and counts.
+    fn log(&mut self, _record: &Record) {}
 }
 
 /// No measurement.
@@ -187,6 +195,8 @@ pub struct Config {
     pub book_pages: usize,
     /// Single orders in all order books together.
     pub book_orders: usize,
+    /// What is logged, where the probe takes logs.
+    pub log: log::Filter,
 }
 
 impl Config {
@@ -211,6 +221,7 @@ impl Config {
             live: None,
             book_pages: 0,
             book_orders: 0,
+            log: log::Filter::default(),
         }
     }
 }
@@ -538,6 +549,7 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     stamped: u64,
     timed: TimedBatches,
     rates: Rates,
+    told: logging::Told,
 }
 
 impl<C: Chain, P: Probe> Shard<C, P> {
@@ -683,6 +695,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             stamped: 0,
             timed: TimedBatches::default(),
             rates: Rates::new(),
+            told: logging::Told::NOTHING,
             config,
         }
     }
@@ -754,6 +767,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         if self.clock >= self.rates.next() {
             self.turn_rates();
         }
+        self.log_step();
         let is_timed = P::TIMES_HANDLERS && self.is_timed && step.work > 0;
         if samples > 0 || is_timed {
             let done = self.probe.now();
@@ -777,6 +791,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// tapes and in digests, and every handler that is interested hears of it.
     #[cold]
     fn tell_quarantine(&mut self, handler: u16) {
+        self.log_quarantine(handler);
         let name = self.bus.names()[usize::from(handler)];
         let quarantine = Quarantine {
             handler: crate::hash::stable(name.as_bytes()),
@@ -933,6 +948,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         match self.admission(at, len) {
             Ok(()) => {
                 self.ledger.accept(head.kind());
+                self.log_accepted(&head);
                 if let Some(history) = &mut self.history
                     && let Some(event) = EventRef::first(&self.input.slots[at..len])
                 {
@@ -946,6 +962,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
             Err(reason) => {
                 self.ledger.refuse(head.kind(), reason);
+                self.log_refused(&head, reason);
                 self.input.at += self.span_at(at, len);
             }
         }
@@ -1080,6 +1097,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         (site.now, site.symbol, site.ts_event, site.root) = (self.clock, symbol, ts_event, root);
         (site.timer_ns, site.timer) = (0, 0);
         (self.cascade_at, self.generation_end, self.cascade_depth) = (0, 0, 0);
+        self.log_begin(root_as, root, kind);
     }
 
     fn begin_timer(&mut self, due: UnixNanos, timer: TimerRequest) {
@@ -1173,6 +1191,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             Active::End => self.service = service::Service::NONE,
             Active::Timer | Active::Derived | Active::Retry | Active::Reply | Active::Run | Active::None => {}
         }
+        if P::LOGS && self.told.follows {
+            self.log_done();
+        }
         self.active = Active::None;
     }
 
@@ -1221,7 +1242,14 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             },
             Active::Run | Active::None => return,
         };
-        if P::TIMES_HANDLERS && (self.is_timed || self.bus.has_budgets()) {
+        if P::LOGS && self.told.follows {
+            let (kind, identity) = match self.active {
+                Active::Source | Active::Timer => (self.root_kind, self.site.root),
+                _ => (self.scratch[0].kind(), self.scratch[0].identity()),
+            };
+            let record = Record::about(Code::Handled, self.config.shard, self.clock, kind, identity);
+            turn.take(&mut self.bus, &mut call, &mut logging::Tracer { probe: &mut self.probe, record });
+        } else if P::TIMES_HANDLERS && (self.is_timed || self.bus.has_budgets()) {
             let mut watch = Stopwatch::new(&mut self.probe, self.is_timed);
             turn.take(&mut self.bus, &mut call, &mut watch);
             self.stamped += watch.pairs();
@@ -1285,6 +1313,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         while let Some(event) = EventRef::first(&self.staging.slots()[at..]) {
             at += event.slots().len();
             let symbol = event.head().symbol;
+            if P::LOGS && self.told.follows {
+                let is_own = symbol == self.site.symbol;
+                self.told.output(&mut self.probe, self.config.shard, self.site.root, event, is_own);
+            }
             if symbol == self.site.symbol {
                 self.digest.absorb(&self.catalog, event);
                 if let Some(history) = &mut self.history {

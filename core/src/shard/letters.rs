@@ -1,6 +1,6 @@
 //! What a shard does when a handler is not done with an event: dead letters, retries, held events.
 
-use super::{Active, Limit, Shard};
+use super::{Active, Limit, Shard, logging};
 use crate::bus::{Chain, Missed};
 use crate::dead::{Cause, Change, DeadLetters, Failure, Fate, Handle, Outcome, Refused, Site, Subject};
 use crate::event::{EventRef, Kind};
@@ -8,6 +8,7 @@ use crate::handler::TimerRequest;
 use crate::hash;
 use crate::ledger::{self, Ledger};
 use crate::limits::CASCADE_DEPTH_MAX;
+use crate::log::Code;
 use crate::retry::Names;
 use crate::shard::Probe;
 use crate::units::UnixNanos;
@@ -60,6 +61,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                         // No further symbol can be held: better parked than gone.
                         self.limits_hit[Limit::DeadLetters as usize] += 1;
                         failed = self.letters.fail(subject, site, Failure::Fail(code), names, self.clock);
+                    }
+                    if P::LOGS && (self.config.log.takes(Code::Failed) || self.told.follows) {
+                        let outcome = failed.as_ref().ok().map(|failed| failed.outcome);
+                        let record = logging::failed(self.config.shard, self.clock, head, handler, failure, outcome);
+                        self.probe.log(&record);
                     }
                     failed.map(|failed| {
                         if let Outcome::RetryAt(due) = failed.outcome
@@ -141,6 +147,15 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
         };
         let change = change.expect("Invariant: a letter stays while its handler is called");
+        if let Some(Missed::Failed(failure)) = missed
+            && self.logs_failures()
+        {
+            let comes_again = (change.to == Fate::InFlight).then_some(Outcome::RetryAt(self.clock));
+            let (shard, handler) = (self.config.shard, self.retry.1);
+            let record = logging::failed(shard, self.clock, &self.scratch[0], handler, failure, comes_again);
+            self.probe.log(&record);
+        }
+        self.root_fate = change.to;
         apply(&mut self.ledger, &mut self.derived, change, origin);
         self.update_quiet();
     }

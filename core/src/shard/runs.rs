@@ -42,6 +42,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             && self.input.at >= self.ahead.singly_until
             && self.letters.holds() == 0
             && !self.bus.has_quarantined()
+            && !(P::LOGS && self.config.log.follow.is_some())
     }
 
     /// Whether the event at `at` passes admission at shard time. Asks once for each event.

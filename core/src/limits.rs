@@ -203,8 +203,10 @@ pub const ASKERS_PER_REQUEST_MAX: u32 = 16;
 /// Time from the service of a request to the reply of a job that is done off the core, in nanoseconds of shard time, unless
 /// configured otherwise.
 pub const JOB_DELAY_NS_DEFAULT: u64 = 10 * TICK_NS;
-/// Jobs of one shard that may be under way off the core, unless configured otherwise.
+/// Jobs of one shard that may be under way off the core at most, unless configured otherwise.
 pub const JOBS_DEFAULT: usize = 64;
+/// The least that this limit shrinks to, and what it begins with, unless configured otherwise.
+pub const JOBS_MIN_DEFAULT: usize = 16;
 /// Jobs of the backfill manager of one shard, pending and in flight, unless configured otherwise.
 pub const BACKFILL_JOBS_DEFAULT: usize = 256;
 /// Most jobs of a backfill manager: it looks at all of them for each ask.

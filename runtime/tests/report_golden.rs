@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use tapeline_runtime::report::health::FindingReport;
 use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
-use tapeline_runtime::report::requests::Waited;
+use tapeline_runtime::report::requests::{JobsReport, Waited};
 use tapeline_runtime::report::{
     BadLine, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope, Events, HandlerReport,
     HealthReport, Latency, LimitHit, Manifest, Named, Pacer, RateReport, Report, Requests, Retries, Speed, Summary,
@@ -171,6 +171,7 @@ fn eventful() -> Report {
             retries: 30,
             replies_failed: 2,
             wait_ns: Some(Waited { count: 1_010, p50: 700_000, p99: 4_000_000, max: 900_000_000 }),
+            jobs: Some(JobsReport { limit: 24, grown: 3, shrunk: 1, full: 40, replies_lost: 0, stray_ends: 2 }),
         },
         handlers: vec![
             HandlerReport {

@@ -261,9 +261,10 @@ impl Desk {
     }
 
     fn cancel(&mut self, ask: Handle) {
-        let (under_way, stops) = (&self.under_way, &mut self.stops);
+        let (under_way, stops, max) = (&self.under_way, &mut self.stops, self.config.manager.in_flight);
         let told = self.manager.cancel(ask, |job| {
-            let order = under_way.iter().find(|order| order.job == job);
+            // One that finds no room is read to its end, and what comes is dropped.
+            let order = under_way.iter().find(|order| order.job == job).filter(|_| stops.len() < max);
             stops.extend(order.map(|order| order.number));
         });
         if let Some(told) = told {

@@ -14,7 +14,7 @@ pub use ctx::{CallSite, Ctx};
 pub(crate) use request::HistoryAct;
 pub use request::{Ask, History, Job, JobSet, RequestEnd, RequestId, RequestRefusal, Wish};
 pub(crate) use staging::{StagedHistory, StagedWish};
-pub use staging::{Staging, StagingMark, TimerId, TimerRequest};
+pub use staging::{Staging, TimerId, TimerRequest};
 
 use crate::event::{EventRef, KindSet};
 use bytemuck::Pod;
@@ -36,8 +36,8 @@ pub trait Handler: Send + Sync + 'static {
     const STATE_VERSION: u16;
     /// Whether the engine keeps a copy of the state during each call, to put it back after a failure or panic.
     ///
-    /// A handler that always answers [`Verdict::Done`] may say `false` and save the copy; should it panic all the same,
-    /// its state for that symbol begins anew from zero.
+    /// A handler that always answers [`Verdict::Done`] may say `false` and save the copy; should it fail or panic all the same,
+    /// its state for that symbol begins anew from zero, and is counted ([`crate::bus::HandlerStats::states_lost`]).
     const ROLLBACK: bool = true;
 
     /// Whether the handler publishes for other symbols than the one at hand. Shards pay for it by keeping step with each

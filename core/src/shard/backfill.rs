@@ -63,6 +63,13 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.archive.as_ref().map_or(UnixNanos::UNKNOWN, |archive| archive.desk.reply_due())
     }
 
+    /// The next instant at which something of requests or of history is due.
+    #[inline]
+    pub(super) fn request_due(&self) -> UnixNanos {
+        let request = self.requests.due().min(self.requests.reply_due());
+        request.min(self.history_due()).min(self.history_reply_due())
+    }
+
     /// What handlers have asked of the past takes place.
     #[cold]
     pub(super) fn commit_histories(&mut self) {
@@ -89,6 +96,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
 
     /// Begins what is next at an instant of service of the desk.
     pub(super) fn begin_history_service(&mut self, at: UnixNanos) {
+        self.reach(at);
         self.clock = self.clock.max(at);
         let Some(archive) = &mut self.archive else { return };
         match archive.desk.turn(at) {
@@ -105,6 +113,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// It is an input, an event of the past, and does not move the clock to its own time. It comes from outside, and is refused where it
     /// cannot be of what was ordered.
     pub(super) fn begin_history(&mut self, due: UnixNanos, budget: &mut usize) -> bool {
+        self.reach(due);
         let Some(archive) = &mut self.archive else { return false };
         let Archive { desk, replies } = &mut **archive;
         // Looked at before the ring: what was sent before the end is there.
@@ -139,7 +148,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         let refused = if head.kind().is_control() {
             Err(Refusal::UnknownKind)
         } else if !head.flags.contains(Flags::HISTORICAL) {
-            Err(Refusal::OutOfRange)
+            Err(Refusal::StrayReply)
         } else {
             self.admit(&head, &self.scratch[..span])
         };
@@ -154,7 +163,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             Reply::Next(first, place) => (first, place),
             Reply::Late => return true,
             Reply::Unfit => {
-                self.derived.refuse(head.kind(), Refusal::OutOfRange);
+                self.derived.refuse(head.kind(), Refusal::StrayReply);
                 return true;
             }
         };

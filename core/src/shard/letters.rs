@@ -26,12 +26,14 @@ pub(super) struct Origin {
     is_lost: bool,
     /// Depth in the cascade that made it: a retry goes on from there.
     depth: u8,
+    /// [`crate::handler::CallSite::timer`] of the call that did not end with it.
+    made_by: u64,
 }
 
 impl Origin {
     /// Of an event that came from a source.
     pub(super) const fn source() -> Self {
-        Self { is_source: true, is_lost: false, depth: 0 }
+        Self { is_source: true, is_lost: false, depth: 0, made_by: 0 }
     }
 }
 
@@ -99,6 +101,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             is_source: self.active == Active::Source,
             is_lost,
             depth: if self.active == Active::Derived { self.cascade_depth.min(CASCADE_DEPTH_MAX) as u8 } else { 0 },
+            made_by: self.site.timer,
         };
         self.letters.fate(event)
     }
@@ -110,11 +113,14 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.scratch_span = event.slots().len();
         let head = self.scratch[0];
         self.begin(Active::Retry, head.identity(), head.kind(), head.symbol, head.ts_event);
-        self.cascade_depth = usize::from(origin(&self.origins, &self.letters, letter).depth);
+        let Origin { depth, made_by, .. } = origin(&self.origins, &self.letters, letter);
+        self.cascade_depth = usize::from(depth);
         self.retry = (letter, entry.handler());
         self.site.timer_ns = self.clock.0;
-        // What this attempt makes is no other attempt's: the number of failures tells them apart.
-        let id = [u64::from(RETRY), u64::from(entry.handler()), u64::from(entry.failures()), self.clock.0];
+        // What this attempt makes is no other attempt's: the number of failures tells them apart, and what the event itself came by, as a
+        // job off the core may bring one event twice. The handler counts by its name.
+        let handler = self.catalog.source_hash(self.bus.source(entry.handler()));
+        let id = [u64::from(RETRY), handler, u64::from(entry.failures()), made_by, self.clock.0];
         self.site.timer = hash::stable(bytemuck::bytes_of(&id));
     }
 

@@ -99,7 +99,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 EventRef::first(&slots[usize::from(*start)..]).expect("Invariant: admission has seen the span whole");
         }
         let mut call = Call {
-            cx: Ctx::with_books(self.site, &mut self.staging, self.books.as_ref()),
+            cx: Ctx::on_shard(self.site, &mut self.staging, &self.catalog, self.books.as_ref()),
             progress: &mut self.progress,
             unfinished: &mut self.unfinished,
             letters: None,

@@ -34,6 +34,8 @@ pub struct HandlerReport {
     pub failed: u64,
     /// Calls that panicked.
     pub panicked: u64,
+    /// Of those that failed or panicked, calls whose state had no copy and began anew.
+    pub states_lost: u64,
     /// Symbols for which it is quarantined.
     pub quarantined: u64,
     /// Events that it was not given because of that.
@@ -59,6 +61,7 @@ impl HandlerReport {
             overruns: time.overruns,
             failed: stats.failed,
             panicked: stats.panicked,
+            states_lost: stats.states_lost,
             quarantined: stats.quarantined,
             skipped: stats.skipped,
         }
@@ -93,6 +96,7 @@ fn add(sum: &mut HandlerStats, stats: &HandlerStats) {
     sum.calls += stats.calls;
     sum.failed += stats.failed;
     sum.panicked += stats.panicked;
+    sum.states_lost += stats.states_lost;
     sum.quarantined += stats.quarantined;
     sum.skipped += stats.skipped;
     HandlerTime::merge(&mut sum.time, &stats.time);

@@ -126,6 +126,7 @@ fn failures(page: &mut Page, report: &Report) {
         let counts = [
             (handler.failed, "failed"),
             (handler.panicked, "panicked"),
+            (handler.states_lost, "states lost"),
             (handler.quarantined, "symbols quarantined"),
             (handler.skipped, "events not given"),
         ];
@@ -192,6 +193,18 @@ fn requests(page: &mut Page, report: &Report) {
         line.push(format!("waited p50 {} p99 {} max {}", duration(wait.p50), duration(wait.p99), duration(wait.max)));
     }
     page.list("requests", &line);
+    if let Some(jobs) = &requests.jobs {
+        let counts = [
+            ("limit", jobs.limit),
+            ("grown", jobs.grown),
+            ("shrunk", jobs.shrunk),
+            ("full", jobs.full),
+            ("replies lost", jobs.replies_lost),
+            ("stray ends", jobs.stray_ends),
+        ];
+        let counts = counts.iter().filter(|(_, number)| *number > 0);
+        page.list("jobs", &counts.map(|(what, number)| named(what, *number)).collect::<Vec<_>>());
+    }
 }
 
 /// Verdict, and what heads the report beside it.

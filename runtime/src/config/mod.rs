@@ -34,12 +34,14 @@ pub use table::SECTIONS;
 pub use tell::{Style, reference, sample};
 pub use value::{Form, Raw, Value};
 
+use crate::backfill;
 use crate::driver::{Driver, Idle};
 use crate::engine::Setup;
 use crate::ingest::Capture;
 use crate::pacer::Pace;
 use crate::pipeline::Parameters;
 use crate::station::Overload;
+use tapeline_core::backfill::DeskConfig;
 use tapeline_core::dead;
 use tapeline_core::limits::{
     DEDUP_CAPACITY_DEFAULT, DEDUP_WINDOW_NS_DEFAULT, HISTORY_AGE_NS_DEFAULT, HISTORY_SLOTS_DEFAULT, MAPPER_HOURS_MAX,
@@ -65,6 +67,8 @@ pub struct Config {
     pub retry: Retry,
     /// The request queue and its service.
     pub requests: Requests,
+    /// History for handlers that ask for it.
+    pub backfill: Backfill,
     /// Order books.
     pub books: Books,
     /// Names of the times of day of the mapper, in their order.
@@ -73,6 +77,23 @@ pub struct Config {
     pub zone: Zone,
     /// Parameters of the default handlers.
     pub pipeline: Parameters,
+}
+
+/// History for handlers that ask for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Backfill {
+    /// As [`backfill::Settings::paths`].
+    pub tapes: Vec<String>,
+    /// As [`backfill::Settings::ring_slots`].
+    pub ring_slots: usize,
+    /// As [`backfill::Settings::desk`].
+    pub desk: DeskConfig,
+}
+
+impl Default for Backfill {
+    fn default() -> Self {
+        Self { tapes: Vec::new(), ring_slots: backfill::RING_SLOTS_DEFAULT, desk: DeskConfig::default() }
+    }
 }
 
 /// Order books of each shard.
@@ -321,6 +342,7 @@ impl Config {
             dead_letters,
             retry,
             requests,
+            backfill: history_read,
             books,
             hours: _,
             zone: _,
@@ -344,6 +366,7 @@ impl Config {
         let History { slots: history_slots, age_ns } = history;
         let DeadLetters { entries, slots, holds, held_per_symbol, error_codes } = dead_letters;
         let Requests { queue, service_interval_ns, service_budget, retry: request_retry } = requests;
+        let Backfill { tapes, ring_slots: history_ring_slots, desk } = history_read;
         let Books { pages, orders } = books;
         let (policies, retry_of) = retry.tables();
         let request_retry = policies[usize::from(retry.number(request_retry))];
@@ -364,6 +387,11 @@ impl Config {
             idle: *idle,
             seed: *seed,
             timers_max: *timers_max,
+            backfill: (!tapes.is_empty()).then(|| backfill::Settings {
+                paths: tapes.iter().map(Into::into).collect(),
+                ring_slots: *history_ring_slots,
+                desk: *desk,
+            }),
             shard: shard::Config {
                 mesh_pending_slots: *mesh_pending_slots,
                 dedup_capacity: *capacity,
@@ -387,7 +415,7 @@ impl Config {
                     service_interval_ns: *service_interval_ns,
                     service_budget: *service_budget,
                     retry: request_retry,
-                    // Jobs off the core have no ring for their replies here yet.
+                    // Jobs off the core other than reading history have no ring for their replies here yet.
                     ..requests::Config::default()
                 },
                 ..shard::Config::single()

@@ -24,6 +24,7 @@ fn effect(config: &Config) -> String {
         ring_slots,
         mesh_ring_slots,
         idle,
+        backfill,
         ..
     } = setup;
     format!(
@@ -32,6 +33,7 @@ fn effect(config: &Config) -> String {
             (passes, pace, max_gap_ns, overload, start, end, shards, cores),
             (is_pinned, driver, symbols_max, ring_slots, mesh_ring_slots, idle),
             shard,
+            backfill,
             &config.pipeline,
         )
     )
@@ -57,7 +59,10 @@ fn silent(settings: &[Setting], config: &Config) -> Vec<String> {
 /// A configuration with a second policy, which differs from the first, and a time of day.
 fn with_another_policy() -> Loaded {
     let mut layers = Layers::default();
-    layers.file("t.toml", "[retry.policy.other]\nattempts = 2\n[mapper.hours.open]\nfrom = \"09:30\"");
+    // Without a tape, nobody reads and the other keys of backfill say nothing.
+    let text =
+        "[retry.policy.other]\nattempts = 2\n[mapper.hours.open]\nfrom = \"09:30\"\n[backfill]\ntapes = \"a.tape\"";
+    layers.file("t.toml", text);
     layers.finish().unwrap()
 }
 

@@ -12,6 +12,7 @@
 //! The order of fields here is the order of names in the JSON object. More fields may be added; those that are here keep
 //! their names and meaning.
 
+mod backfill;
 pub mod handlers;
 pub mod health;
 pub mod hgrm;
@@ -22,6 +23,7 @@ pub mod text;
 pub mod topics;
 pub mod verdict;
 
+pub use backfill::BackfillReport;
 pub use handlers::HandlerReport;
 pub use health::{DeadLetterCount, HealthReport, RateReport};
 pub use latency::Summary;
@@ -109,6 +111,9 @@ pub struct Report {
     pub health: HealthReport,
     /// Rates over the last seconds of the shards' time.
     pub rates: Named<RateReport>,
+    /// What became of what handlers asked of the past; not there where no history is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<BackfillReport>,
 }
 
 impl Report {

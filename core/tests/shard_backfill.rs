@@ -318,6 +318,7 @@ fn history_comes_one_delay_after_the_instant_of_service_and_live_events_go_on_un
     let mut done = EventBuf::new(&BackfillDone {
         from_ns: order.range.from.0,
         to_ns: order.range.to.0,
+        layer: Kind::TRADE.0,
         ..BackfillDone::default()
     });
     done.push_value(&BackfillRest { events: 2, ..BackfillRest::default() }).unwrap();

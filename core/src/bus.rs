@@ -6,11 +6,11 @@
 //! handler's *number*, and the source `handler.<NAME>` stands for it in the events that it makes.
 //!
 //! A handler that panics is met at the next handler: [`Bus::recover`] puts its state for that symbol back, discards
-//! what the call had staged, and counts a strike. After [`STRIKES_MAX`] strikes it is quarantined for that symbol.
+//! what the call had staged, and counts a strike. After [`crate::limits::STRIKES_MAX`] strikes it is quarantined for that symbol.
 
 use crate::dead::{DeadLetters, Failure};
 use crate::event::payload::Subscription;
-use crate::event::{EventRef, Kind, KindSet};
+use crate::event::{EventRef, Flags, Kind, KindSet};
 use crate::handler::{Ask, Ctx, Job, JobSet, RequestEnd, RequestId, TimerRequest};
 use crate::hash;
 use crate::limits::{HANDLERS_MAX, KIND_ROWS};
@@ -24,7 +24,7 @@ mod registered;
 
 pub use build::{BusBuilder, BusError};
 pub use chain::{Chain, End, Link};
-pub use registered::{About, HandlerStats, Registered, Subscriber};
+pub use registered::{About, Counts, HandlerStats, Registered, Subscriber};
 
 /// What the bus knows while it walks its handlers for one event or timer.
 #[derive(Debug)]
@@ -273,7 +273,8 @@ impl<C: Chain> Bus<C> {
     #[inline]
     pub fn on_event_timed<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
         // What may keep a handler from an event is looked at once for all of them.
-        if call.letters.is_some() || self.quarantined > 0 || !call.progress.is_new() {
+        let is_past = event.head().flags.contains(Flags::HISTORICAL);
+        if call.letters.is_some() || self.quarantined > 0 || !call.progress.is_new() || is_past {
             self.on_event_with_care(event, call, timing);
             return;
         }
@@ -292,7 +293,7 @@ impl<C: Chain> Bus<C> {
         call.progress.running = NOBODY;
     }
 
-    /// As [`Bus::on_event`] where a panic cut the walk short, somebody is quarantined, or events are held.
+    /// As [`Bus::on_event`] where a panic cut the walk short, somebody is quarantined, events are held, or the event is of the past.
     #[cold]
     #[inline(never)]
     fn on_event_with_care<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
@@ -443,7 +444,7 @@ impl<C: Chain> Bus<C> {
         self.sources.get(usize::from(number)).copied().unwrap_or(SourceId::NONE)
     }
 
-    /// Counts of each handler, in dispatch order. Allocates: for reports.
+    /// Counts of each handler, in dispatch order, with those of its own. O(handlers * symbols), allocates: for reports.
     #[must_use]
     pub fn stats(&mut self) -> Vec<(&'static str, HandlerStats)> {
         let mut stats = Vec::new();

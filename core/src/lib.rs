@@ -59,3 +59,4 @@ pub mod topics;
 pub mod units;
 pub mod wheel;
 pub mod windows;
+pub mod zone;

@@ -49,6 +49,8 @@ pub const KIND_ROWS: usize = 64;
 
 /// Most handlers on one bus.
 pub const HANDLERS_MAX: usize = 64;
+/// What one handler counts of its own, at most.
+pub const HANDLER_COUNTS_MAX: usize = 16;
 /// Slots that the handlers of one event may stage, its whole cascade included.
 pub const STAGED_SLOTS_MAX: usize = 4096;
 /// Timers that the handlers of one event may set, its whole cascade included.

@@ -1,17 +1,20 @@
 //! Requests on a whole shard: served in order at their instants, replies and ends to who asked, and nothing that depends on cuts.
 
+#[path = "common/lone.rs"]
+mod lone;
 #[path = "common/panics.rs"]
 mod panics;
 #[path = "common/shard_rig.rs"]
 mod shard_rig;
 
 use bytemuck::{Pod, Zeroable};
+use lone::Lone;
 use panics::{BOOM, silence};
-use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS, SYMBOLS_MAX, Sizes, feed, stream, tick};
+use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS_MAX, Sizes, feed, stream, tick};
 use std::sync::{Arc, Mutex};
 use tapeline_core::book::Books;
-use tapeline_core::bus::{Bus, BusBuilder, BusError, Chain, End};
-use tapeline_core::catalog::{Catalog, SeqRule};
+use tapeline_core::bus::{Bus, BusBuilder, BusError, Chain};
+use tapeline_core::catalog::Catalog;
 use tapeline_core::dead::ERROR_PANIC;
 use tapeline_core::event::payload::{Alert, BookLevel, Epoch, Features, Gap, LevelAction, Quarantine, Signal, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet};
@@ -308,51 +311,38 @@ fn ms(cx: &Ctx<'_>) -> u64 {
 
 /// One shard with one desk.
 struct Office {
-    shard: Shard<End>,
-    ring: Producer,
-    source: SourceId,
+    lone: Lone<()>,
     log: Log,
     seq: u64,
 }
 
+impl std::ops::Deref for Office {
+    type Target = Lone<()>;
+
+    fn deref(&self) -> &Lone<()> {
+        &self.lone
+    }
+}
+
+impl std::ops::DerefMut for Office {
+    fn deref_mut(&mut self) -> &mut Lone<()> {
+        &mut self.lone
+    }
+}
+
 impl Office {
     fn new(change: impl FnOnce(&mut Config)) -> Self {
-        let mut catalog = Catalog::new(SYMBOLS_MAX);
-        for symbol in 1..=SYMBOLS {
-            catalog.symbol(format!("SYM{symbol}").as_bytes()).unwrap();
-        }
         let log = Log::default();
-        let bus = BusBuilder::new(SYMBOLS_MAX).dynamic(0, Desk(log.clone())).build(&mut catalog).unwrap();
-        let source = catalog.source(b"test.feed", SeqRule::Increasing).unwrap();
-        let (ring, consumer) = ring::channel(1024);
         let mut config = Config::single();
         change(&mut config);
-        let shard = Shard::new(config, catalog, bus, (), consumer, vec![], vec![]);
-        Self { shard, ring, source, log, seq: 0 }
-    }
-
-    fn step(&mut self) {
-        while self.shard.step(&mut ()).work > 0 {
-            assert!(self.shard.ledger().is_balanced());
-            assert!(self.shard.requests().counters().is_balanced(), "{:?}", self.shard.requests().counters());
-        }
+        Self { lone: Lone::new(config, Desk(log.clone()), (), |_| {}), log, seq: 0 }
     }
 
     /// A trade at `us` microseconds: see [`Desk`].
     fn send(&mut self, symbol: u32, us: u64, groups: i64, token: u64, priority: u8, expires_ms: i32) {
         let trade = Trade { price: groups, size: token, depth: priority, ts_in_delta: expires_ms, ..Trade::default() };
-        let mut event = EventBuf::new(&trade);
         self.seq += 1;
-        let head = event.head_mut();
-        (head.ts_recv, head.seq, head.symbol, head.source) =
-            (UnixNanos(START + us * 1_000), self.seq, SymbolId(symbol), self.source);
-        self.ring.push(event.slots()).unwrap();
-        self.step();
-    }
-
-    fn pass(&mut self, ms: u64) {
-        self.ring.push(tick(UnixNanos(START + ms * MILLI), false).slots()).unwrap();
-        self.step();
+        self.lone.push(symbol, self.seq, us, &trade);
     }
 
     /// What was called since the last time, events left out.

@@ -1,25 +1,28 @@
 //! Retries, held events and dead letters on a whole shard: order, ledgers, and outputs that depend on no cut.
 
+#[path = "common/lone.rs"]
+mod lone;
 #[path = "common/panics.rs"]
 mod panics;
 #[path = "common/shard_rig.rs"]
 mod shard_rig;
 
 use bytemuck::{Pod, Zeroable};
+use lone::Lone;
 use panics::{BOOM, silence};
-use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS, SYMBOLS_MAX, Sizes, feed, stream, tick};
+use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS_MAX, Sizes, feed, stream, tick};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use tapeline_core::bus::{Bus, BusBuilder, Chain, End};
+use tapeline_core::bus::{Bus, BusBuilder, Chain};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::dead::{Cause as Parked, Direction, Filter, State};
 use tapeline_core::event::payload::{Alert, Cause, Signal, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet, Slot};
 use tapeline_core::handler::{Ctx, Handler, Verdict};
-use tapeline_core::ring::{self, Producer};
+use tapeline_core::ring;
 use tapeline_core::shard::{Config, Limit, Outbox, Shard};
 use tapeline_core::testing::for_seeds;
-use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
+use tapeline_core::units::{SymbolId, UnixNanos};
 
 /// What a handler has seen of a symbol.
 #[repr(C)]
@@ -154,14 +157,6 @@ fn req_retry_outputs_and_ledgers_do_not_depend_on_cuts_or_shards() {
     });
 }
 
-/// One shard with one handler, in the dynamic table.
-struct Alone {
-    shard: Shard<End>,
-    ring: Producer,
-    out: Kept,
-    source: SourceId,
-}
-
 #[derive(Default)]
 struct Kept(Vec<(u64, u64, u64)>);
 
@@ -177,43 +172,16 @@ impl Outbox for Kept {
     }
 }
 
+type Alone = Lone<Kept>;
+
+fn alone(config: Config) -> Alone {
+    Lone::new(config, Troubled::<true>, Kept::default(), |shard| shard.letters().assert_invariants())
+}
+
 impl Alone {
-    fn new(config: Config) -> Self {
-        let mut catalog = Catalog::new(SYMBOLS_MAX);
-        for symbol in 1..=SYMBOLS {
-            catalog.symbol(format!("SYM{symbol}").as_bytes()).unwrap();
-        }
-        let bus = BusBuilder::new(SYMBOLS_MAX).dynamic(0, Troubled::<true>).build(&mut catalog).unwrap();
-        let source = catalog.source(b"test.feed", SeqRule::Increasing).unwrap();
-        let (ring, consumer) = ring::channel(1024);
-        Self {
-            shard: Shard::new(config, catalog, bus, (), consumer, vec![], vec![]),
-            ring,
-            out: Kept::default(),
-            source,
-        }
-    }
-
-    fn step(&mut self) {
-        while self.shard.step(&mut self.out).work > 0 {
-            assert!(self.shard.ledger().is_balanced());
-            self.shard.letters().assert_invariants();
-        }
-    }
-
     /// A trade at `ms` after the start.
     fn send(&mut self, symbol: u32, seq: u64, ms: u64) {
-        let mut event = EventBuf::new(&Trade { price: 1, size: 1, side: 1, ..Trade::default() });
-        let head = event.head_mut();
-        (head.ts_recv, head.seq, head.symbol, head.source) =
-            (UnixNanos(START + ms * MILLI), seq, SymbolId(symbol), self.source);
-        self.ring.push(event.slots()).unwrap();
-        self.step();
-    }
-
-    fn pass(&mut self, ms: u64) {
-        self.ring.push(tick(UnixNanos(START + ms * MILLI), false).slots()).unwrap();
-        self.step();
+        self.push(symbol, seq, 1_000 * ms, &Trade { price: 1, size: 1, side: 1, ..Trade::default() });
     }
 
     fn total(&self) -> (u64, u64, u64) {
@@ -228,7 +196,7 @@ impl Alone {
 
 #[test]
 fn req_3540_a_symbol_is_held_in_order_and_no_other_waits() {
-    let mut alone = Alone::new(Config::single());
+    let mut alone = alone(Config::single());
     alone.send(1, 7, 0);
     for seq in 10..15 {
         alone.send(1, seq, 1);
@@ -250,7 +218,7 @@ fn req_3540_a_symbol_is_held_in_order_and_no_other_waits() {
 
 #[test]
 fn req_3537_a_finished_retry_leaves_nothing() {
-    let mut alone = Alone::new(Config::single());
+    let mut alone = alone(Config::single());
     for round in 0..2_000 {
         alone.send(1 + (round % 9) as u32, round * 10 + 7, round * 1_000);
     }
@@ -262,7 +230,7 @@ fn req_3537_a_finished_retry_leaves_nothing() {
 
 #[test]
 fn req_redrive_a_parked_event_keeps_its_history_and_is_in_flight_again() {
-    let mut alone = Alone::new(Config::single());
+    let mut alone = alone(Config::single());
     alone.send(1, 8, 0);
     alone.send(1, 10, 1);
     alone.pass(60_000);
@@ -289,7 +257,7 @@ fn req_redrive_a_parked_event_keeps_its_history_and_is_in_flight_again() {
 fn a_panic_is_parked_at_once_and_a_quarantined_handler_gets_no_retry() {
     silence();
 
-    let mut alone = Alone::new(Config::single());
+    let mut alone = alone(Config::single());
     alone.send(1, 7, 0);
     alone.send(2, 50, 1);
     assert_eq!(alone.total(), (0, 1, 1));
@@ -304,7 +272,7 @@ fn a_panic_is_parked_at_once_and_a_quarantined_handler_gets_no_retry() {
 #[test]
 fn req_3534_full_dead_letters_are_a_limit_that_says_so() {
     let letters = tapeline_core::dead::Config { entries: 3, slots: 8, ..Config::single().letters };
-    let mut alone = Alone::new(Config { letters, ..Config::single() });
+    let mut alone = alone(Config { letters, ..Config::single() });
     for symbol in 1..=8 {
         alone.send(symbol, u64::from(symbol) * 10 + 7, 0);
     }
@@ -316,7 +284,7 @@ fn req_3534_full_dead_letters_are_a_limit_that_says_so() {
 
 #[test]
 fn a_full_wheel_parks_what_it_cannot_retry() {
-    let mut alone = Alone::new(Config { timers_max: 1, ..Config::single() });
+    let mut alone = alone(Config { timers_max: 1, ..Config::single() });
     alone.send(1, 7, 0);
     alone.send(2, 17, 0);
     assert_eq!((alone.total(), alone.shard.limit_hits(Limit::Timers)), ((0, 1, 1), 1));
@@ -328,7 +296,7 @@ fn a_full_wheel_parks_what_it_cannot_retry() {
 fn req_d1_duplicates_are_refused_and_counted_and_a_new_epoch_begins_anew() {
     use tapeline_core::event::payload::Epoch;
     use tapeline_core::ledger::Refusal;
-    let mut alone = Alone::new(Config::single());
+    let mut alone = alone(Config::single());
     for _ in 0..3 {
         alone.send(1, 1, 0);
         alone.send(1, 2, 0);
@@ -352,7 +320,7 @@ fn req_d1_duplicates_are_refused_and_counted_and_a_new_epoch_begins_anew() {
 #[test]
 fn req_3485_the_history_has_the_bytes_of_the_ring_and_of_the_outputs() {
     use tapeline_core::history::{PageLimits, Query};
-    let mut alone = Alone::new(Config::single());
+    let mut alone = alone(Config::single());
     for seq in 0..7 {
         alone.send(1, seq, seq);
     }

@@ -43,6 +43,8 @@ pub struct Request {
     pub commit: Option<String>,
     /// Version of the build.
     pub version: String,
+    /// From where on a part of the engine is degraded or failed.
+    pub health: Thresholds,
 }
 
 /// A report, and the histograms that it sums up.
@@ -179,7 +181,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         requests: Requests::of(&sums.requests, sums.waits.as_ref(), sums.jobs.as_ref()),
         backfill: run.history.as_ref().map(|reader| BackfillReport::of(&sums.backfill.0, &sums.backfill.1, reader)),
         dead_letters: dead_letters(&shards),
-        health: HealthReport::of_run(&runs, &handlers, saturated, &Thresholds::default()),
+        health: HealthReport::of_run(&runs, &handlers, saturated, &request.health),
         rates: rates(&runs),
         handlers,
         events,

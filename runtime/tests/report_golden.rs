@@ -177,6 +177,7 @@ fn eventful() -> Report {
         handlers: vec![
             HandlerReport {
                 name: "features".into(),
+                counts: own_counts(&[("published", 600), ("unpublished", 0), ("skipped_trades", 1_234)]),
                 calls: 1_060_350,
                 timed_calls: 66_240,
                 time_ns: Some(159_052_500),
@@ -277,6 +278,12 @@ fn plain() -> Report {
         rates: Named::new(),
         ..eventful()
     }
+}
+
+fn own_counts(counts: &[(&'static str, u64)]) -> Named<u64> {
+    let mut named = Named::new();
+    counts.iter().for_each(|(name, count)| named.set(*name, *count));
+    named
 }
 
 /// Compares line by line, so that a difference is seen at once.

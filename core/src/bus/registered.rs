@@ -2,9 +2,9 @@
 
 use super::{Call, Missed, sealed};
 use crate::dead::{ERROR_PANIC, Failure};
-use crate::event::{EventRef, KindSet};
+use crate::event::{EventRef, Flags, KindSet};
 use crate::handler::{Ask, Ctx, Handler, JobSet, RequestEnd, RequestId, TimerRequest, Verdict};
-use crate::limits::STRIKES_MAX;
+use crate::limits::{HANDLER_COUNTS_MAX, STRIKES_MAX};
 use crate::timing::HandlerTime;
 use crate::units::{SourceId, SymbolId};
 use bytemuck::Zeroable;
@@ -45,6 +45,43 @@ pub struct HandlerStats {
     pub budget_ns: Option<u64>,
     /// What its stamped calls took.
     pub time: HandlerTime,
+    /// What it counts of its own, over all symbols.
+    pub counts: Counts,
+}
+
+/// What a handler counts of its own: [`Handler::COUNTS`] and their sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    names: &'static [&'static str],
+    sums: [u64; HANDLER_COUNTS_MAX],
+}
+
+impl Counts {
+    /// Counts of these names, all 0.
+    ///
+    /// # Panics
+    /// With more than [`HANDLER_COUNTS_MAX`] names.
+    #[must_use]
+    pub const fn new(names: &'static [&'static str]) -> Self {
+        assert!(names.len() <= HANDLER_COUNTS_MAX, "a handler has at most 16 counts of its own");
+        Self { names, sums: [0; HANDLER_COUNTS_MAX] }
+    }
+
+    /// The sums, one for each name.
+    #[must_use]
+    pub fn sums_mut(&mut self) -> &mut [u64] {
+        &mut self.sums[..self.names.len()]
+    }
+
+    /// Name and sum of each, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.names.iter().copied().zip(self.sums)
+    }
+
+    /// Adds those of the same handler on another shard.
+    pub fn add(&mut self, other: &Self) {
+        self.sums.iter_mut().zip(other.sums).for_each(|(sum, more)| *sum = sum.saturating_add(more));
+    }
 }
 
 impl<H: Handler> Registered<H> {
@@ -193,7 +230,8 @@ impl<H: Handler> Subscriber for Registered<H> {
 
     fn on_event_with_care(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
         let symbol = call.cx.symbol();
-        if self.number < call.progress.next || self.is_skipped(symbol) {
+        let is_for_others = !H::TAKES_HISTORY && event.head().flags.contains(Flags::HISTORICAL);
+        if is_for_others || self.number < call.progress.next || self.is_skipped(symbol) {
             return;
         }
         if call.letters.is_some_and(|letters| letters.is_holding(self.number, symbol)) {
@@ -275,8 +313,13 @@ impl<H: Handler> Subscriber for Registered<H> {
         self.states[symbol.index()] = self.before;
     }
 
+    /// O(symbols) for a handler with counts of its own.
     fn stats(&self) -> HandlerStats {
-        self.stats
+        let mut counts = const { Counts::new(H::COUNTS) };
+        if !H::COUNTS.is_empty() {
+            self.states.iter().for_each(|state| self.handler.count(state, counts.sums_mut()));
+        }
+        HandlerStats { counts, ..self.stats }
     }
 
     fn calls(&self) -> u64 {

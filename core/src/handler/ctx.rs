@@ -156,6 +156,24 @@ impl<'a> Ctx<'a> {
         self.publish_to(self.site.symbol, payload, scale, tail)
     }
 
+    /// As [`Ctx::publish`], with a `ts_event` of the handler's choice: of what is made later, by a timer say, but tells of what happened
+    /// then. Else it is that of the event at hand, or T of the timer.
+    ///
+    /// # Errors
+    /// [`Full`] as [`Ctx::publish`].
+    pub fn publish_as_of<P: Payload>(
+        &mut self,
+        ts_event: UnixNanos,
+        payload: &P,
+        scale: u8,
+        tail: &[u64],
+    ) -> Result<(), Full> {
+        let at_hand = core::mem::replace(&mut self.site.ts_event, ts_event);
+        let result = self.publish(payload, scale, tail);
+        self.site.ts_event = at_hand;
+        result
+    }
+
     /// Publishes an event for `symbol`. For another symbol than the one at hand it falls due one mesh delay later,
     /// whether or not that symbol lives on this shard.
     ///
@@ -382,6 +400,12 @@ mod tests {
         staging.keep();
         let mut cx = Ctx::new(site(), &mut staging);
         assert!(!cx.has_staged(), "a new call");
+        cx.publish_as_of(UnixNanos(2), &Alert::default(), 0, &[]).unwrap();
+        cx.publish(&Alert::default(), 0, &[]).unwrap();
+        let times = |staging: &Staging| events(staging.slots()).map(|of| of.head().ts_event.0).collect::<Vec<_>>();
+        assert_eq!(times(&staging), [7, 7, 2, 7]);
+        staging.roll_back();
+        let mut cx = Ctx::new(site(), &mut staging);
         cx.signal(&Signal::default()).unwrap();
         cx.cancel(TimerId(1)).unwrap();
         assert_eq!(cx.request(&wish()), Ok(RequestId(1)));

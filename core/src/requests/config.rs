@@ -14,7 +14,7 @@ pub struct Config {
     pub queue: crate::queue::Config,
     /// Requests are served at multiples of this, ns of shard time: a multiple of the tick, at least 1.
     pub service_interval_ns: u64,
-    /// Requests served at one instant at most, 1 to [`SERVICE_BUDGET_MAX`]. Shared by the symbols of the shard.
+    /// Requests served at one instant at most, 1 to [`crate::limits::SERVICE_BUDGET_MAX`]. Shared by the symbols of the shard.
     pub service_budget: usize,
     /// When a request is served again whose handler answered `Retry`.
     pub retry: Policy,

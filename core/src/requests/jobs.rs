@@ -66,7 +66,7 @@ pub(crate) enum ReplyEnd {
 }
 
 impl Requests {
-    /// There is a ring for replies: jobs of [`Config::off_core`] are taken on.
+    /// There is a ring for replies: jobs of [`super::Config::off_core`] are taken on.
     pub(crate) fn accept_off_core(&mut self) {
         self.off_core = self.config.off_core;
     }

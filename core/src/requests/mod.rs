@@ -21,7 +21,7 @@
 //!   time was cut into steps. A wish of time t is looked at at the first multiple of the interval *after* t, whoever else
 //!   made that instant come about; at T come, in this order, what timers of T do, then expiries, then ends, then requests.
 //! - **Each wish has one end**, and who asked is told. A wish that is merged into a request keeps its name, gets every event of that
-//!   request's reply and an end of its own. A request takes [`ASKERS_PER_REQUEST_MAX`] of them; the next equal wish becomes
+//!   request's reply and an end of its own. A request takes [`crate::limits::ASKERS_PER_REQUEST_MAX`] of them; the next equal wish becomes
 //!   a request of its own.
 //! - **Counted.** [`Counters`] has two equations that hold at every instant.
 //! - **Bounded, no allocation** after construction. Full is an end: [`RequestEnd::Refused`].

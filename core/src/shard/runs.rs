@@ -1,13 +1,13 @@
 //! Runs: events of one symbol that are ready, given to a handler that takes them together.
 //!
 //! A run is looked for only where it cannot be told from one event after the other: all of its events come before anything else that
-//! is due, its handler is the only one that is interested in their kinds, they change no book, nobody is quarantined and nothing is held. Events of a run
+//! is due, its handler is the only one that is interested in their kinds, they change no book, none is of the past, nobody is quarantined and nothing is held. Events of a run
 //! pass admission before the first of them is handled, which shows nowhere: what admission depends on, no handler can
 //! change. All else (ledger, clock, history, sample) follows as each event is consumed.
 
 use super::{Active, Shard};
 use crate::bus::{Call, Chain, Progress};
-use crate::event::{EventRef, Kind, Slot};
+use crate::event::{EventRef, Flags, Kind, Slot};
 use crate::handler::Ctx;
 use crate::ledger::{Outcome, Refusal};
 use crate::limits::BATCH_SLOTS;
@@ -68,7 +68,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         while at < len {
             let head: &Slot = &self.input.slots[at];
             let time = now.max(head.ts_recv);
-            if head.symbol != first.symbol || !kinds.contains(head.kind()) || time >= self.quiet_until {
+            let is_past = head.flags.contains(Flags::HISTORICAL);
+            if head.symbol != first.symbol || !kinds.contains(head.kind()) || is_past || time >= self.quiet_until {
                 break;
             }
             let span = self.span_at(at, len);

@@ -117,6 +117,18 @@ fn handlers(page: &mut Page, report: &Report) {
         let text = format!("{name}: {} of {calls} calls took longer than its {budget}", count(handler.overruns));
         page.words("over budget", &text);
     }
+    for handler in handlers {
+        let own: Vec<String> = counts(&handler.counts)
+            .into_iter()
+            .zip(handler.counts.iter())
+            .filter(|(_, (_, number))| **number > 0)
+            .map(|(text, _)| text)
+            .collect();
+        if let [first, rest @ ..] = &own[..] {
+            let first = format!("{}: {first}", plain(&handler.name));
+            page.list("counted", &[&[first], rest].concat());
+        }
+    }
     page.blank();
 }
 

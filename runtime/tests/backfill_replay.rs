@@ -8,6 +8,7 @@ use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::payload::{Alert, BackfillDone, Signal, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet};
 use tapeline_core::handler::{Ctx, Handler, History, RequestEnd, RequestId, Verdict};
+use tapeline_core::health::Thresholds;
 use tapeline_core::queue::Priority;
 use tapeline_core::units::UnixNanos;
 use tapeline_runtime::config::Layers;
@@ -150,6 +151,7 @@ fn replay(folder: &Path, section: &str, shards: usize, pace: Pace) -> (Report, V
         sha256: Default::default(),
         commit: None,
         version: "test".to_owned(),
+        health: Thresholds::default(),
     };
     let run = run(setup, |bus| bus.then(Learner(log.clone())), |_, _, _| {}).unwrap();
     let report = tell(run, &request).report;

@@ -109,6 +109,8 @@ pub const SUBSCRIPTIONS_MAX: usize = 256;
 pub const LANE_SLOTS_MAX: usize = 1 << 24;
 /// Events of higher lanes that pass a lane in which something waits, at most, before one of that lane goes.
 pub const LANE_TURNS_MAX: u32 = 32;
+/// Events that go between two gap events that nothing waits behind, while other events wait: such gaps are a quarter of a batch at most.
+pub const LANE_GAP_TURNS: u32 = 3;
 /// Transitions of watermarks that are kept for reports. Older ones are counted only.
 pub const TRANSITIONS_MAX: usize = 256;
 
@@ -273,6 +275,7 @@ const _: () = {
     assert!(SUBSCRIPTIONS_MAX >= HANDLERS_MAX, "every handler begins with a subscription");
     assert!(TOPICS_MAX == 64 && BUSES_MAX <= TOPICS_MAX, "the topics of a bus are the bits of one word");
     assert!(LANE_SLOTS_MAX <= 1 << 30, "waiting events are linked by u32, the highest of which are marks");
+    assert!(LANE_GAP_TURNS >= 1 && LANE_GAP_TURNS <= LANE_TURNS_MAX, "gaps wait longer where what waits is urgent");
     assert!(LANE_TURNS_MAX >= 1 && LANE_TURNS_MAX as usize <= BATCH_SLOTS, "every lane has a turn within two batches");
     assert!(REQUESTS_DEFAULT <= REQUESTS_MAX && REQUESTS_MAX <= TIMERS_MAX, "every request may have a timer");
     assert!(REQUESTS_MAX * 2 <= u32::MAX as usize, "a place in a line of four has 32 bits");

@@ -225,7 +225,7 @@ pub fn run<C: Chain + 'static>(
     notice: impl FnOnce(&Plan, Driver, &str),
 ) -> Result<Run, EngineError> {
     if setup.overload == Overload::Live {
-        check_topics(&setup.buses)?;
+        check_topics(&setup.buses, setup.shard.retry.len())?;
     }
     let machine = Machine::here();
     let allowed: Vec<usize> = match &machine.limits.affinity {
@@ -347,12 +347,12 @@ pub fn run<C: Chain + 'static>(
     let history = history.map(JoinHandle::join).transpose();
     let history = history.map_err(|_| EngineError::Backfill("died".to_owned()))?;
     let outputs_written = sink.map(|sink| sink.finish());
-    let ingest = last_words(reader, &setup.interrupt, &progress)?;
+    let (cores, ingest) = last_words(cores, reader, &setup.interrupt, &progress)?;
     Ok(Run {
         plan,
         driver,
         driver_why,
-        cores: cores?,
+        cores,
         ingest,
         elapsed_ns,
         history,
@@ -364,9 +364,10 @@ pub fn run<C: Chain + 'static>(
     })
 }
 
-/// Whether the buses can be open together, and every policy is one that this build has.
-fn check_topics(buses: &[Bus]) -> Result<(), EngineError> {
+/// Whether the buses can be open together, and every policy is one that this build has, or among the retry policies.
+fn check_topics(buses: &[Bus], retry_policies: usize) -> Result<(), EngineError> {
     Registry::of(buses)?;
+    buses.iter().try_for_each(|bus| bus.check_retries(retry_policies))?;
     let spills = buses.iter().flat_map(|bus| &bus.topics).find(|topic| topic.policy == Policy::Spill);
     spills.map_or(Ok(()), |topic| Err(EngineError::NoStore(topic.name.clone())))
 }
@@ -428,25 +429,68 @@ fn prefill(queue: &BlockQueue, is_ended: impl Fn() -> bool) {
     }
 }
 
-/// What the reader has to say. One that still waits for its input when the run was interrupted is left behind: it ends
-/// with the process, and what it handed over is known.
-fn last_words(
+/// What the cores and the reader have to say. What went wrong on a core is told at once, before what the reader says of itself, which may
+/// follow from it: the reader is left behind then, since it may wait for a pipe for ever. So is one that still waits for its input when
+/// the run was interrupted: it ends with the process, and what it handed over is known.
+fn last_words<T>(
+    cores: Result<T, DriverError>,
     reader: JoinHandle<IngestReport>,
     interrupt: &AtomicBool,
     progress: &Progress,
-) -> Result<IngestReport, EngineError> {
+) -> Result<(T, IngestReport), EngineError> {
+    let cores = cores?;
     let begun = Instant::now();
     while !reader.is_finished() && interrupt.load(Ordering::Relaxed) {
         if begun.elapsed() > READER_LAST_WORDS_MAX {
-            return Ok(progress.report());
+            return Ok((cores, progress.report()));
         }
         thread::sleep(Duration::from_millis(1));
     }
-    reader.join().map_err(|_| EngineError::Reader("died".to_owned()))
+    let ingest = reader.join().map_err(|_| EngineError::Reader("died".to_owned()))?;
+    Ok((cores, ingest))
 }
 
 /// Steal time of each pinned core so far.
 fn steal(plan: &Plan) -> Vec<Option<u64>> {
     let all = crate::machine::steal_ns(std::path::Path::new("/"), crate::machine::ticks_per_second()).ok();
     plan.cores.iter().map(|core| all.as_ref()?.get(&(u32::try_from(core.core?).ok()?)).copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use tapeline_core::event::{Kind, KindSet};
+    use tapeline_core::topics::Topic;
+
+    #[test]
+    fn req_3384_a_core_that_died_is_told_whatever_the_reader_does() {
+        let died = || Err::<(), _>(DriverError::Died("core 1".to_owned(), "wanted by a test".to_owned()));
+        let is_told = |words: Result<((), IngestReport), EngineError>| matches!(words, Err(EngineError::Run(DriverError::Died(core, _))) if core == "core 1");
+        let (interrupt, progress) = (AtomicBool::new(false), Progress::default());
+        // A reader that waits for its input for ever: nobody waits for it.
+        let (input, waits) = mpsc::channel::<()>();
+        let reader = thread::spawn(move || {
+            let _ = waits.recv();
+            Progress::default().report()
+        });
+        assert!(is_told(last_words(died(), reader, &interrupt, &progress)));
+        drop(input);
+        // One that died does not hide it.
+        let reader = thread::spawn(|| std::panic::resume_unwind(Box::new("wanted by a test")));
+        assert!(is_told(last_words(died(), reader, &interrupt, &progress)));
+        // Where all cores are well, a reader that died is told.
+        let reader = thread::spawn(|| std::panic::resume_unwind(Box::new("wanted by a test")));
+        let words = last_words(Ok(()), reader, &interrupt, &progress);
+        assert!(matches!(words, Err(EngineError::Reader(_))), "{words:?}");
+    }
+
+    #[test]
+    fn a_topic_with_a_retry_policy_that_is_not_there_is_refused() {
+        let news = Topic { retry: 1, ..Topic::new("news", KindSet::one(Kind::NEWS), 8) };
+        let buses = [Bus::new("bus", vec![news])];
+        let error = check_topics(&buses, 1).unwrap_err();
+        assert_eq!(error.to_string(), "topic news: there is no retry policy 1, the engine has 1");
+        assert!(check_topics(&buses, 2).is_ok());
+    }
 }

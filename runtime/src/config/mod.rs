@@ -302,6 +302,10 @@ impl Config {
         if self.replay.overload == Overload::Live && !self.replay.pace().is_paced() {
             tell("replay.overload", "live needs a schedule: without one, every ring is full at once".to_owned());
         }
+        if self.replay.overload == Overload::Live && self.replay.start.is_some() {
+            let what = "not with replay.overload = live: what is before it comes at once, to build state, and policies would thin it";
+            tell("replay.start", what.to_owned());
+        }
         if let (Some(start), Some(end)) = (self.replay.start, self.replay.end)
             && start >= end
         {

@@ -3,13 +3,13 @@
 use crate::tape::{TapeOptions, TapeWriter};
 use std::cmp::Ordering;
 use std::io::Write;
-use tapeline_core::bus::Chain;
+use tapeline_core::bus::{Chain, HandlerStats};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::{DEAD_CAUSE_NONE, DeadLetter, DeadLetterRest, Tick};
 use tapeline_core::event::{EventBuf, EventRef, Slot, events};
 use tapeline_core::hash;
 use tapeline_core::limits::SPAN_SLOTS_MAX;
-use tapeline_core::shard::{Probe, Shard};
+use tapeline_core::shard::{NO_ROOM, NO_ROOM_NAME, Probe, Shard};
 
 /// What one shard has parked at its end, as events of the kind `dead_letter`.
 #[derive(Debug, Default)]
@@ -31,18 +31,27 @@ pub struct Exported {
     pub too_long: u64,
 }
 
+/// Name of the handler of a dead letter; [`NO_ROOM_NAME`] for what its topic had no room for, which no handler has seen.
+pub(crate) fn name_of(handlers: &[(&'static str, HandlerStats)], handler: u16) -> &'static str {
+    match handlers.get(usize::from(handler)) {
+        Some((name, _)) => name,
+        None if handler == NO_ROOM => NO_ROOM_NAME,
+        None => "unknown",
+    }
+}
+
 /// What `shard` has among its dead letters now: what is parked, and, where a run was cut short, what waits for a retry. Allocates: for
 /// the end of a run.
 #[must_use]
 pub fn parked<C: Chain, P: Probe>(shard: &mut Shard<C, P>) -> Parked {
-    let names: Vec<u64> = shard.handlers().iter().map(|(name, _)| hash::stable(name.as_bytes())).collect();
+    let handlers = shard.handlers();
     let mut parked = Parked { catalog: Some(shard.catalog().clone()), ..Parked::default() };
     let mut scratch = [Slot::ZERO; SPAN_SLOTS_MAX];
     let mut packed = EventBuf::new(&Tick::default());
     for (handle, entry) in shard.letters().iter() {
         let Some(event) = shard.letters().event(handle, &mut scratch) else { continue };
         let rest = DeadLetterRest {
-            handler: names.get(usize::from(entry.handler())).copied().unwrap_or_default(),
+            handler: hash::stable(name_of(&handlers, entry.handler()).as_bytes()),
             failures: entry.failures(),
             error: entry.error().unwrap_or_default(),
             attempts: entry.attempts(),
@@ -101,4 +110,43 @@ fn order(catalog: &Catalog, a: EventRef<'_>, b: EventRef<'_>) -> Ordering {
         .then_with(|| catalog.source_name(left.source).cmp(catalog.source_name(right.source)))
         .then_with(|| (left.seq, left.part).cmp(&(right.seq, right.part)))
         .then_with(|| handler(a).cmp(&handler(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::letters::Letters;
+    use tapeline_core::bus::BusBuilder;
+    use tapeline_core::catalog::SeqRule;
+    use tapeline_core::event::payload::News;
+    use tapeline_core::event::{Kind, KindSet};
+    use tapeline_core::ring;
+    use tapeline_core::shard::Config;
+    use tapeline_core::topics::{Bus, Policy, Topic};
+
+    #[test]
+    fn req_3454_a_letter_that_found_no_room_says_so_by_name() {
+        let mut catalog = Catalog::new(4);
+        let symbol = catalog.symbol(b"SYM").unwrap();
+        let source = catalog.source(b"feed", SeqRule::Increasing).unwrap();
+        let bus = BusBuilder::new(4).build(&mut catalog).unwrap();
+        let news = Topic { policy: Policy::DeadLetter, ..Topic::new("news", KindSet::one(Kind::NEWS), 1) };
+        let config = Config { live: Some(vec![Bus::new("bus", vec![news])]), ..Config::single() };
+        let (mut ring, consumer) = ring::channel(64);
+        let mut shard = Shard::new(config, catalog, bus, (), consumer, vec![], vec![]);
+        for seq in 1..=2 {
+            let mut event = EventBuf::new(&News::default());
+            let head = event.head_mut();
+            (head.symbol, head.source, head.seq) = (symbol, source, seq);
+            ring.push(event.slots()).unwrap();
+        }
+        let _ = shard.step(&mut ());
+        let path = std::env::temp_dir().join(format!("tapeline-no-room-{}.tape", std::process::id()));
+        let exported = export(&[parked(&mut shard)], false, std::fs::File::create(&path).unwrap()).unwrap();
+        assert_eq!(exported, Exported { letters: 1, too_long: 0 });
+        let letters = Letters::read(path.to_str().unwrap(), 16).unwrap();
+        std::fs::remove_file(path).unwrap();
+        let letter = &letters.all()[0];
+        assert_eq!((letter.seq, letter.handler.as_str(), letter.error_text().as_str()), (2, "no_room", "no_room"));
+    }
 }

@@ -7,6 +7,7 @@
 mod export;
 mod filter;
 
+pub(crate) use export::name_of;
 pub use export::{Exported, Parked, export, parked};
 pub use filter::{Filter, Page};
 
@@ -20,6 +21,7 @@ use tapeline_core::dead::{Cause, ERROR_PANIC};
 use tapeline_core::event::payload::{DeadLetter, DeadLetterRest, Tick};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindVersion, Slot, events};
 use tapeline_core::hash;
+use tapeline_core::shard::{ERROR_NO_ROOM, NO_ROOM_NAME};
 use tapeline_core::units::{SourceId, UnixNanos};
 
 /// One dead letter of a file.
@@ -37,7 +39,8 @@ pub struct Letter {
     pub seq: u64,
     /// Part of the number.
     pub part: u16,
-    /// Handler that failed on it; the hash of its name, in hex, where the file does not have the name.
+    /// Handler that failed on it; the hash of its name, in hex, where the file does not have the name; [`NO_ROOM_NAME`] for what its topic had
+    /// no room for.
     pub handler: String,
     /// Code of the last failure; `None` = it did not fail yet and waited behind one that did.
     pub error: Option<u16>,
@@ -71,12 +74,13 @@ impl Letter {
         EventRef::first(&self.event).expect("Invariant: a letter's event is whole")
     }
 
-    /// Code of the last failure as people write it: `panic`, a number, or `-` where there was none.
+    /// Code of the last failure as people write it: `panic`, `no_room`, a number, or `-` where there was none.
     #[must_use]
     pub fn error_text(&self) -> String {
         match self.error {
             None => "-".to_owned(),
             Some(ERROR_PANIC) => "panic".to_owned(),
+            Some(ERROR_NO_ROOM) => "no_room".to_owned(),
             Some(code) => code.to_string(),
         }
     }
@@ -303,6 +307,9 @@ fn letter(catalog: &Catalog, event: EventRef<'_>) -> Option<Letter> {
 
 /// The handler whose name has this hash: the file defines the source `handler.<name>` of each. O(sources).
 fn handler_name(catalog: &Catalog, hash: u64) -> String {
+    if hash == hash::stable(NO_ROOM_NAME.as_bytes()) {
+        return NO_ROOM_NAME.to_owned();
+    }
     let names =
         (1..catalog.sources()).filter_map(|id| catalog.source_name(SourceId(id as u8)).strip_prefix(b"handler."));
     names

@@ -7,6 +7,7 @@ use super::handlers::slowest;
 use super::latency::{BEYOND_MIN, Summary};
 use super::{Capture, CaptureTally, Events, Manifest, Named, Report, Speed};
 use std::fmt::Write as _;
+use tapeline_core::shard::ERROR_NO_ROOM;
 
 /// Width of the table.
 pub const COLUMNS: usize = 100;
@@ -162,6 +163,7 @@ fn failures(page: &mut Page, report: &Report) {
     let left = report.dead_letters.iter().map(|left| {
         let error = match (left.error, left.panicked) {
             (_, true) => "panic".to_owned(),
+            (Some(ERROR_NO_ROOM), _) => "its topic was full".to_owned(),
             (Some(code), _) => format!("error {code}"),
             (None, _) => "waiting".to_owned(),
         };

@@ -268,6 +268,8 @@ fn left<C: Chain>(
     for (_, entry) in shard.letters().iter() {
         *counts.entry((entry.handler(), entry.kind().0, entry.error())).or_default() += 1;
     }
-    let name = |handler: u16| handlers.get(usize::from(handler)).map_or("unknown", |(name, _)| name);
-    counts.into_iter().map(|((handler, kind, error), count)| (name(handler), Kind(kind), error, count)).collect()
+    let named = counts.into_iter();
+    named
+        .map(|((handler, kind, error), count)| (letters::name_of(handlers, handler), Kind(kind), error, count))
+        .collect()
 }

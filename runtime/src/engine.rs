@@ -6,6 +6,7 @@ use crate::doctor;
 use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle};
 use crate::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport, Progress};
 use crate::machine::{Limits, Machine};
+use crate::memory::{self, Sizes, TooLarge};
 use crate::pacer::{Pace, Pacer};
 use crate::placement::{Plan, PlanError, Seat};
 use crate::sink::{Sink, SinkError};
@@ -148,6 +149,9 @@ pub enum EngineError {
     /// The topics cannot be.
     #[error(transparent)]
     Topics(#[from] OpenError),
+    /// The capacities take more memory than there is.
+    #[error(transparent)]
+    Memory(#[from] TooLarge),
     /// A topic spills, and there is no store for what it spills.
     #[error("topic {0}: there is no store for spilled events in this build")]
     NoStore(String),
@@ -213,7 +217,8 @@ pub fn choose_driver(forced: Option<Driver>, limits: &Limits, executors: usize) 
 
 /// Replays until the captures end, the interrupt is set, or something fails.
 ///
-/// `pipeline` is called once for each shard and appends the handlers to its bus. `notice` is told the plan and the driver
+/// `pipeline` is called once for each shard and appends the handlers to its bus; also for some small ones, which do not run, where
+/// capacities are larger than by default: see [`crate::memory`]. `notice` is told the plan and the driver
 /// before anything runs.
 ///
 /// # Errors
@@ -237,6 +242,12 @@ pub fn run<C: Chain + 'static>(
     let (driver, driver_why) =
         choose_driver(setup.driver, &machine.limits, plan.cores.len()).map_err(EngineError::Driver)?;
     notice(&plan, driver, &driver_why);
+
+    if let Some(machine_bytes) = memory::machine_bytes() {
+        let shard = setup.shard_config(0, RouteTable::new(1));
+        let sizes = Sizes { symbols_max: setup.symbols_max, ring_slots: setup.ring_slots, shard };
+        memory::check(&sizes, plan.shards, machine_bytes, &pipeline)??;
+    }
 
     let clock = RunClock::start();
     let routes = RouteTable::new(plan.shards);

@@ -15,6 +15,7 @@ pub mod layouts;
 pub mod letters;
 pub mod machine;
 mod market;
+pub mod memory;
 pub mod ndjson;
 pub mod pacer;
 pub mod pipeline;

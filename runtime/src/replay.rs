@@ -7,12 +7,17 @@ use crate::letters::Parked;
 use crate::machine::Machine;
 use crate::pacer::Pace;
 use crate::placement::Seat;
-use crate::report::health::{DeadLetterCount, HealthReport, ShardRun, rates};
+use crate::report::health::{HealthReport, ShardRun, rates};
 use crate::report::latency::new_histogram;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
+<<<<<<< HEAD
     BackfillReport, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit,
     Manifest, Named, Pacer, Report, Requests, Retries, Speed, Summary, handlers, judge, topics,
+=======
+    Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit, Manifest, Named,
+    Pacer, Report, Requests, Retries, Speed, Summary, dead_letters, handlers, judge, topics,
+>>>>>>> main
 };
 use crate::station::{Overload, ShardReport, SourceReport, StationReport};
 use hdrhistogram::Histogram;
@@ -179,8 +184,12 @@ pub fn tell(run: Run, request: &Request) -> Told {
         topics: topics::sum(shards.iter().map(|shard| &shard.topics[..])),
         watermarks: shards.iter().flat_map(|shard| shard.watermarks.iter().cloned()).collect(),
         requests: Requests::of(&sums.requests, sums.waits.as_ref(), sums.jobs.as_ref()),
+<<<<<<< HEAD
         backfill: run.history.as_ref().map(|reader| BackfillReport::of(&sums.backfill.0, &sums.backfill.1, reader)),
         dead_letters: dead_letters(&shards),
+=======
+        dead_letters: dead_letters::sum(shards.iter().map(|shard| &shard.left[..])),
+>>>>>>> main
         health: HealthReport::of_run(&runs, &handlers, saturated, &request.health),
         rates: rates(&runs),
         handlers,
@@ -195,19 +204,6 @@ pub fn tell(run: Run, request: &Request) -> Told {
         bytes: sums.bytes,
         letters,
     }
-}
-
-/// Dead letters that are left, over all shards.
-fn dead_letters(shards: &[Box<ShardReport>]) -> Vec<DeadLetterCount> {
-    let mut sums = BTreeMap::<_, u64>::new();
-    for (handler, kind, error, count) in shards.iter().flat_map(|shard| &shard.left) {
-        *sums.entry((*handler, kind.name(), *error)).or_default() += count;
-    }
-    let count = |((handler, kind, error), count): ((&'static str, &'static str, Option<u16>), u64)| {
-        let panicked = error == Some(dead::ERROR_PANIC);
-        DeadLetterCount { handler: handler.to_owned(), kind, error: error.filter(|_| !panicked), panicked, count }
-    };
-    sums.into_iter().map(count).collect()
 }
 
 /// What became of failed events, over all shards.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use tapeline_runtime::report::health::FindingReport;
 use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
 use tapeline_runtime::report::requests::{JobsReport, Waited};
+use tapeline_runtime::report::topics::TopicReport;
 use tapeline_runtime::report::{
     BadLine, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope, Events, HandlerReport,
     HealthReport, Latency, LimitHit, Manifest, Named, Pacer, RateReport, Report, Requests, Retries, Speed, Summary,
@@ -355,6 +356,39 @@ fn the_table_of_an_eventful_run() {
 #[test]
 fn the_table_of_a_plain_run() {
     assert_same(&text::table(&plain()), include_str!("golden/plain.txt"));
+}
+
+#[test]
+fn topics_name_the_states_of_their_events_as_the_ledger_does() {
+    let topic = TopicReport {
+        topic: "quotes".to_owned(),
+        lane: "normal".into(),
+        policy: "conflate".into(),
+        offered: 1_000,
+        refused: 1,
+        delivered: 700,
+        coalesced: 200,
+        expired: 50,
+        refused_after_admission: 30,
+        dead_lettered: 12,
+        in_flight: 7,
+        peak_slots: 64,
+        crowded: 3,
+        ..TopicReport::default()
+    };
+    let mut report = plain();
+    report.topics = vec![topic.clone(), TopicReport { offered: 5, delivered: 5, ..TopicReport::default() }];
+    assert!(!text::table(&report).contains("quotes"), "no policy acts while the source waits");
+    report.manifest.overload = "live".to_owned();
+    let table = text::table(&report);
+    let lines: Vec<&str> = table.lines().skip_while(|line| !line.starts_with("topics")).take(4).collect();
+    let expected = [
+        "topics                          offered     delivered     peak  crowded",
+        "  quotes (normal, conflate)         1,000           700       64        3",
+        "           refused 1  coalesced 200  expired 50  refused_after_admission 30  dead_lettered 12",
+        "           in_flight 7",
+    ];
+    assert_eq!(lines, expected, "{table}");
 }
 
 #[test]

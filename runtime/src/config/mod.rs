@@ -11,7 +11,8 @@
 //! [`SECTIONS`] is the one table of keys. Parsing, the check for unknown keys, the variables, `--print-config`, the reference and the
 //! sample are made from it, and the defaults are those of the engine's own types: none of them can drift from another. A row
 //! that sets nothing turns `every_key_changes_what_the_engine_gets` red; a field that nobody takes does not compile, as
-//! [`Config::setup`] and the pipeline take their sections apart without `..`.
+//! [`Config::setup`] and the pipeline take their sections apart without `..`; and a field of the engine's own types that the engine
+//! does not look at turns `every_field_that_a_key_sets_is_read` red.
 //!
 //! A key more: a field in the section's struct below (or in the engine's own type that the section holds), and a row in `table.rs`.
 
@@ -22,17 +23,19 @@ mod publisher;
 mod retry;
 mod table;
 mod tell;
+mod topics;
 mod value;
 mod zone;
 
 #[cfg(test)]
 mod tests;
 
-pub use key::{Key, Names, Section, Setting};
-pub use layers::{FILE_BYTES_MAX, FILE_VARIABLE, Fault, Faults, Layers, Loaded, Origin};
+pub use key::{Key, Make, Names, Section, Setting};
+pub use layers::{FAULTS_TOLD_MAX, FILE_BYTES_MAX, FILE_VARIABLE, Fault, Faults, Layers, Loaded, Origin};
 pub use retry::{Growth, Retry, RetryPolicy, STANDARD, Spread};
 pub use table::SECTIONS;
 pub use tell::{Style, reference, sample};
+pub use topics::{TopicKeys, Topics};
 pub use value::{Form, Raw, Value};
 
 use crate::backfill;
@@ -68,6 +71,8 @@ pub struct Config {
     pub dead_letters: DeadLetters,
     /// Retry policies.
     pub retry: Retry,
+    /// Topics.
+    pub topics: Topics,
     /// The request queue and its service.
     pub requests: Requests,
     /// History for handlers that ask for it.
@@ -297,6 +302,9 @@ impl Config {
     #[must_use]
     pub fn check(&self) -> Vec<(String, String)> {
         let mut wrong = self.retry.check();
+        if wrong.is_empty() {
+            wrong.extend(self.topics.check(&self.retry));
+        }
         wrong.extend(self.retry.check_name("requests.retry", &self.requests.retry));
         let mut tell = |key: &str, what: String| wrong.push((key.to_owned(), what));
         if self.replay.overload == Overload::Live && !self.replay.pace().is_paced() {
@@ -363,6 +371,7 @@ impl Config {
             history,
             dead_letters,
             retry,
+            topics,
             requests,
             backfill: history_read,
             books,
@@ -392,13 +401,15 @@ impl Config {
         let Requests { queue, service_interval_ns, service_budget, retry: request_retry } = requests;
         let Backfill { tapes, ring_slots: history_ring_slots, desk } = history_read;
         let Books { pages, orders } = books;
-        let (policies, retry_of) = retry.tables();
+        let (policies, mut retry_of) = retry.tables();
+        topics.set_retries(retry, &mut retry_of);
         let request_retry = policies[usize::from(retry.number(request_retry))];
         Setup {
             passes: *passes,
             pace: replay.pace(),
             max_gap_ns: *max_gap_ns,
             overload: *overload,
+            buses: vec![topics.bus(retry)],
             start: *start,
             end: *end,
             shards: *shards,
@@ -446,6 +457,15 @@ impl Config {
             },
             ..Setup::new(captures)
         }
+    }
+}
+
+/// The instant that a text says: RFC 3339, with or without an offset from UTC, or ns since the UNIX epoch.
+#[must_use]
+pub fn instant(text: &str) -> Option<UnixNanos> {
+    match Form::Instant.read(&Raw::Text(text.to_owned())) {
+        Some(Value::Whole(ns)) => Some(UnixNanos(ns)),
+        _ => None,
     }
 }
 

@@ -7,15 +7,14 @@ use super::mapper::{
 };
 use super::publisher;
 use super::retry::{GROWTHS, ORDERS, SPREADS};
+use super::topics::{KEYS, LANES, POLICIES, kind_names};
 use super::value::{Form, Value};
 use super::zone::zone;
-use tapeline_core::event::Kind;
 use tapeline_core::limits::{
     BACKFILL_ASKS_MAX, BACKFILL_IN_FLIGHT_MAX, BACKFILL_IN_FLIGHT_SYMBOL_MAX, BACKFILL_JOBS_MAX,
-    BACKFILL_REMEMBERED_MAX, BOOK_ORDERS_MAX, BOOK_PAGES_MAX, BRIDGE_BATCH_MAX, BRIDGE_NS_MAX, DEDUP_CAPACITY_MAX,
-    HISTORY_SLOTS_MAX, MAPPER_EXPIRES_NS_MAX, PUBLISHER_NS_MAX, REQUEST_AGING_NS_MAX, REQUEST_TURN_BITS_MAX,
-    REQUESTS_MAX, RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SERVICE_BUDGET_MAX, SHARDS_MAX, SLOT_BYTES, SYMBOLS_MAX, TICK_NS,
-    TIMERS_MAX,
+    BACKFILL_REMEMBERED_MAX, BOOK_ORDERS_MAX, BOOK_PAGES_MAX, BRIDGE_BATCH_MAX, BRIDGE_NS_MAX, DEDUP_CAPACITY_MAX, HISTORY_SLOTS_MAX,
+    LANE_SLOTS_MAX, MAPPER_EXPIRES_NS_MAX, PUBLISHER_NS_MAX, REQUEST_AGING_NS_MAX, REQUEST_TURN_BITS_MAX, REQUESTS_MAX,
+    RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SERVICE_BUDGET_MAX, SHARDS_MAX, SLOT_BYTES, SYMBOLS_MAX, TICK_NS, TIMERS_MAX,
 };
 use tapeline_core::mapper::Plan;
 use tapeline_core::scanner::breakout::RANGE_BARS_MAX;
@@ -46,6 +45,19 @@ macro_rules! policy_key {
             $doc,
             |config, name| Stored::value(&config.retry.policy(name).$field),
             |config, name, value| config.retry.policy_mut(name).$field = Stored::stored(value),
+        )
+    };
+}
+
+/// A row of a topic.
+macro_rules! topic_key {
+    ($name:literal, $form:expr, $field:ident, $doc:literal) => {
+        Key::new(
+            $name,
+            $form,
+            $doc,
+            |config, name| Stored::value(&config.topics.topic(name).$field),
+            |config, name, value| config.topics.topic_mut(name).$field = Stored::stored(value),
         )
     };
 }
@@ -368,7 +380,10 @@ pub static SECTIONS: &[Section] = &[
         path: "retry.policy.<name>",
         doc: "Retry policies. `standard` is always there; any other name makes a policy that begins \
                  with its defaults.",
-        names: Some(Names::Free(|config| config.retry.policies.iter().map(|(name, _)| name.clone()).collect())),
+        names: Some(Names::Free {
+            list: |config| config.retry.policies.iter().map(|(name, _)| name.clone()).collect(),
+            make: |config, name| _ = config.retry.policy_mut(name),
+        }),
         keys: &[
             policy_key!(
                 "attempts",
@@ -408,8 +423,8 @@ pub static SECTIONS: &[Section] = &[
     },
     Section {
         path: "retry.kinds",
-        doc: "Which kind of event uses which retry policy.",
-        names: Some(Names::Of(|| Kind::ALL.iter().map(|kind| kind.name()).collect())),
+        doc: "Which kind of event uses which retry policy. A topic's own goes over it.",
+        names: Some(Names::Of(kind_names)),
         keys: &[Key::new(
             "<kind>",
             Form::Name,
@@ -417,6 +432,65 @@ pub static SECTIONS: &[Section] = &[
             |config, kind| Stored::value(config.retry.kind(kind)),
             |config, kind, value| *config.retry.kind_mut(kind) = Stored::stored(value),
         )],
+    },
+    Section {
+        path: "topics.<name>",
+        doc: "Topics: kinds of events that wait together on a shard, and what happens when there is no room. They act with \
+                 `replay.overload = \"live\"`, but for `retry`, which always does. `quotes`, `trades`, `books`, `status`, `news` \
+                 and `others` are there; any other name makes a topic more. A kind is in one topic.",
+        names: Some(Names::Free {
+            list: |config| config.topics.0.iter().map(|(name, _)| name.clone()).collect(),
+            make: |config, name| _ = config.topics.topic_mut(name),
+        }),
+        keys: &[
+            topic_key!(
+                "kinds",
+                Form::Words(kind_names),
+                kinds,
+                "Kinds of its events. None at all = there is no such topic. Events of a kind that is in no topic are refused."
+            )
+            .unset("rest", "all that no other topic names"),
+            topic_key!(
+                "policy",
+                Form::Choice(POLICIES),
+                policy,
+                "What happens without room: the source waits; the event is refused; it is dropped; the oldest make room; of \
+                 each key only the newest waits; it goes to a store (there is none in this build); it is parked among the \
+                 dead letters."
+            ),
+            topic_key!("capacity", count(1, LANE_SLOTS_MAX as u64), capacity, "Slots of 64 bytes that may wait, on each shard."),
+            topic_key!("high", count(1, LANE_SLOTS_MAX as u64), high, "Slots from which on the topic is crowded.")
+                .unset("auto", "three quarters of the capacity"),
+            topic_key!("low", count(0, LANE_SLOTS_MAX as u64), low, "Slots down to which a crowded topic is.")
+                .unset("auto", "a quarter of the capacity"),
+            topic_key!(
+                "lane",
+                Form::Choice(LANES),
+                lane,
+                "Lane of its events, but for those that carry another one than normal themselves. Kinds that change a book \
+                 share one."
+            ),
+            topic_key!(
+                "conflate_by",
+                Form::Choice(KEYS),
+                conflate_by,
+                "What the policy conflate goes by: kind, symbol and source; or price and side besides."
+            ),
+            topic_key!(
+                "expire_after",
+                time(0, DAY_NS),
+                expire_after_ns,
+                "Source time after which an event that still waits is dropped. 0s = it never is."
+            ),
+            topic_key!("retry", Form::Name, retry, "Name of the retry policy of its events.")
+                .unset("inherit", "those of their kinds"),
+            topic_key!(
+                "lossy",
+                Form::Switch,
+                lossy,
+                "Trades and changes of a book may be lost. A gap event then tells their symbol."
+            ),
+        ],
     },
     Section {
         path: "requests",
@@ -767,7 +841,10 @@ pub static SECTIONS: &[Section] = &[
     Section {
         path: "mapper.hours.<name>",
         doc: "A time of day, and what is asked for then instead. The first one that holds counts.",
-        names: Some(Names::Free(|config| config.hours.clone())),
+        names: Some(Names::Free {
+            list: |config| config.hours.clone(),
+            make: |config, name| _ = hours_mut(config, name),
+        }),
         keys: HOURS,
     },
     Section {
@@ -826,7 +903,10 @@ pub static SECTIONS: &[Section] = &[
         path: "publisher.condition.<feature>",
         doc: "What a symbol is scored by, once a second. Three conditions are there; another name of a feature makes \
               one more, and a weight of 0 leaves one out.",
-        names: Some(Names::Free(publisher::features)),
+        names: Some(Names::Free {
+            list: publisher::features,
+            make: |config, name| _ = publisher::condition_mut(config, name),
+        }),
         keys: &[
             condition_key!("above", Form::Switch, is_above, "Whether it holds above its threshold, or below it."),
             condition_key!(

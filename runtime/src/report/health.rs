@@ -120,18 +120,3 @@ pub fn rates(shards: &[ShardRun<'_>]) -> Named<RateReport> {
     };
     Series::ALL.iter().map(|series| (series.name(), of(*series))).collect()
 }
-
-/// Dead letters that were left at the end, by who failed on what with which code. Sums over the shards.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
-pub struct DeadLetterCount {
-    /// Handler that failed.
-    pub handler: String,
-    /// Kind of the event.
-    pub kind: &'static str,
-    /// Code of the last failure; `null` for a panic, and where nothing failed yet.
-    pub error: Option<u16>,
-    /// Whether it was a panic.
-    pub panicked: bool,
-    /// Letters.
-    pub count: u64,
-}

@@ -12,7 +12,11 @@
 //! The order of fields here is the order of names in the JSON object. More fields may be added; those that are here keep
 //! their names and meaning.
 
+<<<<<<< HEAD
 mod backfill;
+=======
+pub mod dead_letters;
+>>>>>>> main
 pub mod handlers;
 pub mod health;
 pub mod hgrm;
@@ -23,9 +27,13 @@ pub mod text;
 pub mod topics;
 pub mod verdict;
 
+<<<<<<< HEAD
 pub use backfill::BackfillReport;
+=======
+pub use dead_letters::DeadLetterCount;
+>>>>>>> main
 pub use handlers::HandlerReport;
-pub use health::{DeadLetterCount, HealthReport, RateReport};
+pub use health::{HealthReport, RateReport};
 pub use latency::Summary;
 pub use requests::Requests;
 pub use topics::{TopicReport, Watermark};

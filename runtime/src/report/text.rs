@@ -59,27 +59,34 @@ pub fn table(report: &Report) -> String {
     page.text
 }
 
-/// With `--overload live`, a line for each topic: what was offered, what its policy kept from the handlers, and how crowded it was.
-/// Nothing while the source waits for room: no policy acts then.
+/// With `--overload live`, a line for each topic: what was offered and delivered, and how crowded it was; below it, by their names in the
+/// ledger, the states in which its other events are. Nothing while the source waits for room: no policy acts then.
 fn topics(page: &mut Page, report: &Report) {
     if report.manifest.overload != "live" || report.topics.is_empty() {
         return;
     }
-    let titles = ("offered", "delivered", "diverted", "peak", "crowded");
-    let (offered, delivered, diverted, peak, crowded) = titles;
-    let _ = writeln!(page.text, "{:<25}{offered:>14}{delivered:>14}{diverted:>12}{peak:>9}{crowded:>9}", "topics");
+    let (offered, delivered, peak, crowded) = ("offered", "delivered", "peak", "crowded");
+    let _ = writeln!(page.text, "{:<25}{offered:>14}{delivered:>14}{peak:>9}{crowded:>9}", "topics");
     for topic in &report.topics {
         let name = format!("{} ({}, {})", plain(&topic.topic), topic.lane, topic.policy);
-        let diverted = topic.offered - topic.delivered.min(topic.offered);
         let _ = writeln!(
             page.text,
-            "  {name:<23}{:>14}{:>14}{:>12}{:>9}{:>9}",
+            "  {name:<23}{:>14}{:>14}{:>9}{:>9}",
             count(topic.offered),
             count(topic.delivered),
-            count(diverted),
             count(topic.peak_slots),
             count(topic.crowded)
         );
+        let states = [
+            ("refused", topic.refused),
+            ("coalesced", topic.coalesced),
+            ("expired", topic.expired),
+            ("refused_after_admission", topic.refused_after_admission),
+            ("dead_lettered", topic.dead_lettered),
+            ("in_flight", topic.in_flight),
+        ];
+        let states = states.iter().filter(|(_, number)| *number > 0).map(|(name, number)| named(name, *number));
+        page.list("", &states.collect::<Vec<_>>());
     }
     if report.topics.iter().any(|topic| topic.crowded > 0)
         && let Some(slowest) = slowest(&report.handlers)
@@ -502,7 +509,8 @@ impl Page {
 }
 
 /// `text` with control characters escaped, so that a file's name or a bad line cannot move the cursor.
-fn plain(text: &str) -> String {
+#[must_use]
+pub fn plain(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let escaped = c.is_control().then(|| c.escape_default());

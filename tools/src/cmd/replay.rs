@@ -17,7 +17,7 @@ use tapeline_runtime::engine::{self, EngineError};
 use tapeline_runtime::ingest::Capture;
 use tapeline_runtime::input::Input;
 use tapeline_runtime::input::generate::{Config, GenerateInput};
-use tapeline_runtime::letters;
+use tapeline_runtime::letters::{self, Letters};
 use tapeline_runtime::pipeline::Parameters;
 use tapeline_runtime::replay::{Request, Told, tell};
 use tapeline_runtime::report::text::count;
@@ -36,9 +36,18 @@ pub(crate) fn run<C: Chain + 'static>(
     }
     let written = [&args.outputs, &args.hgrm, &args.dead_letters];
     let written: Vec<&Path> = written.into_iter().filter_map(Option::as_deref).collect();
-    if let Err(why) = files::spare(&args.captures, &written).and_then(|()| files::once(&args.captures)) {
+    if args.redriven.as_deref() == Some("-") {
+        return out::fail("--redriven: name a file; standard input is for captures", 2);
+    }
+    let read: Vec<String> = args.captures.iter().chain(&args.redriven).cloned().collect();
+    if let Err(why) = files::spare(&read, &written).and_then(|()| files::once(&args.captures)) {
         return out::fail(why, 2);
     }
+    let redriven = match args.redriven.as_deref().map(|path| Letters::read(path, loaded.config.engine.symbols_max)) {
+        Some(Err(error)) => return out::fail(&error, error.exit_code()),
+        Some(Ok(letters)) => Some(letters),
+        None => None,
+    };
     // A capture that cannot be opened is told before anything starts.
     let captures = match files::open_all(&args.captures) {
         Ok((captures, _)) if !captures.is_empty() => captures,
@@ -121,7 +130,8 @@ pub(crate) fn run<C: Chain + 'static>(
     let is_hgrm_written = hgrm.is_none_or(|file| {
         file.fill(|file| hgrm::write(histogram, hgrm::NS_PER_US, file).map_err(|error| error.to_string()))
     });
-    let are_letters_written = letters.is_none_or(|file| file.fill(|file| write_letters(&told, file)));
+    let are_letters_written =
+        letters.is_none_or(|file| file.fill(|file| write_letters(&told, redriven.as_ref(), file)));
     let written = match args.format {
         Format::Text => out::data(&text::table(&told.report)),
         Format::Json => out::data(&format!("{}\n", json::line(&told.report).trim_end())),
@@ -187,9 +197,12 @@ fn on_interrupt(interrupt: &Arc<AtomicBool>) -> io::Result<()> {
 }
 
 /// Writes what is parked as a tape, and says how much that is.
-fn write_letters(told: &Told, file: &mut BufWriter<File>) -> Result<(), String> {
-    let exported = letters::export(&told.letters, told.report.manifest.generated, file)?;
+fn write_letters(told: &Told, redriven: Option<&Letters>, file: &mut BufWriter<File>) -> Result<(), String> {
+    let exported = letters::export(&told.letters, redriven, told.report.manifest.generated, file)?;
     out::note(format_args!("{} dead letters written", count(exported.letters)));
+    if redriven.is_some() {
+        out::note(format_args!("{} of them were redriven and keep their history", count(exported.redriven)));
+    }
     if exported.too_long > 0 {
         out::note(format_args!("{} dead letters are too long to be written", count(exported.too_long)));
     }

@@ -11,13 +11,8 @@ use crate::report::health::{HealthReport, ShardRun, rates};
 use crate::report::latency::new_histogram;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
-<<<<<<< HEAD
     BackfillReport, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit,
-    Manifest, Named, Pacer, Report, Requests, Retries, Speed, Summary, handlers, judge, topics,
-=======
-    Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit, Manifest, Named,
-    Pacer, Report, Requests, Retries, Speed, Summary, dead_letters, handlers, judge, topics,
->>>>>>> main
+    Manifest, Named, Pacer, Report, Requests, Retries, Speed, Summary, dead_letters, handlers, judge, topics,
 };
 use crate::station::{Overload, ShardReport, SourceReport, StationReport};
 use hdrhistogram::Histogram;
@@ -184,12 +179,8 @@ pub fn tell(run: Run, request: &Request) -> Told {
         topics: topics::sum(shards.iter().map(|shard| &shard.topics[..])),
         watermarks: shards.iter().flat_map(|shard| shard.watermarks.iter().cloned()).collect(),
         requests: Requests::of(&sums.requests, sums.waits.as_ref(), sums.jobs.as_ref()),
-<<<<<<< HEAD
         backfill: run.history.as_ref().map(|reader| BackfillReport::of(&sums.backfill.0, &sums.backfill.1, reader)),
-        dead_letters: dead_letters(&shards),
-=======
         dead_letters: dead_letters::sum(shards.iter().map(|shard| &shard.left[..])),
->>>>>>> main
         health: HealthReport::of_run(&runs, &handlers, saturated, &request.health),
         rates: rates(&runs),
         handlers,

@@ -25,11 +25,8 @@ fn effect(config: &Config) -> String {
         ring_slots,
         mesh_ring_slots,
         idle,
-<<<<<<< HEAD
         backfill,
-=======
         buses,
->>>>>>> main
         ..
     } = setup;
     format!(
@@ -83,6 +80,8 @@ const BASE: [(&str, &str); 4] = [
     ("mapper.hours.open.from", "\"09:30\""),
     ("topics.trades.lossy", "true"),
     ("topics.books.lossy", "true"),
+    // Without a tape nobody reads.
+    ("backfill.tapes", "[\"a.tape\"]"),
 ];
 
 /// [`BASE`] without a path, as a file.
@@ -92,14 +91,7 @@ fn base_without(path: &str) -> String {
 
 fn with_another_policy() -> Loaded {
     let mut layers = Layers::default();
-<<<<<<< HEAD
-    // Without a tape, nobody reads and the other keys of backfill say nothing.
-    let text =
-        "[retry.policy.other]\nattempts = 2\n[mapper.hours.open]\nfrom = \"09:30\"\n[backfill]\ntapes = \"a.tape\"";
-    layers.file("t.toml", text);
-=======
     layers.file("t.toml", &base_without(""));
->>>>>>> main
     layers.finish().unwrap()
 }
 

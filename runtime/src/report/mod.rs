@@ -12,11 +12,8 @@
 //! The order of fields here is the order of names in the JSON object. More fields may be added; those that are here keep
 //! their names and meaning.
 
-<<<<<<< HEAD
 mod backfill;
-=======
 pub mod dead_letters;
->>>>>>> main
 pub mod handlers;
 pub mod health;
 pub mod hgrm;
@@ -27,11 +24,8 @@ pub mod text;
 pub mod topics;
 pub mod verdict;
 
-<<<<<<< HEAD
 pub use backfill::BackfillReport;
-=======
 pub use dead_letters::DeadLetterCount;
->>>>>>> main
 pub use handlers::HandlerReport;
 pub use health::{HealthReport, RateReport};
 pub use latency::Summary;

@@ -56,6 +56,7 @@ use crate::units::{SourceId, SymbolId, UnixNanos};
 use crate::wheel::Wheel;
 
 mod admission;
+mod backfill;
 mod cascade;
 mod config;
 mod inlet;
@@ -260,6 +261,8 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     requests: Requests,
     /// Replies of jobs that are done off the core.
     replies: Option<Inlet>,
+    /// History that handlers ask for.
+    archive: Option<Box<backfill::Archive>>,
     dedup: Option<DedupWindow>,
     history: Option<History>,
     books: Option<Books>,
@@ -386,6 +389,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             timer_names: timers::TimerNames::new(config.timers_max),
             requests: Requests::new(&requests, symbols_max, bus.jobs()),
             replies: None,
+            archive: None,
             dedup,
             history,
             origins: vec![letters::Origin::default(); letters.entries].into_boxed_slice(),
@@ -488,7 +492,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             && self.letters.ready().is_none()
             && (self.pending.is_empty() || self.pending.next_due() > drain_end)
             && self.wheel.next_due_hint().is_none_or(|due| due > drain_end)
-            && self.requests.due().min(self.requests.reply_due()) > drain_end
+            && self.request_due() > drain_end
             && self.outlets.iter().flatten().all(|outlet| outlet.stash.is_empty())
     }
 }

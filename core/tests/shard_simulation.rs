@@ -556,8 +556,8 @@ fn rough(seed: u64, prng: &mut Prng, met: &mut Met) {
         met.note(reason.name(), result.ledger.refused_by(reason));
     }
     for limit in Limit::ALL {
-        // A cascade of these handlers is not as deep, each event stages little, and no job is done off the core.
-        if !matches!(limit, Limit::CascadeDepth | Limit::Staging | Limit::JobsFull) {
+        // A cascade of these handlers is not as deep, each event stages little, no job is done off the core, and nobody asks of the past.
+        if !matches!(limit, Limit::CascadeDepth | Limit::Staging | Limit::JobsFull | Limit::Backfill) {
             met.note(limit.name(), rig.shards.iter().map(|shard| shard.limit_hits(limit)).sum());
         }
     }

@@ -1,5 +1,6 @@
 //! The engine of a replay: rings, stations and threads, put together, run to the end, and taken apart.
 
+use crate::backfill::{Archive, Backfill, ReaderReport};
 use crate::clock::RunClock;
 use crate::doctor;
 use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle};
@@ -84,6 +85,8 @@ pub struct Setup {
     pub lifecycle: Lifecycle,
     /// What is logged, and who is told.
     pub log: Log,
+    /// What history is read from for handlers that ask for it; `None` = nobody reads.
+    pub backfill: Option<crate::backfill::Settings>,
     /// Set from outside to end the replay early.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -117,6 +120,7 @@ impl Setup {
             commands: None,
             lifecycle: Lifecycle::default(),
             log: Log::default(),
+            backfill: None,
             interrupt: Arc::default(),
         }
     }
@@ -175,6 +179,9 @@ pub enum EngineError {
     /// The reader's thread could not be started, or died.
     #[error("the reader's thread {0}")]
     Reader(String),
+    /// The thread that reads history could not be started, or died.
+    #[error("the backfill's thread {0}")]
+    Backfill(String),
 }
 
 /// What a run left behind: raw counts, for the report.
@@ -194,6 +201,8 @@ pub struct Run {
     pub elapsed_ns: u64,
     /// What was logged.
     pub log: LogReport,
+    /// What the thread that reads history says; `None` where nobody reads.
+    pub history: Option<ReaderReport>,
     /// Outputs written to the file; `None` without one.
     pub outputs_written: Option<Result<u64, SinkError>>,
     /// Whether the interrupt was set before the end.
@@ -266,6 +275,9 @@ pub fn run<C: Chain + 'static>(
         // Every shard interns the same handlers in the same order: their sources have the same ids everywhere.
         buses.push(pipeline(BusBuilder::new(setup.symbols_max)).build(&mut catalog)?);
     }
+    // Before anybody copies the catalog: its sources have the same ids everywhere.
+    let archive = setup.backfill.as_ref().map(|settings| Archive::open(&settings.paths, &mut catalog));
+    let mut backfill = archive.map(Backfill::new);
     let is_meshed = plan.shards > 1 && buses.iter().any(|bus| bus.crosses_symbols());
     let background = background_cores(&allowed, &plan);
     let (mut shard_sinks, definitions, sink) = match &setup.outputs {
@@ -314,8 +326,13 @@ pub fn run<C: Chain + 'static>(
         let number = config.shard;
         let probe = RunProbe::new(clock.clone()).logging_to(logs.next().flatten());
         let (peers, outlets) = (std::mem::take(&mut mesh_in[number]), std::mem::take(&mut mesh_out[number]));
-        let shard = Shard::new(config, catalog.clone(), bus, probe, consumer, peers, outlets);
-        let station = ShardStation::new(number, shard, Egress::new(sink));
+        let mut shard = Shard::new(config, catalog.clone(), bus, probe, consumer, peers, outlets);
+        let port = backfill.as_mut().zip(setup.backfill.as_ref()).map(|(backfill, settings)| {
+            let (port, history) = backfill.add_shard(settings.desk.manager.in_flight, settings.ring_slots);
+            shard.attach_backfill(&settings.desk, history);
+            port
+        });
+        let station = ShardStation::new(number, shard, Egress::new(sink)).with_history(port);
         stations.push(Box::new(station.giving_letters(setup.gives_letters)));
     }
     let source = SourceConfig {
@@ -349,6 +366,11 @@ pub fn run<C: Chain + 'static>(
         loops.push(CoreLoop::new(core.clone(), seats.collect(), idle, clock.clone()));
     }
 
+    let history_stop = Arc::new(AtomicBool::new(false));
+    let history = backfill.map(|backfill| backfill.start(idle_cores(&allowed, &plan), Arc::clone(&history_stop)));
+    let history = history.transpose();
+    let history = history.map_err(|error| EngineError::Backfill(format!("could not be started: {error}")))?;
+
     let steal_before = steal(&plan);
     let begun = Instant::now();
     guard.turn(Phase::Running);
@@ -360,6 +382,9 @@ pub fn run<C: Chain + 'static>(
         steal_before.iter().zip(steal(&plan)).map(|(before, after)| Some(after?.saturating_sub((*before)?))).collect();
     queue.stop();
     let log = log.finish();
+    history_stop.store(true, Ordering::Relaxed);
+    let history = history.map(JoinHandle::join).transpose();
+    let history = history.map_err(|_| EngineError::Backfill("died".to_owned()))?;
     let outputs_written = sink.map(|sink| sink.finish());
     let (cores, ingest) = last_words(cores, reader, &setup.interrupt, &progress)?;
     Ok(Run {
@@ -370,6 +395,7 @@ pub fn run<C: Chain + 'static>(
         ingest,
         elapsed_ns,
         log,
+        history,
         outputs_written,
         has_prelude: setup.start.is_some(),
         is_interrupted,
@@ -417,6 +443,13 @@ fn background_cores(allowed: &[usize], plan: &Plan) -> Vec<usize> {
         shards.filter_map(|plan| plan.core).any(|taken| taken == *core)
     };
     let free: Vec<usize> = allowed.iter().copied().filter(|core| !is_shards(core)).collect();
+    if free.is_empty() { allowed.to_vec() } else { free }
+}
+
+/// Cores for what reads history: those that have no station, or all where every core has one.
+fn idle_cores(allowed: &[usize], plan: &Plan) -> Vec<usize> {
+    let taken = plan.pinned_cores();
+    let free: Vec<usize> = allowed.iter().copied().filter(|core| !taken.contains(core)).collect();
     if free.is_empty() { allowed.to_vec() } else { free }
 }
 

@@ -1,6 +1,7 @@
 //! The tapeline runtime: drivers, placement, sources, tape, report. It moves bytes and time into the shards of
 //! `tapeline-core` and what they make out of them. See `ARCHITECTURE.md` for the map.
 
+pub mod backfill;
 pub mod clock;
 pub mod config;
 pub mod diff;

@@ -158,6 +158,7 @@ fn eventful() -> Report {
             parked_by: [("attempts", 2), ("failed", 42), ("panicked", 2)].into_iter().collect(),
             refused_by: [("slots_full", 3)].into_iter().collect(),
         },
+        backfill: None,
         requests: Requests {
             asked: 1_204,
             refused_by: [("symbol_full", 4)].into_iter().collect(),
@@ -276,6 +277,7 @@ fn plain() -> Report {
         measured_cores: vec![],
         allocations: None,
         retries: Retries::default(),
+        backfill: None,
         requests: Requests::default(),
         handlers: vec![],
         dead_letters: vec![],

@@ -77,6 +77,8 @@ pub enum Limit {
     ServiceBudget = 7,
     /// As many jobs were under way off the core as may be, and a request waited on.
     JobsFull = 8,
+    /// A limit that the backfills of all symbols share.
+    Backfill = 9,
 }
 
 impl Config {
@@ -109,7 +111,7 @@ impl Config {
 
 impl Limit {
     /// Every limit, by number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Timers,
         Self::MeshPending,
         Self::Staging,
@@ -119,6 +121,7 @@ impl Limit {
         Self::Requests,
         Self::ServiceBudget,
         Self::JobsFull,
+        Self::Backfill,
     ];
 
     /// Name in JSON (`limits_hit`).
@@ -134,6 +137,7 @@ impl Limit {
             Self::Requests => "requests",
             Self::ServiceBudget => "service_budget",
             Self::JobsFull => "jobs_full",
+            Self::Backfill => "backfill",
         }
     }
 

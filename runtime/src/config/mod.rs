@@ -38,6 +38,7 @@ pub use tell::{Style, reference, sample};
 pub use topics::{TopicKeys, Topics};
 pub use value::{Form, Raw, Value};
 
+use crate::backfill;
 use crate::driver::{Driver, Idle};
 use crate::engine::Setup;
 use crate::ingest::Capture;
@@ -45,6 +46,7 @@ use crate::log::{self, LogFormat};
 use crate::pacer::Pace;
 use crate::pipeline::Parameters;
 use crate::station::Overload;
+use tapeline_core::backfill::DeskConfig;
 use tapeline_core::dead;
 use tapeline_core::health::Thresholds;
 use tapeline_core::limits::{
@@ -77,6 +79,8 @@ pub struct Config {
     pub topics: Topics,
     /// The request queue and its service.
     pub requests: Requests,
+    /// History for handlers that ask for it.
+    pub backfill: Backfill,
     /// Order books.
     pub books: Books,
     /// Names of the times of day of the mapper, in their order.
@@ -89,6 +93,23 @@ pub struct Config {
     pub health: Thresholds,
     /// Parameters of the default handlers.
     pub pipeline: Parameters,
+}
+
+/// History for handlers that ask for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Backfill {
+    /// As [`backfill::Settings::paths`].
+    pub tapes: Vec<String>,
+    /// As [`backfill::Settings::ring_slots`].
+    pub ring_slots: usize,
+    /// As [`backfill::Settings::desk`].
+    pub desk: DeskConfig,
+}
+
+impl Default for Backfill {
+    fn default() -> Self {
+        Self { tapes: Vec::new(), ring_slots: backfill::RING_SLOTS_DEFAULT, desk: DeskConfig::default() }
+    }
 }
 
 /// Order books of each shard.
@@ -372,6 +393,7 @@ impl Config {
             retry,
             topics,
             requests,
+            backfill: history_read,
             books,
             hours: _,
             zone: _,
@@ -397,6 +419,7 @@ impl Config {
         let History { slots: history_slots, age_ns } = history;
         let DeadLetters { entries, slots, holds, held_per_symbol, error_codes } = dead_letters;
         let Requests { queue, service_interval_ns, service_budget, retry: request_retry } = requests;
+        let Backfill { tapes, ring_slots: history_ring_slots, desk } = history_read;
         let Books { pages, orders } = books;
         let (policies, mut retry_of) = retry.tables();
         topics.set_retries(retry, &mut retry_of);
@@ -421,6 +444,11 @@ impl Config {
             timers_max: *timers_max,
             // Who is told is for the program to say.
             log: log::Log { filter: Filter { level: *level, follow: None }, format: *format, ..log::Log::default() },
+            backfill: (!tapes.is_empty()).then(|| backfill::Settings {
+                paths: tapes.iter().map(Into::into).collect(),
+                ring_slots: *history_ring_slots,
+                desk: *desk,
+            }),
             shard: shard::Config {
                 mesh_pending_slots: *mesh_pending_slots,
                 dedup_capacity: *capacity,
@@ -444,7 +472,7 @@ impl Config {
                     service_interval_ns: *service_interval_ns,
                     service_budget: *service_budget,
                     retry: request_retry,
-                    // Jobs off the core have no ring for their replies here yet.
+                    // Jobs off the core other than reading history have no ring for their replies here yet.
                     ..requests::Config::default()
                 },
                 ..shard::Config::single()

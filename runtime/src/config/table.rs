@@ -11,9 +11,11 @@ use super::topics::{KEYS, LANES, POLICIES, kind_names};
 use super::value::{Form, Value};
 use super::zone::zone;
 use tapeline_core::limits::{
-    BOOK_ORDERS_MAX, BOOK_PAGES_MAX, BRIDGE_BATCH_MAX, BRIDGE_NS_MAX, DEDUP_CAPACITY_MAX, HISTORY_SLOTS_MAX,
-    LANE_SLOTS_MAX, MAPPER_EXPIRES_NS_MAX, PUBLISHER_NS_MAX, REQUEST_AGING_NS_MAX, REQUEST_TURN_BITS_MAX, REQUESTS_MAX,
-    RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SERVICE_BUDGET_MAX, SHARDS_MAX, SLOT_BYTES, SYMBOLS_MAX, TICK_NS, TIMERS_MAX,
+    BACKFILL_ASKS_MAX, BACKFILL_IN_FLIGHT_MAX, BACKFILL_IN_FLIGHT_SYMBOL_MAX, BACKFILL_JOBS_MAX,
+    BACKFILL_REMEMBERED_MAX, BOOK_ORDERS_MAX, BOOK_PAGES_MAX, BRIDGE_BATCH_MAX, BRIDGE_NS_MAX, DEDUP_CAPACITY_MAX,
+    HISTORY_SLOTS_MAX, LANE_SLOTS_MAX, MAPPER_EXPIRES_NS_MAX, PUBLISHER_NS_MAX, REQUEST_AGING_NS_MAX,
+    REQUEST_TURN_BITS_MAX, REQUESTS_MAX, RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SERVICE_BUDGET_MAX, SHARDS_MAX,
+    SLOT_BYTES, SYMBOLS_MAX, TICK_NS, TIMERS_MAX,
 };
 use tapeline_core::mapper::Plan;
 use tapeline_core::scanner::breakout::RANGE_BARS_MAX;
@@ -566,6 +568,85 @@ pub static SECTIONS: &[Section] = &[
                 Form::Name,
                 requests.retry,
                 "Name of the retry policy for requests whose handler asks for another try."
+            ),
+        ],
+    },
+    Section {
+        path: "backfill",
+        doc: "History for handlers that ask for it: read from tapes, off the measured cores.",
+        names: None,
+        keys: &[
+            key!(
+                "tapes",
+                Form::Paths,
+                backfill.tapes,
+                "Tapes, and folders whose *.tape files are meant. Parquet is refused. None at all = history is refused to who asks."
+            ),
+            key!(
+                "jobs",
+                count(1, BACKFILL_JOBS_MAX as u64),
+                backfill.desk.manager.jobs,
+                "Readings that may wait or be under way, on each shard. One more is refused, and who asked is told."
+            ),
+            key!(
+                "asks",
+                count(1, BACKFILL_ASKS_MAX as u64),
+                backfill.desk.manager.asks,
+                "Those who may wait for readings, on each shard."
+            ),
+            key!(
+                "jobs_per_symbol",
+                count(1, BACKFILL_JOBS_MAX as u64),
+                backfill.desk.manager.jobs_per_symbol,
+                "Readings of one symbol that may wait."
+            ),
+            key!(
+                "in_flight",
+                count(1, BACKFILL_IN_FLIGHT_MAX as u64),
+                backfill.desk.manager.in_flight,
+                "Readings that may be under way, on each shard; the others wait."
+            ),
+            key!(
+                "in_flight_per_symbol",
+                count(1, BACKFILL_IN_FLIGHT_SYMBOL_MAX as u64),
+                backfill.desk.manager.in_flight_per_symbol,
+                "Readings of one symbol that may be under way."
+            ),
+            key!(
+                "aging",
+                time(0, REQUEST_AGING_NS_MAX),
+                backfill.desk.manager.aging_step_ns,
+                "Head start of one priority class over the next, in shard time."
+            ),
+            key!(
+                "remembered",
+                count(0, BACKFILL_REMEMBERED_MAX as u64),
+                backfill.desk.manager.remembered,
+                "Completed ranges that are remembered, on each shard: what is in them does not come again. The oldest is forgotten first."
+            ),
+            key!(
+                "remember",
+                time(1, 365 * DAY_NS),
+                backfill.desk.manager.remember_ns,
+                "Age at which a completed range is forgotten, in shard time."
+            ),
+            key!(
+                "service_interval",
+                Form::Time { min: TICK_NS, max: DAY_NS, step: TICK_NS },
+                backfill.desk.service_interval_ns,
+                "What is asked is looked at at multiples of this, in shard time."
+            ),
+            key!(
+                "delay",
+                Form::Time { min: TICK_NS, max: DAY_NS, step: TICK_NS },
+                backfill.desk.delay_ns,
+                "From then until the history comes, in shard time. The shard waits there as long as the reading takes."
+            ),
+            key!(
+                "ring_slots",
+                Form::Power { min: 256, max: RING_SLOTS_MAX as u64 },
+                backfill.ring_slots,
+                "Slots of 64 bytes of the ring by which history comes to each shard. Full, the reading waits."
             ),
         ],
     },

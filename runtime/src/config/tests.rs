@@ -26,6 +26,7 @@ fn effect(config: &Config) -> String {
         mesh_ring_slots,
         idle,
         log,
+        backfill,
         buses,
         ..
     } = setup;
@@ -36,6 +37,7 @@ fn effect(config: &Config) -> String {
             (is_pinned, driver, symbols_max, ring_slots, mesh_ring_slots, idle, buses),
             (log.filter, log.format),
             shard,
+            backfill,
             &config.pipeline,
             // The report's: `tapeline replay` hands it on.
             &config.health,
@@ -80,6 +82,8 @@ const BASE: [(&str, &str); 4] = [
     ("mapper.hours.open.from", "\"09:30\""),
     ("topics.trades.lossy", "true"),
     ("topics.books.lossy", "true"),
+    // Without a tape nobody reads.
+    ("backfill.tapes", "[\"a.tape\"]"),
 ];
 
 /// [`BASE`] without a path, as a file.

@@ -145,6 +145,8 @@ pub enum Form {
     Name,
     /// Any of these words, each once.
     Words(fn() -> Vec<&'static str>),
+    /// Paths of files and folders.
+    Paths,
     /// A time of day, in seconds after midnight: `09:30` or `09:30:15`, up to `24:00`.
     Clock,
     /// The name of a time zone of the IANA.
@@ -199,6 +201,20 @@ impl Form {
                     |(index, word): (usize, &String)| known.contains(&word.as_str()) && !words[..index].contains(word);
                 words.iter().enumerate().all(is_good).then_some(Value::Words(words))
             }
+            Self::Paths => {
+                let paths = match raw {
+                    Raw::Strings(paths) => paths.clone(),
+                    Raw::String(path) => vec![path.clone()],
+                    // As it is printed; else commas are between paths.
+                    Raw::Text(text) => {
+                        let list = text.trim().trim_start_matches('[').trim_end_matches(']');
+                        let paths = list.split(',').map(|path| path.trim().trim_matches('"').to_owned());
+                        paths.filter(|path| !path.is_empty()).collect()
+                    }
+                    _ => return None,
+                };
+                paths.iter().all(|path| !path.is_empty() && !path.contains('\0')).then_some(Value::Words(paths))
+            }
             Self::Clock => clock(raw.word()?).map(Value::Whole),
             Self::Zone => {
                 let word = raw.word()?;
@@ -246,6 +262,7 @@ impl Form {
             }
             Self::Name => format!("a name: a to z, 0 to 9 and _, a letter first, at most {NAME_BYTES_MAX} bytes"),
             Self::Words(known) => format!("a list of any of {}", known().join(", ")),
+            Self::Paths => "a list of paths of files and folders".to_owned(),
             Self::Clock => "a time of day, 00:00 to 24:00, as in \"09:30\"".to_owned(),
             Self::Zone => "a time zone of the IANA, as in \"America/New_York\"".to_owned(),
             Self::Cores => "a list of cores, as in \"0,2-5\"".to_owned(),
@@ -305,6 +322,10 @@ impl Form {
                 let words: Vec<String> = known().into_iter().map(str::to_owned).collect();
                 let is_first = *value == Value::Words(words[..1].to_vec());
                 Some(Value::Words(words[if is_first { 1..2 } else { 0..1 }].to_vec()))
+            }
+            Self::Paths => {
+                let is_one = *value == Value::Words(vec!["past.tape".to_owned()]);
+                Some(Value::Words(vec![if is_one { "older.tape" } else { "past.tape" }.to_owned()]))
             }
             Self::Clock => Some(Value::Whole(if whole < DAY_S / 2 { whole + 60 } else { whole - 60 })),
             Self::Zone => {

@@ -12,6 +12,7 @@
 //! The order of fields here is the order of names in the JSON object. More fields may be added; those that are here keep
 //! their names and meaning.
 
+mod backfill;
 pub mod dead_letters;
 pub mod handlers;
 pub mod health;
@@ -23,6 +24,7 @@ pub mod text;
 pub mod topics;
 pub mod verdict;
 
+pub use backfill::BackfillReport;
 pub use dead_letters::DeadLetterCount;
 pub use handlers::HandlerReport;
 pub use health::{HealthReport, LogCounts, MemoryReport, RateReport};
@@ -111,6 +113,9 @@ pub struct Report {
     pub health: HealthReport,
     /// Rates over the last seconds of the shards' time.
     pub rates: Named<RateReport>,
+    /// What became of what handlers asked of the past; not there where no history is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<BackfillReport>,
     /// Bytes of the process, and of the shards' structures.
     pub memory: MemoryReport,
     /// Log records.

@@ -157,6 +157,7 @@ fn failures(page: &mut Page, report: &Report) {
         page.words("failing", &format!("{}: {}", plain(&handler.name), counts.collect::<Vec<_>>().join(", ")));
     }
     requests(page, report);
+    backfill(page, report);
     let retries = &report.retries;
     if retries.failures == 0 {
         return;
@@ -232,6 +233,28 @@ fn requests(page: &mut Page, report: &Report) {
         let counts = counts.iter().filter(|(_, number)| *number > 0);
         page.list("jobs", &counts.map(|(what, number)| named(what, *number)).collect::<Vec<_>>());
     }
+}
+
+/// What became of what handlers asked of the past. Nothing where nobody asked.
+fn backfill(page: &mut Page, report: &Report) {
+    let Some(backfill) = report.backfill.as_ref().filter(|backfill| backfill.asked > 0) else { return };
+    let counts = [
+        ("asked", backfill.asked),
+        ("completed before", backfill.completed),
+        ("merged", backfill.merged + backfill.joined),
+        ("served", backfill.served),
+        ("failed", backfill.failed),
+        ("cancelled", backfill.cancelled),
+        ("unfinished", backfill.unfinished),
+        ("events", backfill.events),
+        ("late", backfill.late),
+        ("stray", backfill.stray),
+    ];
+    let counts = counts.iter().filter(|(_, number)| *number > 0);
+    let mut line: Vec<String> = counts.map(|(what, number)| named(what, *number)).collect();
+    line.extend(backfill.refused_by.iter().map(|(reason, number)| format!("refused ({reason}) {}", count(*number))));
+    page.list("backfill", &line);
+    backfill.reasons.iter().for_each(|reason| page.words("backfill", reason));
 }
 
 /// Verdict, and what heads the report beside it.

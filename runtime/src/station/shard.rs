@@ -1,6 +1,7 @@
 //! The shard station: a shard of the core, its probe and its way out.
 
 use super::{Station, StationReport};
+use crate::backfill::HistoryPort;
 use crate::clock::RunClock;
 use crate::jitter::{GAP_NS, GapDetector};
 use crate::letters::{self, Parked};
@@ -9,17 +10,17 @@ use crate::report::topics::{self, TopicReport, Watermark};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use tapeline_core::bus::{Chain, HandlerStats};
-use tapeline_core::dead;
 use tapeline_core::event::{EventRef, Kind};
 use tapeline_core::lanes::Lanes;
 use tapeline_core::ledger::Ledger;
-use tapeline_core::limits::STAGED_SLOTS_MAX;
+use tapeline_core::limits::{KIND_ROWS, STAGED_SLOTS_MAX};
 use tapeline_core::log::Record;
 use tapeline_core::queue::Waits;
 use tapeline_core::requests;
 use tapeline_core::ring::Producer;
 use tapeline_core::shard::{Batch, Limit, Outbox, Probe, Shard, TimedBatches};
 use tapeline_core::stats::Stats;
+use tapeline_core::{backfill, dead};
 
 /// Measures a shard: service and response times of its source events.
 pub struct RunProbe {
@@ -153,6 +154,10 @@ pub struct ShardReport {
     pub letters: (dead::Stats, usize),
     /// What became of the requests of handlers.
     pub requests: requests::Counters,
+    /// What became of what they asked of the past; `None` where nobody reads.
+    pub backfill: Option<(backfill::Counters, backfill::DeskCounters)>,
+    /// Events of the past that came for them, by [`Kind::row`]: part of what `derived` counts.
+    pub past: [u64; KIND_ROWS],
     /// How long they waited; `None` where nobody serves anything.
     pub waits: Option<Waits>,
     /// Events whose `ts_recv` was earlier than shard time.
@@ -187,13 +192,20 @@ pub struct ShardStation<C: Chain> {
     shard: Shard<C, RunProbe>,
     egress: Egress,
     gives_letters: bool,
+    history: Option<HistoryPort>,
 }
 
 impl<C: Chain> ShardStation<C> {
     /// A station for `shard`, whose outputs leave through `egress`.
     #[must_use]
     pub fn new(number: usize, shard: Shard<C, RunProbe>, egress: Egress) -> Self {
-        Self { number, shard, egress, gives_letters: false }
+        Self { number, shard, egress, gives_letters: false, history: None }
+    }
+
+    /// What its handlers ask of the past goes out through `port`; without one the shard has no ring for it, either.
+    #[must_use]
+    pub fn with_history(self, history: Option<HistoryPort>) -> Self {
+        Self { history, ..self }
     }
 
     /// Its report has the dead letters themselves, not only their counts.
@@ -207,7 +219,11 @@ impl<C: Chain> Station for ShardStation<C> {
     #[inline]
     fn poll(&mut self, now_ns: u64) -> usize {
         self.shard.probe().gaps.observe(now_ns);
-        self.shard.step(&mut self.egress).work
+        let work = self.shard.step(&mut self.egress).work;
+        if let Some(port) = &self.history {
+            port.serve(&mut self.shard);
+        }
+        work
     }
 
     #[inline]
@@ -247,6 +263,8 @@ impl<C: Chain> Station for ShardStation<C> {
             timed: self.shard.timed_batches(),
             letters: (*self.shard.letters().stats(), self.shard.letters().parked()),
             requests: *self.shard.requests().counters(),
+            past: self.shard.backfill().map_or([0; KIND_ROWS], |desk| *desk.events_by_kind()),
+            backfill: self.shard.backfill().map(|desk| (*desk.manager().counters(), *desk.counters())),
             waits: self.shard.requests().waits(),
             clamped: self.shard.clamped(),
             timers_fired: self.shard.timers_fired(),

@@ -243,7 +243,7 @@ fn req_l1_one_event_is_traced_through_the_engine_by_its_identity_as_text_and_as_
         .expect("there are quotes");
     let (seq, source, symbol) = (&quote["seq"], quote["source"].as_str().unwrap(), quote["symbol"].as_str().unwrap());
     let event = format!("{seq}@{source}/{symbol}");
-    let plain = place.replay("a.tape --speed max --shards 2 --driver threads");
+    let plain = place.replay("a.tape --shards 2 --driver threads");
 
     let run = place.run(&format!(
         "replay a.tape --speed max --shards 2 --driver threads --format json --log-level off --log-format json --follow {event}"

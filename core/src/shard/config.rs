@@ -4,7 +4,7 @@ use crate::limits::{
     DEDUP_CAPACITY_DEFAULT, DEDUP_WINDOW_NS_DEFAULT, HISTORY_AGE_NS_DEFAULT, HISTORY_SLOTS_DEFAULT, KIND_ROWS,
     MESH_PENDING_DEFAULT,
 };
-use crate::log;
+use crate::log::Filter;
 use crate::retry::Policy;
 use crate::route::RouteTable;
 use crate::schema::Schemas;
@@ -51,7 +51,7 @@ pub struct Config {
     /// ([`Schemas::upgrade`]).
     pub schemas: Schemas,
     /// What is logged, where the probe takes logs.
-    pub log: log::Filter,
+    pub log: Filter,
 }
 
 /// A shared limit that acted: outputs may then depend on the number of shards, or on the run.
@@ -104,7 +104,7 @@ impl Config {
             book_pages: 0,
             book_orders: 0,
             schemas: Schemas::builtin(),
-            log: log::Filter::default(),
+            log: Filter::default(),
         }
     }
 }

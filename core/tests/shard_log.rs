@@ -7,7 +7,7 @@ mod shard_rig;
 mod panics;
 
 use shard_rig::{MILLI, START, SYMBOLS_MAX, tick};
-use tapeline_core::bus::{BusBuilder, End, Link};
+use tapeline_core::bus::{BusBuilder, Chain, End, Link};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::dead;
 use tapeline_core::event::payload::{Gap, Signal, Trade};
@@ -16,7 +16,8 @@ use tapeline_core::handler::{Ctx, Handler, Verdict};
 use tapeline_core::ledger::Refusal;
 use tapeline_core::log::{Code, Filter, Level, Record};
 use tapeline_core::ring::{self, Producer};
-use tapeline_core::shard::{Batch, Config, Limit, Probe, Shard};
+use tapeline_core::shard::{Batch, Config, Limit, Outbox, Probe, Shard};
+use tapeline_core::topics::{Bus as TopicBus, Topic};
 use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
 
 /// Signals each trade. Trade 13 comes again once, 17 is given up on and so are those from 101 on, 19 makes it panic; a signal of trade 23 goes to the other symbol.
@@ -38,6 +39,7 @@ impl Handler for Troubled {
             13 if cx.now() == head.ts_recv => return Verdict::Retry(5),
             17 => return Verdict::Fail(6),
             19 => std::panic::panic_any(panics::BOOM),
+            BOTH_FAIL if cx.now() == head.ts_recv => return Verdict::Retry(5),
             101.. => return Verdict::Fail(8),
             23 => cx.publish_to(SymbolId(2), &Signal::default(), 0, &[]).unwrap(),
             _ => {}
@@ -46,6 +48,9 @@ impl Handler for Troubled {
         Verdict::Done
     }
 }
+
+/// A trade on which both handlers fail: one gives up when it comes again, the other does not.
+const BOTH_FAIL: u64 = 99_999;
 
 /// Counts signals.
 struct Counter;
@@ -59,9 +64,41 @@ impl Handler for Counter {
         KindSet::of(&[Kind::TRADE, Kind::SIGNAL])
     }
 
+    fn on_event(&self, count: &mut u64, event: EventRef<'_>, _: &mut Ctx<'_>) -> Verdict {
+        *count += 1;
+        if event.head().seq == BOTH_FAIL { Verdict::Retry(9) } else { Verdict::Done }
+    }
+}
+
+/// Takes runs of gaps.
+struct Gaps;
+
+impl Handler for Gaps {
+    type State = u64;
+    const NAME: &'static str = "gaps";
+    const STATE_VERSION: u16 = 1;
+    const TAKES_RUNS: bool = true;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::GAP])
+    }
+
     fn on_event(&self, count: &mut u64, _: EventRef<'_>, _: &mut Ctx<'_>) -> Verdict {
         *count += 1;
         Verdict::Done
+    }
+}
+
+/// An outbox without room.
+struct Full;
+
+impl Outbox for Full {
+    fn has_room(&mut self) -> bool {
+        false
+    }
+
+    fn put(&mut self, _: EventRef<'_>) {
+        unreachable!("there is no room");
     }
 }
 
@@ -109,10 +146,13 @@ impl Probe for Stuck {
     }
 }
 
+/// The source, behind those of two handlers.
+const FEED: SourceId = SourceId(3);
+
 fn event(payload: &impl Payload, seq: u64, ms: u64) -> EventBuf {
     let mut event = EventBuf::new(payload);
     let head = event.head_mut();
-    (head.symbol, head.source, head.seq) = (SymbolId(1), SourceId(3), seq);
+    (head.symbol, head.source, head.seq) = (SymbolId(1), FEED, seq);
     head.ts_recv = UnixNanos(START + ms * MILLI);
     event
 }
@@ -135,18 +175,26 @@ fn run<P: Probe>(log: Filter, letters: usize, probe: P) -> Shard<Bus, P> {
 }
 
 fn run_trace<P: Probe>(log: Filter, letters: usize, probe: P, trace: &[Slot]) -> Shard<Bus, P> {
+    let letters =
+        dead::Config { entries: letters, slots: letters, held_per_symbol: letters - 1, ..dead::Config::default() };
+    let config = Config { log, letters, dedup_window_ns: 1_000 * MILLI, ..Config::single() };
+    run_with(config, probe, trace)
+}
+
+/// A shard with these handlers, and the ring of its source.
+fn shard_of<C: Chain, P: Probe>(config: Config, probe: P, handlers: BusBuilder<C>) -> (Shard<C, P>, Producer) {
     panics::silence();
     let mut catalog = Catalog::new(SYMBOLS_MAX);
     catalog.symbol(b"A/B").unwrap();
     catalog.symbol(b"C").unwrap();
-    let builder = BusBuilder::new(SYMBOLS_MAX).then(Troubled).then(Counter);
-    let bus = builder.build(&mut catalog).unwrap();
-    assert_eq!(catalog.source(b"test.feed", SeqRule::Contiguous).unwrap(), SourceId(3));
-    let (mut ring, consumer) = ring::channel(1024);
-    let letters =
-        dead::Config { entries: letters, slots: letters, held_per_symbol: letters - 1, ..dead::Config::default() };
-    let config = Config { log, letters, dedup_window_ns: 1_000 * MILLI, ..Config::single() };
-    let mut shard = Shard::new(config, catalog, bus, probe, consumer, vec![], vec![]);
+    let bus = handlers.build(&mut catalog).unwrap();
+    assert_eq!(catalog.source(b"test.feed", SeqRule::Contiguous).unwrap(), FEED);
+    let (ring, consumer) = ring::channel(1024);
+    (Shard::new(config, catalog, bus, probe, consumer, vec![], vec![]), ring)
+}
+
+fn run_with<P: Probe>(config: Config, probe: P, trace: &[Slot]) -> Shard<Bus, P> {
+    let (mut shard, mut ring) = shard_of(config, probe, BusBuilder::new(SYMBOLS_MAX).then(Troubled).then(Counter));
     assert_eq!(ring.push_batch(trace, None), trace.len());
     ring.push(tick(UnixNanos(START + 3_600_000 * MILLI), true).slots()).unwrap();
     assert!((0..10_000).any(|_| shard.step(&mut ()).work == 0), "the shard never comes to rest");
@@ -280,4 +328,67 @@ fn req_3393_a_log_that_nobody_reads_holds_nobody_up_and_counts_what_it_drops() {
     let Stuck { kept, dropped, .. } = shard.probe();
     assert!(want > 200, "{want}");
     assert_eq!((*kept, *dropped), (64, want - 64), "every record was kept or counted");
+}
+
+#[test]
+fn a_handler_that_gives_up_is_told_while_another_still_waits() {
+    let mut shard = run_trace(follow("99999@test.feed"), 64, Kept::default(), trade(BOTH_FAIL).slots());
+    let records = std::mem::take(&mut shard.probe().records);
+    let failed = |handler: u16| -> Vec<(Code, [u64; 2])> {
+        let of = records.iter().filter(|record| record.handler() == handler);
+        let of = of.map(|record| (record.code().unwrap(), record.arguments()));
+        of.filter(|(code, _)| matches!(code, Code::Failed | Code::Parked)).collect()
+    };
+    assert_eq!(failed(0), [(Code::Failed, [5, 1]), (Code::Parked, [8, 0])]);
+    // As often as its policy lets it.
+    let other = failed(1);
+    let (last, before) = other.split_last().unwrap();
+    assert_eq!(*last, (Code::Parked, [9, 0]));
+    assert!(before.len() > 1 && before.iter().all(|record| *record == (Code::Failed, [9, 1])), "{other:?}");
+}
+
+/// One topic, of trades.
+fn live(log: Filter) -> Config {
+    let trades = Topic::new("trades", KindSet::of(&[Kind::TRADE]), 64);
+    let live = Some(vec![TopicBus::new("bus", vec![trades])]);
+    Config { log, live, dedup_window_ns: 1_000 * MILLI, ..Config::single() }
+}
+
+#[test]
+fn what_is_refused_on_the_way_into_the_lanes_is_told() {
+    for (name, want) in [("30@test.feed", Refusal::Duplicate), ("48@test.feed", Refusal::NoTopic)] {
+        let mut shard = run_with(live(follow(name)), Kept::default(), &trace(40));
+        let records = std::mem::take(&mut shard.probe().records);
+        let refused: Vec<_> = records.iter().filter(|record| record.code() == Some(Code::Refused)).collect();
+        assert_eq!(refused.len(), 1, "{name}: {records:?}");
+        assert_eq!(refused[0].arguments(), [want as u64, 0], "{name}");
+    }
+}
+
+#[test]
+fn a_topic_that_becomes_crowded_while_nothing_can_go_out_is_told_at_once() {
+    let handlers = BusBuilder::new(SYMBOLS_MAX).then(Troubled).then(Counter);
+    let (mut shard, mut ring) = shard_of(live(Filter { level: Level::Info, follow: None }), Kept::default(), handlers);
+    for seq in 1..=60 {
+        ring.push(trade(seq).slots()).unwrap();
+    }
+    assert!(shard.step(&mut Full).is_stuck);
+    let records = std::mem::take(&mut shard.probe().records);
+    let codes: Vec<_> = records.iter().map(|record| record.code().unwrap()).collect();
+    assert_eq!(codes, [Code::TopicHigh]);
+}
+
+#[test]
+fn gaps_are_told_that_a_handler_takes_as_a_run() {
+    let config = Config { log: Filter { level: Level::Warn, follow: None }, ..Config::single() };
+    let handlers = BusBuilder::new(SYMBOLS_MAX).then(Counter).then(Gaps);
+    let (mut shard, mut ring) = shard_of(config, Kept::default(), handlers);
+    for seq in 1..=3 {
+        ring.push(event(&Gap { expected: seq, received: seq + 9, missing: 9 }, seq, 1).slots()).unwrap();
+    }
+    assert!((0..100).any(|_| shard.step(&mut ()).work == 0));
+    assert_eq!(shard.ledger().total().delivered, 3);
+    let records = std::mem::take(&mut shard.probe().records);
+    let gaps: Vec<_> = records.iter().map(|record| (record.code().unwrap(), record.arguments())).collect();
+    assert_eq!(gaps, [1, 2, 3].map(|expected| (Code::Gap, [expected, 9])));
 }

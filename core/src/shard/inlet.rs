@@ -196,7 +196,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                     None => Some(Refusal::BrokenSpan),
                 };
                 match refused {
-                    Some(reason) => self.ledger.refuse(kind, reason),
+                    Some(reason) => self.refuse(&head, reason),
                     None => self.ledger.control(),
                 }
                 return Some(span);
@@ -205,7 +205,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             _ => {}
         }
         if let Err(reason) = self.admit(&head, slots) {
-            self.ledger.refuse(kind, reason);
+            self.refuse(&head, reason);
             return Some(span);
         }
         let event = EventRef::first(slots).expect("Invariant: admission has seen the span whole");
@@ -221,13 +221,13 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             _ => self.recognise(&head, now).err(),
         };
         if refused == Some(Refusal::Duplicate) {
-            self.ledger.refuse(kind, Refusal::Duplicate);
+            self.refuse(&head, Refusal::Duplicate);
             return Some(span);
         }
         let ledger = &mut self.ledger;
         let offered = live.lanes.offer(event, live.dues[live.at], now, &mut |left, head| settle(ledger, left, head));
         if let Some(reason) = refused {
-            self.ledger.refuse(kind, reason);
+            self.refuse(&head, reason);
             return Some(span);
         }
         if offered == Offered::Blocked {
@@ -251,6 +251,12 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
         }
         Some(span)
+    }
+
+    /// A source event ends here: it is counted with its reason, and told where it is followed.
+    fn refuse(&mut self, head: &Slot, reason: Refusal) {
+        self.ledger.refuse(head.kind(), reason);
+        self.log_refused(head, reason);
     }
 
     /// Whether an event would be refused as a duplicate. Remembers nothing.

@@ -64,20 +64,22 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                         self.limits_hit[Limit::DeadLetters as usize] += 1;
                         failed = self.letters.fail(subject, site, Failure::Fail(code), names, self.clock);
                     }
-                    if P::LOGS && (self.config.log.takes(Code::Failed) || self.told.follows) {
-                        let outcome = failed.as_ref().ok().map(|failed| failed.outcome);
-                        let record = logging::failed(self.config.shard, self.clock, head, handler, failure, outcome);
-                        self.probe.log(&record);
-                    }
-                    failed.map(|failed| {
-                        if let Outcome::RetryAt(due) = failed.outcome
-                            && !set_retry(&mut self.wheel, &mut self.letters, failed.handle, due)
-                        {
-                            self.limits_hit[Limit::Timers as usize] += 1;
-                            let _ = self.letters.park(failed.handle, Cause::TimersFull);
+                    let mut comes_again = false;
+                    let kept = failed.map(|failed| {
+                        if let Outcome::RetryAt(due) = failed.outcome {
+                            comes_again = set_retry(&mut self.wheel, &mut self.letters, failed.handle, due);
+                            if !comes_again {
+                                self.limits_hit[Limit::Timers as usize] += 1;
+                                let _ = self.letters.park(failed.handle, Cause::TimersFull);
+                            }
                         }
                         failed.event
-                    })
+                    });
+                    if P::LOGS && (self.config.log.takes(Code::Failed) || self.told.follows) {
+                        let (shard, now) = (self.config.shard, self.clock);
+                        self.probe.log(&logging::failed(shard, now, head, handler, failure, comes_again));
+                    }
+                    kept
                 }
                 Missed::Held => self.letters.hold(subject, site, self.clock).map(|held| {
                     if let Some(parked) = held.parked {
@@ -134,6 +136,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         let origin = origin(&self.origins, &self.letters, letter);
         let missed = self.unfinished.as_slice().first().map(|(_, missed)| *missed);
         self.unfinished.clear();
+        let mut comes_again = false;
         let change = match missed {
             None => self.letters.success(letter).map(|removed| removed.change),
             // Its handler is quarantined by now: what it never failed on goes on without it, as what comes later does.
@@ -148,6 +151,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                         let parked = self.letters.park(letter, Cause::TimersFull);
                         parked.map_or(failed.change, |parked| parked.change)
                     }
+                    Outcome::RetryAt(_) => {
+                        comes_again = true;
+                        failed.change
+                    }
                     _ => failed.change,
                 })
             }
@@ -156,7 +163,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         if let Some(Missed::Failed(failure)) = missed
             && self.logs_failures()
         {
-            let comes_again = (change.to == Fate::InFlight).then_some(Outcome::RetryAt(self.clock));
+            // Of this handler: that the event is in flight may be another one's doing.
             let (shard, handler) = (self.config.shard, self.retry.1);
             let record = logging::failed(shard, self.clock, &self.scratch[0], handler, failure, comes_again);
             self.probe.log(&record);

@@ -2,7 +2,7 @@
 
 use super::{Active, Limit, Shard};
 use crate::bus::{Chain, Subscriber};
-use crate::dead::{Failure, Fate, Outcome};
+use crate::dead::{Failure, Fate};
 use crate::event::payload::Gap;
 use crate::event::{EventRef, Identity, Kind, Slot};
 use crate::ledger::Refusal;
@@ -176,7 +176,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     }
 }
 
-/// A handler failed on the event of this head, and what was decided: it comes again, or was parked.
+/// A handler failed on the event of this head, and what was decided: it comes again to this handler, or was parked, or found no room.
 #[cold]
 pub(super) fn failed(
     shard: usize,
@@ -184,13 +184,12 @@ pub(super) fn failed(
     head: &Slot,
     handler: u16,
     failure: Failure,
-    outcome: Option<Outcome>,
+    comes_again: bool,
 ) -> Record {
     let error = match failure {
         Failure::Retry(code) | Failure::Fail(code) => u64::from(code),
         Failure::Panic => Record::NO_ERROR,
     };
-    let comes_again = matches!(outcome, Some(Outcome::RetryAt(_)));
     let code = if comes_again { Code::Failed } else { Code::Parked };
     let record = Record::about(code, shard, now, head.kind(), head.identity());
     record.with_handler(handler).with(error, u64::from(comes_again))

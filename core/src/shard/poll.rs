@@ -22,11 +22,14 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         if meshed {
             step.work += self.take_mesh();
             if !self.flush_mesh() {
+                self.log_step();
                 step.is_stuck = true;
                 return step;
             }
         }
         if !out.has_room() {
+            // What was taken in may have reached a limit or a watermark: it is told while nothing moves, when it matters.
+            self.log_step();
             step.is_stuck = true;
             return step;
         }

@@ -127,6 +127,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             if self.live.is_none() {
                 self.ledger.accept(head.kind());
             }
+            self.log_accepted(&head);
             let event = EventRef::first(&self.input.slots[at..len]).expect("Invariant: it was given to the handler");
             if let Some(history) = &mut self.history {
                 let _ = history.record(event, self.clock);

@@ -230,7 +230,7 @@ impl State {
 impl Handler for Engine {
     type State = State;
     const NAME: &'static str = "features";
-    const STATE_VERSION: u16 = 2;
+    const STATE_VERSION: u16 = 3;
     /// It never fails.
     const ROLLBACK: bool = false;
     const TAKES_HISTORY: bool = false;

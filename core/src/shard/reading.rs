@@ -39,7 +39,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     pub(super) fn turn_rates(&mut self, at: UnixNanos) {
         let counts = self.counts();
         self.rates.turn(&counts, at);
-        // Once a second of shard time, also where nobody asks for anything.
+        // Once a step of 50 ms of shard time, also where nobody asks for anything.
         if let Some(archive) = &mut self.archive {
             archive.desk.forget(at);
         }

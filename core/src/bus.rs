@@ -95,40 +95,54 @@ pub enum Missed {
     Held,
 }
 
-/// The handlers that are not done with the active event, in dispatch order. Fixed memory.
+/// The handlers that are not done with the active event, in dispatch order, and how many calls failed that nobody makes again. Fixed memory.
 #[derive(Debug)]
-pub struct Unfinished(Vec<(u16, Missed)>);
+pub struct Unfinished {
+    handlers: Vec<(u16, Missed)>,
+    calls: u64,
+}
 
 impl Unfinished {
     /// None. Allocates room for all handlers of a bus.
     #[must_use]
     pub fn new() -> Self {
-        Self(Vec::with_capacity(HANDLERS_MAX))
+        Self { handlers: Vec::with_capacity(HANDLERS_MAX), calls: 0 }
     }
 
     /// Whether every handler is done.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.handlers.is_empty()
     }
 
     /// Handlers and what they missed.
     #[must_use]
     pub fn as_slice(&self) -> &[(u16, Missed)] {
-        &self.0
+        &self.handlers
     }
 
     /// Another event begins.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.handlers.clear();
     }
 
     /// One handler more. Each has one at most, so that there is room.
     #[cold]
     pub fn push(&mut self, handler: u16, missed: Missed) {
-        debug_assert!(self.0.len() < HANDLERS_MAX, "Invariant: a handler misses an event once");
-        self.0.push((handler, missed));
+        debug_assert!(self.handlers.len() < HANDLERS_MAX, "Invariant: a handler misses an event once");
+        self.handlers.push((handler, missed));
+    }
+
+    /// A call that told who asked has failed: it cannot come again. One handler may have asked often, so these are counted and not kept.
+    #[cold]
+    pub fn count_call(&mut self) {
+        self.calls += 1;
+    }
+
+    /// Calls that failed and cannot come again, since the last time.
+    pub fn take_calls(&mut self) -> u64 {
+        std::mem::take(&mut self.calls)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Handlers ask for history, and get it at its time, whoever reads it, however long that takes.
 
+#[path = "common/panics.rs"]
+mod panics;
 #[path = "common/shard_rig.rs"]
 mod shard_rig;
 
@@ -276,11 +278,42 @@ impl Handler for Scholar {
 }
 
 fn live(at_ms: u64, size: u64) -> Vec<tapeline_core::event::Slot> {
+    live_of(1, at_ms, size)
+}
+
+fn live_of(symbol: u32, at_ms: u64, size: u64) -> Vec<tapeline_core::event::Slot> {
     let mut event = EventBuf::new(&Trade { price: 1, size, ..Trade::default() });
     let head = event.head_mut();
     (head.ts_recv, head.seq) = (UnixNanos(START + at_ms * MILLI), 1_000_000 + at_ms);
-    (head.symbol, head.source) = (SymbolId(1), feed(1));
+    (head.symbol, head.source) = (SymbolId(symbol), feed(1));
     event.slots().to_vec()
+}
+
+/// A trade of a reply, so long before the start.
+fn past(symbol: u32, back_ms: u64) -> EventBuf {
+    let mut event = EventBuf::new(&Trade { price: 1, size: 7, ..Trade::default() });
+    event.flag(Flags::HISTORICAL);
+    let head = event.head_mut();
+    (head.ts_recv, head.seq) = (UnixNanos(START - back_ms * MILLI), back_ms);
+    (head.symbol, head.source) = (SymbolId(symbol), feed(1));
+    event
+}
+
+/// The end of the reply to an order.
+fn end_of(number: u64) -> EventBuf {
+    let mut end = tick(UnixNanos::ZERO, false);
+    end.head_mut().seq = number;
+    end
+}
+
+fn drain<C: Chain>(rig: &mut Rig<C>) {
+    let mut steps = 0;
+    while !rig.is_drained() {
+        let _ = rig.step(0);
+        rig.source.send(10);
+        steps += 1;
+        assert!(steps < 10_000, "not drained: {:?}", rig.shards);
+    }
 }
 
 #[test]
@@ -373,7 +406,39 @@ fn history_is_refused_where_nobody_reads() {
 }
 
 #[test]
-fn req_3455_a_reply_that_was_passed_over_fails_and_a_cleared_symbol_leaves_nothing() {
+fn req_3455_a_reply_that_was_passed_over_fails_with_the_one_whose_end_came_and_neither_is_remembered() {
+    let log = Log::default();
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Scholar(log.clone())).build(catalog).unwrap();
+    let events = vec![live_of(1, 0, 1), live_of(2, 0, 1), live_of(2, 100, 3), live_of(2, 200, 9)];
+    let mut rig = Rig::new(bus, events, Sizes::of(1));
+    let (mut replies, consumer) = ring::channel(64);
+    rig.shards[0].attach_backfill(&roomy(), consumer);
+    rig.source.send(1_000);
+    let orders = |rig: &mut Rig<_>| -> Vec<(u64, u32)> {
+        (0..50).for_each(|_| _ = rig.step(0));
+        let orders = std::iter::from_fn(|| rig.shards[0].take_history_order());
+        orders.map(|order| (order.number, order.symbol.0)).collect()
+    };
+    assert_eq!(orders(&mut rig), [(1, 1), (2, 2)]);
+    // The second's reply comes, and the first's does not: its event was refused as one that is not the first's.
+    replies.push(past(2, 100).slots()).unwrap();
+    replies.push(end_of(2).slots()).unwrap();
+    let more = orders(&mut rig);
+    let told = |what: &str| log.lock().unwrap().iter().filter(|(_, told)| told.contains(what)).count();
+    assert_eq!(told(&format!("{:?}", RequestEnd::Failed(ERROR_REPLY_LOST))), 4);
+    assert_eq!((told("Served"), told("Completed")), (0, 0));
+    assert_eq!(more, [(3, 2)], "it is read again");
+    replies.push(past(2, 100).slots()).unwrap();
+    replies.push(end_of(3).slots()).unwrap();
+    drain(&mut rig);
+    assert_eq!((told("Served"), told("trade of 100 ms ago")), (1, 1));
+    let desk = rig.shards[0].backfill().unwrap();
+    assert_eq!((desk.counters().replies_lost, desk.counters().stray_ends), (2, 0));
+    assert_eq!(rig.shards[0].derived().row(Kind::TRADE).refused, 1);
+}
+
+#[test]
+fn req_3455_a_cleared_symbol_leaves_nothing() {
     let log = Log::default();
     let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Scholar(log.clone())).build(catalog).unwrap();
     let mut rig = Rig::new(bus, vec![live(0, 1), live(1, 3), live(100, 9)], Sizes::of(1));
@@ -391,16 +456,102 @@ fn req_3455_a_reply_that_was_passed_over_fails_and_a_cleared_symbol_leaves_nothi
     assert_eq!(rig.shards[0].clear_requests(SymbolId(1)), 3);
     assert_eq!(rig.shards[0].take_history_stop(), Some(1));
     assert_eq!(rig.shards[0].clear_requests(SymbolId(1)), 0);
-    let mut end = tick(UnixNanos::ZERO, false);
-    end.head_mut().seq = 1;
-    replies.push(end.slots()).unwrap();
-    while !rig.is_drained() {
-        let _ = rig.step(0);
-    }
+    replies.push(end_of(1).slots()).unwrap();
+    drain(&mut rig);
     let ends = log.lock().unwrap().iter().filter(|(_, what)| what.contains("Cancelled")).count();
     assert_eq!(ends, 3);
     let desk = rig.shards[0].backfill().unwrap();
     assert!(desk.is_idle() && desk.manager().counters().jobs_cancelled == 1);
+}
+
+/// Asks `asks` times for the 300 ms before each live trade, takes back `cancels` that nobody asked, and fails on every reply and end; on reply 3 it
+/// panics.
+struct Sulky {
+    asks: usize,
+    cancels: usize,
+    log: Log,
+}
+
+impl Handler for Sulky {
+    type State = u64;
+    const NAME: &'static str = "sulky";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE])
+    }
+
+    fn on_event(&self, _st: &mut u64, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        if !ev.head().flags.contains(Flags::HISTORICAL) {
+            (0..self.asks).for_each(|_| _ = cx.backfill(&trades(START - 300 * MILLI, START)).unwrap());
+            (0..self.cancels).for_each(|_| cx.cancel_backfill(RequestId(u64::MAX)).unwrap());
+        }
+        Verdict::Done
+    }
+
+    fn on_reply(&self, _st: &mut u64, request: RequestId, _ev: EventRef<'_>, _cx: &mut Ctx<'_>) -> Verdict {
+        if request == RequestId(3) {
+            std::panic::panic_any(panics::BOOM);
+        }
+        Verdict::Fail(1)
+    }
+
+    fn on_request_end(&self, _st: &mut u64, request: RequestId, end: RequestEnd, cx: &mut Ctx<'_>) -> Verdict {
+        self.log.lock().unwrap().push((cx.now().0, format!("{}: {end:?}", request.0)));
+        Verdict::Fail(2)
+    }
+}
+
+#[test]
+fn more_may_fail_on_a_reply_than_there_are_handlers() {
+    panics::silence();
+    let log = Log::default();
+    let sulky = || Sulky { asks: 40, cancels: 0, log: log.clone() };
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(sulky()).build(catalog).unwrap();
+    let mut rig = Rig::new(bus, vec![live(0, 1), live(1, 1), live(100, 9)], Sizes::of(1));
+    let (mut replies, consumer) = ring::channel(64);
+    rig.shards[0].attach_backfill(&roomy(), consumer);
+    rig.source.send(2);
+    (0..50).for_each(|_| _ = rig.step(0));
+    assert!(rig.shards[0].take_history_order().is_some() && rig.shards[0].take_history_order().is_none());
+    replies.push(past(1, 100).slots()).unwrap();
+    replies.push(end_of(1).slots()).unwrap();
+    drain(&mut rig);
+    let served = log.lock().unwrap().iter().filter(|(_, what)| what.ends_with("Served")).count();
+    assert_eq!(served, 80, "each of them is told that the reply is over");
+    let desk = rig.shards[0].backfill().unwrap();
+    assert_eq!(desk.manager().counters().joined, 40);
+    assert_eq!(
+        desk.counters().replies_failed,
+        80 + 120,
+        "one reply each, and one end for each ask, those of the last trade too"
+    );
+    assert_eq!(rig.shards[0].requests().counters().replies_failed, 0, "none of them is a request's");
+    assert_eq!(rig.shards[0].derived().row(Kind::TRADE).delivered, 1, "the event itself was taken by all");
+}
+
+#[test]
+fn a_cancel_that_finds_no_room_is_counted_and_ends_nothing() {
+    let log = Log::default();
+    let sulky = || Sulky { asks: 1, cancels: 63, log: log.clone() };
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(sulky()).build(catalog).unwrap();
+    // Within one instant of service: room for 65, and 128 come.
+    let mut rig = Rig::new(bus, vec![live_of(1, 1, 1), live_of(2, 1, 1)], Sizes::of(1));
+    let (mut replies, consumer) = ring::channel(64);
+    let mut config = roomy();
+    config.manager.asks = 1;
+    config.manager.jobs = 1;
+    rig.shards[0].attach_backfill(&config, consumer);
+    rig.source.send(2);
+    (0..50).for_each(|_| _ = rig.step(0));
+    assert!(rig.shards[0].take_history_order().is_some());
+    replies.push(end_of(1).slots()).unwrap();
+    drain(&mut rig);
+    let told: Vec<String> = log.lock().unwrap().iter().map(|(_, what)| what.clone()).collect();
+    assert_eq!(told, [format!("1: {:?}", RequestEnd::Refused(RequestRefusal::QueueFull)), "1: Served".to_owned()]);
+    let counters = *rig.shards[0].backfill().unwrap().counters();
+    assert_eq!((counters.arrived, counters.stale_cancels), (128, 63));
+    assert_eq!((counters.turned_away, counters.cancels_turned_away, counters.untold), (0, 63, 0));
 }
 
 #[test]

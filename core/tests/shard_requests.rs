@@ -996,21 +996,39 @@ fn replies_from_outside_are_not_trusted() {
     push(60, &mut EventBuf::new(&Signal::default()), Flags::NONE);
     push(1, &mut EventBuf::new(&Epoch::default()), Flags::NONE);
     push(1, &mut EventBuf::new(&Signal { strength: 1.0, ..Signal::default() }), Flags::NONE);
-    // Ends of no job, the end of the second in place of the first's, that once more, and the third's.
+    // Ends of no job, the end of the second in place of the first's, that once more, and the third's. What came of the second's reply was taken
+    // for the first's, and refused: it has failed as well.
     for number in [0, 99, u64::MAX, 2, 2, 3] {
         replies.push(end_of(number).slots()).unwrap();
     }
     office.pass(20);
     assert!(office.shard.requests().is_idle(), "nothing waits for ever");
     let lost = RequestEnd::Failed(tapeline_core::requests::ERROR_REPLY_LOST);
-    let served = Call::End(1, RequestEnd::Served, 12);
-    assert_eq!(office.calls(), [Call::Reply(1, 1, 11), Call::End(1, lost, 12), served, served]);
+    let (lost, served) = (Call::End(1, lost, 12), Call::End(1, RequestEnd::Served, 12));
+    assert_eq!(office.calls(), [Call::Reply(1, 1, 11), lost, lost, served]);
     let derived = office.shard.derived();
     assert_eq!(derived.refused_by(Refusal::StrayReply), 2);
     assert_eq!((derived.refused_by(Refusal::UnknownSymbol), derived.refused_by(Refusal::UnknownKind)), (1, 1));
     assert_eq!(derived.refused_by(Refusal::OutOfRange), 1);
     let counters = office.shard.requests().counters();
-    assert_eq!((counters.stray_ends, counters.replies_lost, counters.failed, counters.served), (4, 1, 1, 2));
+    assert_eq!((counters.stray_ends, counters.replies_lost, counters.failed, counters.served), (4, 2, 2, 1));
+}
+
+#[test]
+fn a_reply_fails_whose_office_is_gone_and_the_shard_goes_on() {
+    let (mut office, replies) = office_with_jobs(|_| {});
+    for symbol in 1..=2 {
+        office.send(symbol, 100, 1, 25, 3, 0);
+    }
+    office.pass(5);
+    assert_eq!(std::iter::from_fn(|| office.shard.take_job()).count(), 2);
+    drop(replies);
+    office.pass(20);
+    assert!(office.shard.requests().is_idle(), "nothing waits for ever");
+    let lost = Call::End(1, RequestEnd::Failed(tapeline_core::requests::ERROR_REPLY_LOST), 12);
+    assert_eq!(office.calls(), [lost, lost]);
+    let counters = office.shard.requests().counters();
+    assert_eq!((counters.replies_lost, counters.failed, counters.stray_ends), (2, 2, 0));
 }
 
 #[test]

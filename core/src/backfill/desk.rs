@@ -13,7 +13,8 @@
 //!
 //! Replies come in the order of the orders, by a ring of their own: events of the past, marked [`crate::event::Flags::HISTORICAL`], and then a
 //! tick ([`crate::event::payload::Tick`]): `seq` is the order's number, `reserved[0]` 0 or 1 + a code of failure. They come from outside and
-//! are not trusted.
+//! are not trusted: the end of a later order fails those before it and that one ([`ERROR_REPLY_LOST`]), since what came of its reply was taken
+//! for theirs.
 
 use super::{Asked, Asker, Backfills, Config, End, Range, Told, Want};
 use crate::event::{Kind, KindSet, Slot};
@@ -25,7 +26,8 @@ use crate::slab::Handle;
 use crate::units::{SymbolId, UnixNanos};
 use std::collections::VecDeque;
 
-/// Code of the end of a backfill whose reply was lost: that of a later one came in its place, or whoever reads is gone.
+/// Code of the end of a backfill whose reply was lost: the end of a later one's came in its place, or was its own in that place, or whoever
+/// reads is gone.
 pub const ERROR_REPLY_LOST: u16 = u16::MAX - 2;
 
 /// Settings of the desk of one shard.
@@ -81,14 +83,19 @@ pub struct DeskCounters {
     pub arrived: u64,
     /// Asks that found no room to wait for the next instant of service.
     pub turned_away: u64,
+    /// Cancels that found none: nobody is told, what they name goes on.
+    pub cancels_turned_away: u64,
     /// Cancels that named nothing that waits.
     pub stale_cancels: u64,
     /// Ends that found no room to be told.
     pub untold: u64,
     /// Ends of replies that were of no order under way.
     pub stray_ends: u64,
-    /// Orders whose reply was passed over: that of a later one came instead, or whoever reads is gone. They count as failed.
+    /// Orders whose reply is not known whole: the end of a later one came instead, or it was theirs that came too early, or whoever reads is
+    /// gone. They count as failed.
     pub replies_lost: u64,
+    /// Calls of handlers, for an event of a reply or an end, that failed: they do not come again.
+    pub replies_failed: u64,
 }
 
 impl DeskCounters {
@@ -97,10 +104,12 @@ impl DeskCounters {
         for (mine, theirs) in [
             (&mut self.arrived, other.arrived),
             (&mut self.turned_away, other.turned_away),
+            (&mut self.cancels_turned_away, other.cancels_turned_away),
             (&mut self.stale_cancels, other.stale_cancels),
             (&mut self.untold, other.untold),
             (&mut self.stray_ends, other.stray_ends),
             (&mut self.replies_lost, other.replies_lost),
+            (&mut self.replies_failed, other.replies_failed),
         ] {
             *mine += theirs;
         }
@@ -118,16 +127,19 @@ pub(crate) enum Reply {
     Unfit,
 }
 
-/// What the end of a reply did.
+/// What is to be done next at an instant of service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum ReplyEnd {
-    /// The order that was next is over.
-    Ended,
-    /// It is the end of a later order: the one that was next has failed, and the end is to be looked at again.
-    Lost,
-    /// It is of no order under way.
-    Stray,
+pub(crate) enum Turn {
+    /// Tell who asked.
+    End(Notice),
+    /// Ask again: there was more to do than one step may.
+    More,
+    /// Nothing is left to be done at this instant.
+    Nothing,
 }
+
+/// Asks and cancels that one turn takes: each looks at all jobs and all that is remembered.
+const ARRIVALS_PER_TURN: usize = 4;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -147,6 +159,8 @@ pub struct Desk {
     due: UnixNanos,
     /// The instant of service that has begun.
     begun: UnixNanos,
+    /// Not all that came before it has been taken.
+    is_taking: bool,
     /// Events of replies that were taken, by kind.
     by_kind: Box<[u64; KIND_ROWS]>,
     counters: DeskCounters,
@@ -180,6 +194,7 @@ impl Desk {
             ends_max,
             due: UnixNanos::UNKNOWN,
             begun: UnixNanos::ZERO,
+            is_taking: false,
             by_kind: Box::new([0; KIND_ROWS]),
             counters: DeskCounters::default(),
         }
@@ -190,9 +205,11 @@ impl Desk {
         self.counters.arrived += 1;
         if self.arrivals.len() < self.arrivals_max {
             self.arrivals.push_back((now, symbol, *staged));
-        } else {
+        } else if matches!(staged.act, HistoryAct::Ask(_)) {
             self.counters.turned_away += 1;
             self.notify(symbol, asker_of(staged), RequestEnd::Refused(RequestRefusal::QueueFull));
+        } else {
+            self.counters.cancels_turned_away += 1;
         }
         self.look_after(now);
     }
@@ -211,28 +228,35 @@ impl Desk {
         self.under_way.front().map_or(UnixNanos::UNKNOWN, |order| order.due)
     }
 
-    /// What is next at the instant `now`, which is [`Desk::due`]: who is to be told what. Ask until there is nothing.
-    /// O(1); O(arrivals x jobs) when the instant begins.
-    pub(crate) fn turn(&mut self, now: UnixNanos) -> Option<Notice> {
+    /// What is next at the instant `now`, which is [`Desk::due`]. Ask until it is [`Turn::Nothing`]. O(jobs x (asks + remembered)), as long as
+    /// there is something to take; O(jobs x in flight) when orders are made of that; else O(1).
+    pub(crate) fn turn(&mut self, now: UnixNanos) -> Turn {
         if self.begun < now {
             self.begun = now;
+            self.is_taking = true;
             self.manager.forget(now);
-            while self.arrivals.front().is_some_and(|(at, ..)| *at < now) {
-                let Some((_, symbol, staged)) = self.arrivals.pop_front() else { break };
+        }
+        if self.is_taking {
+            for _ in 0..ARRIVALS_PER_TURN {
+                let Some((_, symbol, staged)) = self.arrivals.pop_front_if(|(at, ..)| *at < now) else { break };
                 self.take_arrival(now, symbol, &staged);
             }
+            if self.arrivals.front().is_some_and(|(at, ..)| *at < now) {
+                return Turn::More;
+            }
+            self.is_taking = false;
             while let Some(order) = self.manager.begin(now) {
                 self.order(now, order.job, &order.want);
             }
         }
         if let Some(notice) = self.ends.pop_front() {
-            return Some(notice);
+            return Turn::End(notice);
         }
         self.due = UnixNanos::UNKNOWN;
         if !self.arrivals.is_empty() {
             self.look_after(now);
         }
-        None
+        Turn::Nothing
     }
 
     fn take_arrival(&mut self, now: UnixNanos, symbol: SymbolId, staged: &StagedHistory) {
@@ -320,26 +344,29 @@ impl Desk {
     }
 
     /// The end of the reply of order `number` has come, at the time at which the next one is due.
-    pub(crate) fn end_reply(&mut self, now: UnixNanos, number: u64, code: Option<u16>) -> ReplyEnd {
-        let front = self.under_way.front().copied();
-        let Some(order) = front.filter(|order| (order.number..=self.ordered).contains(&number)) else {
+    ///
+    /// Where that is a later order, all up to it and that one itself have failed: what came of its reply was taken for an earlier one's,
+    /// or refused. So nothing of them is remembered. O(orders that end x (askers + in flight)).
+    pub(crate) fn end_reply(&mut self, now: UnixNanos, number: u64, code: Option<u16>) {
+        let next = self.under_way.front().map(|order| order.number);
+        let Some(next) = next.filter(|next| (*next..=self.ordered).contains(&number)) else {
             self.counters.stray_ends += 1;
-            return ReplyEnd::Stray;
+            return;
         };
-        self.under_way.pop_front();
-        let is_lost = order.number != number;
-        self.counters.replies_lost += u64::from(is_lost);
+        let is_lost = next != number;
         let code = if is_lost { Some(ERROR_REPLY_LOST) } else { code };
         let (ends, ends_max, counters) = (&mut self.ends, self.ends_max, &mut self.counters);
-        self.manager.end(now, order.job, code, |told| {
-            if ends.len() == ends_max {
-                counters.untold += 1;
-            } else {
-                ends.push_back(notice_of(told));
-            }
-        });
+        while let Some(order) = self.under_way.pop_front_if(|order| order.number <= number) {
+            counters.replies_lost += u64::from(is_lost);
+            self.manager.end(now, order.job, code, |told| {
+                if ends.len() == ends_max {
+                    counters.untold += 1;
+                } else {
+                    ends.push_back(notice_of(told));
+                }
+            });
+        }
         self.look_after(now);
-        if is_lost { ReplyEnd::Lost } else { ReplyEnd::Ended }
     }
 
     /// The reply that is due will not come.
@@ -348,6 +375,11 @@ impl Desk {
             self.counters.replies_lost += 1;
             self.end_reply(now, order.number, Some(ERROR_REPLY_LOST));
         }
+    }
+
+    /// Calls that told who asked and failed.
+    pub(crate) fn note_failed_replies(&mut self, calls: u64) {
+        self.counters.replies_failed += calls;
     }
 
     /// The first of those who want the event that came last, for [`Desk::asker`].
@@ -395,6 +427,7 @@ impl Desk {
             + refused(super::Refused::JobsFull)
             + manager.forgotten_by_count
             + self.counters.turned_away
+            + self.counters.cancels_turned_away
             + self.counters.untold
     }
 

@@ -33,7 +33,7 @@ mod snapshot;
 
 pub use counters::Counters;
 pub use desk::{Desk, DeskConfig, DeskCounters, ERROR_REPLY_LOST, HistoryOrder};
-pub(crate) use desk::{Reply, ReplyEnd};
+pub(crate) use desk::{Reply, Turn};
 pub use entry::{Asker, Order, Range, Want};
 
 use crate::event::Kind;

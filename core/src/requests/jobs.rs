@@ -54,17 +54,6 @@ pub(crate) struct Replying {
     pub(crate) events: u64,
 }
 
-/// What the end of a reply did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum ReplyEnd {
-    /// The job that was next is over.
-    Ended,
-    /// It is the end of a later job: the one that was next has failed, and the end is to be looked at again.
-    Lost,
-    /// It is of no job under way.
-    Stray,
-}
-
 impl Requests {
     /// There is a ring for replies: jobs of [`super::Config::off_core`] are taken on.
     pub(crate) fn accept_off_core(&mut self) {
@@ -125,22 +114,33 @@ impl Requests {
     }
 
     /// The end of the reply of order `number` has come, at the time at which the next one is due.
-    pub(crate) fn end_reply(&mut self, now: UnixNanos, number: u64, code: Option<u16>) -> ReplyEnd {
-        let Some(order) =
-            self.under_way.front().copied().filter(|order| (order.number..=self.ordered).contains(&number))
-        else {
+    ///
+    /// Where that is a later order, all up to it and that one itself have failed: what came of its reply was taken for an earlier one's,
+    /// or refused. O(orders that end).
+    pub(crate) fn end_reply(&mut self, now: UnixNanos, number: u64, code: Option<u16>) {
+        let next = self.under_way.front().map(|order| order.number);
+        let Some(next) = next.filter(|next| (*next..=self.ordered).contains(&number)) else {
             self.counters.stray_ends += 1;
-            return ReplyEnd::Stray;
+            return;
         };
-        self.under_way.pop_front();
-        let is_lost = order.number != number;
-        self.counters.replies_lost += u64::from(is_lost);
-        match if is_lost { Some(ERROR_REPLY_LOST) } else { code } {
-            None => self.served(order.request),
-            Some(code) => self.failed(order.request, code),
+        let is_lost = next != number;
+        let code = if is_lost { Some(ERROR_REPLY_LOST) } else { code };
+        while let Some(order) = self.under_way.pop_front_if(|order| order.number <= number) {
+            self.counters.replies_lost += u64::from(is_lost);
+            match code {
+                None => self.served(order.request),
+                Some(code) => self.failed(order.request, code),
+            }
         }
         self.look_after(now);
-        if is_lost { ReplyEnd::Lost } else { ReplyEnd::Ended }
+    }
+
+    /// The reply that is due will not come.
+    pub(crate) fn lose_reply(&mut self, now: UnixNanos) {
+        if let Some(number) = self.under_way.front().map(|order| order.number) {
+            self.counters.replies_lost += 1;
+            self.end_reply(now, number, Some(ERROR_REPLY_LOST));
+        }
     }
 
     /// Where the jobs that are done off the core stand. `None` where there is no ring for replies. O(1).

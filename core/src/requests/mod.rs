@@ -14,7 +14,8 @@
 //! ring of its own, in the order of the orders, each reply followed by a tick ([`crate::event::payload::Tick`]) that ends it: `seq` is
 //! the order's number, `reserved[0]` 0 or 1 + a code of failure. A reply is due one job delay after the instant of
 //! service, however long the job took: the shard does not go past that time without it. Replies come from outside and are not trusted: an end
-//! that is of no job under way is counted and passed over; one of a later job fails those before it ([`ERROR_REPLY_LOST`]).
+//! that is of no job under way is counted and passed over; one of a later job fails those before it and that one
+//! ([`ERROR_REPLY_LOST`]), since what came of its reply was taken for theirs.
 //!
 //! Promises:
 //! - **What a wish comes to depends on its symbol alone**, as long as no shared limit acted: not on the number of shards, nor on how
@@ -46,14 +47,15 @@ mod places;
 pub use config::Config;
 pub use counters::Counters;
 pub use jobs::JobOrder;
-pub(crate) use jobs::{ReplyEnd, Replying};
+pub(crate) use jobs::Replying;
 pub use places::Jobs;
 
 use jobs::UnderWay;
 use pending::{Arrival, Asker, Record};
 use places::Places;
 
-/// Code of the end of a request whose reply was lost: that of a later job came in its place.
+/// Code of the end of a request whose reply was lost: the end of a later job's came in its place, or was its own in that place, or whoever does
+/// the jobs is gone.
 pub const ERROR_REPLY_LOST: u16 = u16::MAX - 2;
 
 /// The end of a request, to be told to who asked.
@@ -312,8 +314,8 @@ impl Requests {
     }
 
     /// Calls that told who asked and failed.
-    pub(crate) fn note_failed_replies(&mut self, calls: usize) {
-        self.counters.replies_failed += calls as u64;
+    pub(crate) fn note_failed_replies(&mut self, calls: u64) {
+        self.counters.replies_failed += calls;
     }
 
     /// A request that waits for its retry can have no timer.

@@ -2,7 +2,7 @@
 
 use super::service::Service;
 use super::{Active, Inlet, Shard};
-use crate::backfill::{Desk, DeskConfig, HistoryOrder, Reply, ReplyEnd};
+use crate::backfill::{Desk, DeskConfig, HistoryOrder, Reply, Turn};
 use crate::bus::Chain;
 use crate::event::payload::Tick;
 use crate::event::{EventRef, Flags, Kind};
@@ -100,11 +100,12 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.clock = self.clock.max(at);
         let Some(archive) = &mut self.archive else { return };
         match archive.desk.turn(at) {
-            Some(notice) => {
+            Turn::End(notice) => {
                 self.begin_for_request(Active::End, notice.cause, notice.symbol, notice.id, 0);
                 self.service = Service::of_history_end(notice);
             }
-            None => self.update_quiet(),
+            Turn::More => {}
+            Turn::Nothing => self.update_quiet(),
         }
     }
 
@@ -136,9 +137,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         if head.kind() == Kind::TICK {
             let code = head.payload_as::<Tick>().reserved[0];
             let code = (code != 0).then(|| (code - 1).min(u64::from(u16::MAX)) as u16);
-            if desk.end_reply(self.clock, head.seq, code) != ReplyEnd::Lost {
-                replies.at += span;
-            }
+            replies.at += span;
+            desk.end_reply(self.clock, head.seq, code);
             self.update_quiet();
             return true;
         }

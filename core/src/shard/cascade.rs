@@ -54,8 +54,8 @@ impl Turn<'_> {
                     let (handler, request, following) = requests.asker(asker);
                     // Before the call: after a panic it goes on with the next.
                     *next = following;
-                    if let Some(failure) = bus.on_reply((handler, request), event, call, timing) {
-                        call.unfinished.push(handler, Missed::Failed(failure));
+                    if bus.on_reply((handler, request), event, call, timing).is_some() {
+                        call.unfinished.count_call();
                     }
                 }
             }
@@ -63,17 +63,15 @@ impl Turn<'_> {
                 while let Some(link) = *next {
                     let (handler, request, following) = desk.asker(link, event.kind());
                     *next = following;
-                    if let Some(failure) = bus.on_reply((handler, request), event, call, timing) {
-                        call.unfinished.push(handler, Missed::Failed(failure));
+                    if bus.on_reply((handler, request), event, call, timing).is_some() {
+                        call.unfinished.count_call();
                     }
                 }
             }
             Self::End(notice) => {
                 let Notice { id, handler, end, .. } = notice;
-                if call.progress.is_new()
-                    && let Some(failure) = bus.on_request_end((handler, id), end, call, timing)
-                {
-                    call.unfinished.push(handler, Missed::Failed(failure));
+                if call.progress.is_new() && bus.on_request_end((handler, id), end, call, timing).is_some() {
+                    call.unfinished.count_call();
                 }
             }
         }

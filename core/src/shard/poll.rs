@@ -73,7 +73,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                         if self.bus.recover(handler, self.site.symbol) {
                             self.tell_quarantine(handler);
                         }
-                        self.unfinished.push(handler, Missed::Failed(Failure::Panic));
+                        match self.active {
+                            Active::Reply | Active::End => self.unfinished.count_call(),
+                            _ => self.unfinished.push(handler, Missed::Failed(Failure::Panic)),
+                        }
                     }
                 }
             }

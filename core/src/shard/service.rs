@@ -8,7 +8,7 @@ use crate::event::{EventRef, Flags, Identity, Kind, KindSet, Slot};
 use crate::handler::{Ask, RequestId, TimerRequest};
 use crate::hash;
 use crate::ledger::Refusal;
-use crate::requests::{JobOrder, Notice, ReplyEnd, Replying, Turn};
+use crate::requests::{JobOrder, Notice, Replying, Turn};
 use crate::retry::Names;
 use crate::ring::Consumer;
 use crate::shard::Probe;
@@ -45,7 +45,7 @@ pub(super) struct Service {
     pub(super) notice: Option<Notice>,
     /// How the handler failed on it.
     failure: Option<Failure>,
-    /// The event at hand is of a reply of the desk for history.
+    /// The event at hand is of a reply of the desk for history, or the end is one of the desk's.
     pub(super) is_history: bool,
 }
 
@@ -62,7 +62,7 @@ impl Service {
 
     /// The end of what was asked of the past.
     pub(super) const fn of_history_end(notice: Notice) -> Self {
-        Self { notice: Some(notice), ..Self::NONE }
+        Self { notice: Some(notice), is_history: true, ..Self::NONE }
     }
 
     /// An event of the past, for who asked from this one on.
@@ -124,8 +124,19 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     pub(super) fn begin_reply(&mut self, due: UnixNanos, budget: &mut usize) -> bool {
         self.reach(due);
         let Some(replies) = &mut self.replies else { return false };
+        // Looked at before the ring: what was sent before the end is there.
+        let is_gone = replies.ring.is_abandoned();
         let _ = replies.refill();
-        let Some(event) = EventRef::first(&replies.slots[replies.at..replies.len]) else { return false };
+        let Some(event) = EventRef::first(&replies.slots[replies.at..replies.len]) else {
+            if is_gone {
+                // Nobody does the job any more: to wait would be to wait for ever.
+                *budget -= 1;
+                self.clock = self.clock.max(due);
+                self.requests.lose_reply(self.clock);
+                self.update_quiet();
+            }
+            return is_gone;
+        };
         *budget -= 1;
         self.clock = self.clock.max(due);
         self.scratch_span = event.slots().len();
@@ -134,9 +145,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         if head.kind() == Kind::TICK {
             let code = head.payload_as::<Tick>().reserved[0];
             let code = (code != 0).then(|| (code - 1).min(u64::from(u16::MAX)) as u16);
-            if self.requests.end_reply(self.clock, head.seq, code) != ReplyEnd::Lost {
-                replies.at += self.scratch_span;
-            }
+            replies.at += self.scratch_span;
+            self.requests.end_reply(self.clock, head.seq, code);
             self.update_quiet();
             return true;
         }
@@ -203,8 +213,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
 
     /// Those who asked have been told. A call that failed is counted: it cannot come again.
     pub(super) fn note_replies(&mut self) {
-        self.requests.note_failed_replies(self.unfinished.as_slice().len());
-        self.unfinished.clear();
+        let calls = self.unfinished.take_calls();
+        match &mut self.archive {
+            Some(archive) if self.service.is_history => archive.desk.note_failed_replies(calls),
+            _ => self.requests.note_failed_replies(calls),
+        }
     }
 
     /// The derived event in `scratch` is part of the reply: who asked gets it, once the bus has had it.

@@ -511,7 +511,7 @@ fn more_may_fail_on_a_reply_than_there_are_handlers() {
     let mut rig = Rig::new(bus, vec![live(0, 1), live(1, 1), live(100, 9)], Sizes::of(1));
     let (mut replies, consumer) = ring::channel(64);
     rig.shards[0].attach_backfill(&roomy(), consumer);
-    rig.source.send(2);
+    rig.source.send(1_000);
     (0..50).for_each(|_| _ = rig.step(0));
     assert!(rig.shards[0].take_history_order().is_some() && rig.shards[0].take_history_order().is_none());
     replies.push(past(1, 100).slots()).unwrap();
@@ -542,7 +542,7 @@ fn a_cancel_that_finds_no_room_is_counted_and_ends_nothing() {
     config.manager.asks = 1;
     config.manager.jobs = 1;
     rig.shards[0].attach_backfill(&config, consumer);
-    rig.source.send(2);
+    rig.source.send(1_000);
     (0..50).for_each(|_| _ = rig.step(0));
     assert!(rig.shards[0].take_history_order().is_some());
     replies.push(end_of(1).slots()).unwrap();

@@ -6,20 +6,25 @@
 //! handler's *number*, and the source `handler.<NAME>` stands for it in the events that it makes.
 //!
 //! A handler that panics is met at the next handler: [`Bus::recover`] puts its state for that symbol back, discards
-//! what the call had staged, and counts a strike. After [`STRIKES_MAX`] strikes it is quarantined for that symbol.
+//! what the call had staged, and counts a strike. After [`crate::limits::STRIKES_MAX`] strikes it is quarantined for that symbol.
 
-use crate::catalog::{Catalog, CatalogError, SeqRule};
-use crate::dead::{DeadLetters, ERROR_PANIC, Failure};
+use crate::dead::{DeadLetters, Failure};
 use crate::event::payload::Subscription;
-use crate::event::{EventRef, Kind, KindSet};
-use crate::handler::{Ask, Ctx, Handler, Job, JobSet, RequestEnd, RequestId, TimerRequest, Verdict};
+use crate::event::{EventRef, Flags, Kind, KindSet};
+use crate::handler::{Ask, Ctx, Job, JobSet, RequestEnd, RequestId, TimerRequest};
 use crate::hash;
-use crate::limits::{HANDLERS_MAX, KIND_ROWS, STRIKES_MAX};
+use crate::limits::{HANDLERS_MAX, KIND_ROWS};
 use crate::subscriptions::{Stale, SubscribeError, SubscriptionId, Subscriptions};
-use crate::timing::{HandlerTime, Timing, Untimed};
+use crate::timing::{Timing, Untimed};
 use crate::units::{SourceId, SymbolId};
-use bytemuck::Zeroable;
-use bytemuck::allocation::zeroed_slice_box;
+
+mod build;
+mod chain;
+mod registered;
+
+pub use build::{BusBuilder, BusError};
+pub use chain::{Chain, End, Link};
+pub use registered::{About, Counts, HandlerStats, Registered, Subscriber};
 
 /// What the bus knows while it walks its handlers for one event or timer.
 #[derive(Debug)]
@@ -133,477 +138,8 @@ impl Default for Unfinished {
     }
 }
 
-/// One handler with its states: what the chain is made of, and the dynamic table.
-#[doc(hidden)]
-pub struct Registered<H: Handler> {
-    handler: H,
-    kinds: KindSet,
-    number: u16,
-    source: SourceId,
-    states: Box<[H::State]>,
-    /// The state as it was before the running call, or the running run.
-    before: H::State,
-    strikes: Box<[u8]>,
-    stats: HandlerStats,
-}
-
-/// Counts of one handler.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HandlerStats {
-    /// Calls of any kind; a run is one.
-    pub calls: u64,
-    /// Calls that gave up.
-    pub failed: u64,
-    /// Code of the last failure.
-    pub last_code: u16,
-    /// Calls that panicked.
-    pub panicked: u64,
-    /// Symbols for which it is quarantined.
-    pub quarantined: u64,
-    /// Events that it was not given because of quarantine.
-    pub skipped: u64,
-    /// [`Handler::BUDGET_NS`].
-    pub budget_ns: Option<u64>,
-    /// What its stamped calls took.
-    pub time: HandlerTime,
-}
-
-impl<H: Handler> Registered<H> {
-    fn new(handler: H, symbols_max: usize) -> Self {
-        let kinds = handler.interests();
-        Self {
-            handler,
-            kinds,
-            number: 0,
-            source: SourceId::NONE,
-            states: zeroed_slice_box(symbols_max),
-            before: H::State::zeroed(),
-            strikes: zeroed_slice_box(symbols_max),
-            stats: HandlerStats { budget_ns: H::BUDGET_NS, ..HandlerStats::default() },
-        }
-    }
-
-    /// Whether the handler is quarantined for `symbol`. One compare while nothing is quarantined at all.
-    #[inline]
-    fn is_quarantined(&self, symbol: SymbolId) -> bool {
-        self.stats.quarantined > 0 && self.strikes[symbol.index()] >= STRIKES_MAX
-    }
-
-    /// Whether the handler is quarantined for `symbol`; counts what it is not given then.
-    fn is_skipped(&mut self, symbol: SymbolId) -> bool {
-        let is_skipped = self.is_quarantined(symbol);
-        self.stats.skipped += u64::from(is_skipped);
-        is_skipped
-    }
-
-    /// Calls the handler. What it staged stays when it is done; else nothing of the call is left, and the failure is returned.
-    #[inline]
-    fn call(
-        &mut self,
-        call: &mut Call<'_>,
-        run: impl FnOnce(&H, &mut H::State, &mut Ctx<'_>) -> Verdict,
-    ) -> Option<Failure> {
-        call.progress.running = self.number;
-        self.stats.calls += 1;
-        let state = &mut self.states[call.cx.symbol().index()];
-        if H::ROLLBACK {
-            self.before = *state;
-        }
-        call.cx.turn_to_handler(self.number, self.source, H::CROSSES_SYMBOLS);
-        match run(&self.handler, state, &mut call.cx) {
-            Verdict::Done => {
-                call.cx.staging().keep();
-                None
-            }
-            Verdict::Retry(code) => Some(self.undo(call, code, Failure::Retry(code))),
-            Verdict::Fail(code) => Some(self.undo(call, code, Failure::Fail(code))),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn undo(&mut self, call: &mut Call<'_>, code: u16, failure: Failure) -> Failure {
-        debug_assert!(H::ROLLBACK, "Invariant: {} said that it never fails", H::NAME);
-        call.cx.staging().roll_back();
-        self.states[call.cx.symbol().index()] = self.before;
-        self.stats.failed += 1;
-        self.stats.last_code = code;
-        failure
-    }
-
-    /// Gives the event to the handler, whatever is to be looked at before.
-    #[inline]
-    fn give(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
-        if let Some(failure) = self.call(call, |handler, state, cx| handler.on_event(state, event, cx)) {
-            call.unfinished.push(self.number, Missed::Failed(failure));
-        }
-    }
-}
-
 mod sealed {
     pub trait Sealed {}
-}
-
-/// A handler as the bus sees it, whatever its type. Only the bus makes and calls it.
-#[doc(hidden)]
-pub trait Subscriber: Send + sealed::Sealed {
-    fn about(&self) -> About;
-    fn number(&self) -> u16;
-    fn set_number(&mut self, number: u16, source: SourceId);
-    fn set_kinds(&mut self, kinds: KindSet);
-    fn on_event(&mut self, event: EventRef<'_>, call: &mut Call<'_>);
-    fn on_event_with_care(&mut self, event: EventRef<'_>, call: &mut Call<'_>);
-    fn on_run(&mut self, run: &[EventRef<'_>], call: &mut Call<'_>) -> usize;
-    fn on_retry(&mut self, event: EventRef<'_>, call: &mut Call<'_>) -> bool;
-    fn on_timer(&mut self, timer: &TimerRequest, call: &mut Call<'_>);
-    fn on_request(&mut self, ask: &Ask, call: &mut Call<'_>) -> Option<Failure>;
-    fn on_reply(&mut self, request: RequestId, event: EventRef<'_>, call: &mut Call<'_>) -> Option<Failure>;
-    fn on_request_end(&mut self, request: RequestId, end: RequestEnd, call: &mut Call<'_>) -> Option<Failure>;
-    fn recover(&mut self, symbol: SymbolId) -> bool;
-    fn undo_run(&mut self, symbol: SymbolId);
-    fn stats(&self) -> HandlerStats;
-    fn calls(&self) -> u64;
-    fn budget_ns(&self) -> Option<u64>;
-    fn took(&mut self, ns: u64, is_sample: bool);
-    fn bytes(&self) -> usize;
-}
-
-/// What a handler declares.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
-pub struct About {
-    name: &'static str,
-    kinds: KindSet,
-    jobs: JobSet,
-    crosses_symbols: bool,
-    takes_runs: bool,
-    has_budget: bool,
-}
-
-impl<H: Handler> sealed::Sealed for Registered<H> {}
-impl<H: Handler> Subscriber for Registered<H> {
-    fn about(&self) -> About {
-        About {
-            name: H::NAME,
-            kinds: self.kinds,
-            jobs: self.handler.serves(),
-            crosses_symbols: H::CROSSES_SYMBOLS,
-            takes_runs: H::TAKES_RUNS,
-            has_budget: H::BUDGET_NS.is_some(),
-        }
-    }
-
-    fn number(&self) -> u16 {
-        self.number
-    }
-
-    fn set_number(&mut self, number: u16, source: SourceId) {
-        (self.number, self.source) = (number, source);
-    }
-
-    fn set_kinds(&mut self, kinds: KindSet) {
-        self.kinds = kinds;
-    }
-
-    #[inline]
-    fn on_event(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
-        self.give(event, call);
-    }
-
-    fn on_event_with_care(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
-        let symbol = call.cx.symbol();
-        if self.number < call.progress.next || self.is_skipped(symbol) {
-            return;
-        }
-        if call.letters.is_some_and(|letters| letters.is_holding(self.number, symbol)) {
-            call.unfinished.push(self.number, Missed::Held);
-            return;
-        }
-        self.give(event, call);
-    }
-
-    /// Returns how many events were consumed; 0 = nothing is left of the run.
-    fn on_run(&mut self, run: &[EventRef<'_>], call: &mut Call<'_>) -> usize {
-        call.progress.running = self.number;
-        self.stats.calls += 1;
-        let state = &mut self.states[call.cx.symbol().index()];
-        // Also without `ROLLBACK`: which event of a run a panic came from is found out one by one.
-        self.before = *state;
-        call.cx.turn_to_handler(self.number, self.source, H::CROSSES_SYMBOLS);
-        let (consumed, verdict) = self.handler.on_run(state, run, &mut call.cx);
-        let last = consumed.checked_sub(1).and_then(|last| run.get(last));
-        let is_kept = verdict == Verdict::Done
-            && last.is_some_and(|last| !call.cx.has_staged() || call.cx.root() == last.head().identity());
-        if is_kept {
-            call.cx.staging().keep();
-            return consumed;
-        }
-        call.cx.staging().roll_back();
-        *state = self.before;
-        0
-    }
-
-    fn on_retry(&mut self, event: EventRef<'_>, call: &mut Call<'_>) -> bool {
-        let is_skipped = self.is_skipped(call.cx.symbol());
-        if !is_skipped {
-            self.give(event, call);
-        }
-        !is_skipped
-    }
-
-    fn on_timer(&mut self, timer: &TimerRequest, call: &mut Call<'_>) {
-        if !self.is_skipped(timer.symbol) {
-            // It is counted, and there is no event that could come again.
-            let _ = self.call(call, |handler, state, cx| handler.on_timer(state, timer.token, cx));
-        }
-    }
-
-    fn on_request(&mut self, ask: &Ask, call: &mut Call<'_>) -> Option<Failure> {
-        if self.is_skipped(ask.symbol) {
-            return Some(Failure::Fail(ERROR_PANIC));
-        }
-        self.call(call, |handler, state, cx| handler.on_request(state, ask, cx))
-    }
-
-    fn on_reply(&mut self, request: RequestId, event: EventRef<'_>, call: &mut Call<'_>) -> Option<Failure> {
-        if self.is_skipped(call.cx.symbol()) {
-            return None;
-        }
-        self.call(call, |handler, state, cx| handler.on_reply(state, request, event, cx))
-    }
-
-    fn on_request_end(&mut self, request: RequestId, end: RequestEnd, call: &mut Call<'_>) -> Option<Failure> {
-        if self.is_skipped(call.cx.symbol()) {
-            return None;
-        }
-        self.call(call, |handler, state, cx| handler.on_request_end(state, request, end, cx))
-    }
-
-    /// Returns whether that was the last strike: it is quarantined from now on.
-    fn recover(&mut self, symbol: SymbolId) -> bool {
-        let state = &mut self.states[symbol.index()];
-        *state = if H::ROLLBACK { self.before } else { H::State::zeroed() };
-        self.stats.panicked += 1;
-        let strikes = &mut self.strikes[symbol.index()];
-        *strikes = strikes.saturating_add(1);
-        let is_last = *strikes == STRIKES_MAX;
-        self.stats.quarantined += u64::from(is_last);
-        is_last
-    }
-
-    fn undo_run(&mut self, symbol: SymbolId) {
-        self.states[symbol.index()] = self.before;
-    }
-
-    fn stats(&self) -> HandlerStats {
-        self.stats
-    }
-
-    fn calls(&self) -> u64 {
-        self.stats.calls
-    }
-
-    fn budget_ns(&self) -> Option<u64> {
-        H::BUDGET_NS
-    }
-
-    fn took(&mut self, ns: u64, is_sample: bool) {
-        self.stats.time.add(ns, H::BUDGET_NS, is_sample);
-    }
-
-    fn bytes(&self) -> usize {
-        std::mem::size_of_val(&*self.states) + self.strikes.len()
-    }
-}
-
-/// The static part of a bus: [`End`], or a [`Link`] of a chain and one handler more.
-pub trait Chain: Send + sealed::Sealed {
-    /// Gives the event to those who want one of `kinds`, which is its kind.
-    #[doc(hidden)]
-    fn on_event<T: Timing>(&mut self, kinds: KindSet, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T);
-    /// The same, where something may keep a handler from it.
-    #[doc(hidden)]
-    fn on_event_with_care<T: Timing>(
-        &mut self,
-        kinds: KindSet,
-        event: EventRef<'_>,
-        call: &mut Call<'_>,
-        timing: &mut T,
-    );
-    #[doc(hidden)]
-    fn each(&mut self, visit: &mut dyn FnMut(&mut dyn Subscriber));
-}
-
-/// The empty chain.
-#[derive(Debug, Clone, Copy)]
-pub struct End;
-
-impl sealed::Sealed for End {}
-impl Chain for End {
-    #[inline]
-    fn on_event<T: Timing>(&mut self, _: KindSet, _: EventRef<'_>, _: &mut Call<'_>, _: &mut T) {}
-    #[inline]
-    fn on_event_with_care<T: Timing>(&mut self, _: KindSet, _: EventRef<'_>, _: &mut Call<'_>, _: &mut T) {}
-    fn each(&mut self, _visit: &mut dyn FnMut(&mut dyn Subscriber)) {}
-}
-
-/// A chain and the handler after it.
-pub struct Link<C: Chain, H: Handler> {
-    before: C,
-    last: Registered<H>,
-}
-
-impl<C: Chain, H: Handler> sealed::Sealed for Link<C, H> {}
-impl<C: Chain, H: Handler> Chain for Link<C, H> {
-    #[inline]
-    fn on_event<T: Timing>(&mut self, kinds: KindSet, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
-        self.before.on_event(kinds, event, call, timing);
-        if self.last.kinds.intersects(kinds) {
-            timing.call(&mut self.last, |last| last.on_event(event, call));
-        }
-    }
-
-    #[inline]
-    fn on_event_with_care<T: Timing>(
-        &mut self,
-        kinds: KindSet,
-        event: EventRef<'_>,
-        call: &mut Call<'_>,
-        timing: &mut T,
-    ) {
-        self.before.on_event_with_care(kinds, event, call, timing);
-        if self.last.kinds.intersects(kinds) {
-            timing.call(&mut self.last, |last| last.on_event_with_care(event, call));
-        }
-    }
-
-    fn each(&mut self, visit: &mut dyn FnMut(&mut dyn Subscriber)) {
-        self.before.each(visit);
-        visit(&mut self.last);
-    }
-}
-
-/// Handlers under construction; [`BusBuilder::build`] makes the [`Bus`].
-pub struct BusBuilder<C: Chain> {
-    chain: C,
-    /// Priority and handler, in order of registration.
-    dynamic: Vec<(i32, Box<dyn Subscriber>)>,
-    symbols_max: usize,
-}
-
-/// Why a bus could not be built.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BusError {
-    /// Two handlers have this name.
-    #[error("two handlers are named {0}")]
-    NameTaken(&'static str),
-    /// More handlers than [`HANDLERS_MAX`]. Holds their number.
-    #[error("{0} handlers are more than the {HANDLERS_MAX} that a bus takes")]
-    TooMany(usize),
-    /// Two handlers serve one job. Holds its number and the second of them.
-    #[error("handler {1}: job {0} is served already")]
-    JobTaken(u8, &'static str),
-    /// The handler's source did not fit the catalog.
-    #[error("handler {0}: {1}")]
-    Source(&'static str, CatalogError),
-}
-
-impl BusBuilder<End> {
-    /// A bus without handlers, for symbols `0..symbols_max`.
-    #[must_use]
-    pub fn new(symbols_max: usize) -> Self {
-        Self { chain: End, dynamic: Vec::new(), symbols_max }
-    }
-}
-
-impl<C: Chain> BusBuilder<C> {
-    /// Appends a handler to the static chain, which has priority 0.
-    #[must_use]
-    pub fn then<H: Handler>(self, handler: H) -> BusBuilder<Link<C, H>> {
-        let last = Registered::new(handler, self.symbols_max);
-        BusBuilder { chain: Link { before: self.chain, last }, dynamic: self.dynamic, symbols_max: self.symbols_max }
-    }
-
-    /// Adds a handler to the dynamic table. Above 0 it comes before the chain, else after it; higher priorities first.
-    #[must_use]
-    pub fn dynamic<H: Handler>(mut self, priority: i32, handler: H) -> Self {
-        self.dynamic.push((priority, Box::new(Registered::new(handler, self.symbols_max))));
-        self
-    }
-
-    /// Symbols that the handlers have states for, id 0 included.
-    #[must_use]
-    pub fn symbols_max(&self) -> usize {
-        self.symbols_max
-    }
-
-    /// Numbers the handlers in dispatch order and interns their sources in `catalog`.
-    ///
-    /// # Errors
-    /// When names collide, there are too many handlers, or the catalog is full.
-    pub fn build(mut self, catalog: &mut Catalog) -> Result<Bus<C>, BusError> {
-        // The sort is stable: equal priorities keep the order of registration.
-        self.dynamic.sort_by_key(|(priority, _)| std::cmp::Reverse(*priority));
-        let after = self.dynamic.iter().position(|(priority, _)| *priority <= 0).unwrap_or(self.dynamic.len());
-        let after: Vec<_> = self.dynamic.split_off(after).into_iter().map(|(_, handler)| handler).collect();
-        let before: Vec<_> = self.dynamic.into_iter().map(|(_, handler)| handler).collect();
-        let listed = |handlers: Vec<Box<dyn Subscriber>>| -> Vec<Listed> {
-            handlers.into_iter().map(|handler| Listed { kinds: handler.about().kinds, handler }).collect()
-        };
-        let mut bus = Bus {
-            before: listed(before),
-            chain: self.chain,
-            after: listed(after),
-            interests: KindSet::EMPTY,
-            jobs: JobSet::EMPTY,
-            servers: Box::new([NOBODY; Job::MAX]),
-            run_kinds: Box::new([KindSet::EMPTY; KIND_ROWS]),
-            runners: Box::new([NOBODY; KIND_ROWS]),
-            quarantined: 0,
-            crosses_symbols: false,
-            has_budgets: false,
-            names: Vec::new(),
-            sources: Vec::new(),
-            subscriptions: Subscriptions::new(&[]),
-        };
-        let (mut handlers, mut sources, mut error) = (Vec::<About>::new(), Vec::new(), None);
-        bus.each(&mut |handler| {
-            let about = handler.about();
-            if handlers.iter().any(|other| other.name == about.name) {
-                error.get_or_insert(BusError::NameTaken(about.name));
-            }
-            let source = format!("handler.{}", about.name);
-            let source = catalog.source(source.as_bytes(), SeqRule::None).unwrap_or_else(|full| {
-                error.get_or_insert(BusError::Source(about.name, full));
-                SourceId::NONE
-            });
-            handler.set_number(handlers.len() as u16, source);
-            handlers.push(about);
-            sources.push(source);
-        });
-        bus.sources = sources;
-        if handlers.len() > HANDLERS_MAX {
-            error.get_or_insert(BusError::TooMany(handlers.len()));
-        }
-        for (number, about) in handlers.iter().enumerate() {
-            bus.crosses_symbols |= about.crosses_symbols;
-            bus.has_budgets |= about.has_budget;
-            bus.jobs = bus.jobs.union(about.jobs);
-            for job in (0..Job::MAX as u8).filter(|job| about.jobs.contains(Job(*job))) {
-                let server = &mut bus.servers[usize::from(job)];
-                if *server != NOBODY {
-                    error.get_or_insert(BusError::JobTaken(job, about.name));
-                }
-                *server = number as u16;
-            }
-        }
-        let interests: Vec<KindSet> = handlers.iter().take(HANDLERS_MAX).map(|about| about.kinds).collect();
-        bus.subscriptions = Subscriptions::new(&interests);
-        bus.find_runners();
-        bus.names = handlers.iter().map(|about| about.name).collect();
-        error.map_or(Ok(bus), Err)
-    }
 }
 
 /// A dynamic handler, and what it is asked for most beside it.
@@ -737,7 +273,8 @@ impl<C: Chain> Bus<C> {
     #[inline]
     pub fn on_event_timed<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
         // What may keep a handler from an event is looked at once for all of them.
-        if call.letters.is_some() || self.quarantined > 0 || !call.progress.is_new() {
+        let is_past = event.head().flags.contains(Flags::HISTORICAL);
+        if call.letters.is_some() || self.quarantined > 0 || !call.progress.is_new() || is_past {
             self.on_event_with_care(event, call, timing);
             return;
         }
@@ -756,7 +293,7 @@ impl<C: Chain> Bus<C> {
         call.progress.running = NOBODY;
     }
 
-    /// As [`Bus::on_event`] where a panic cut the walk short, somebody is quarantined, or events are held.
+    /// As [`Bus::on_event`] where a panic cut the walk short, somebody is quarantined, events are held, or the event is of the past.
     #[cold]
     #[inline(never)]
     fn on_event_with_care<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
@@ -907,7 +444,7 @@ impl<C: Chain> Bus<C> {
         self.sources.get(usize::from(number)).copied().unwrap_or(SourceId::NONE)
     }
 
-    /// Counts of each handler, in dispatch order. Allocates: for reports.
+    /// Counts of each handler, in dispatch order, with those of its own. O(handlers * symbols), allocates: for reports.
     #[must_use]
     pub fn stats(&mut self) -> Vec<(&'static str, HandlerStats)> {
         let mut stats = Vec::new();

@@ -38,11 +38,14 @@ pub enum Refusal {
     Duplicate = 8,
     /// No open bus has a topic for its kind (`--overload live`).
     NoTopic = 9,
+    /// It came in the reply of a job off the core and cannot be of it: it is of another symbol than the job, or market data that is not
+    /// marked as historical.
+    StrayReply = 10,
 }
 
 impl Refusal {
     /// Every reason, by number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::UnknownKind,
         Self::UnknownVersion,
         Self::UnknownSymbol,
@@ -53,6 +56,7 @@ impl Refusal {
         Self::TopicFull,
         Self::Duplicate,
         Self::NoTopic,
+        Self::StrayReply,
     ];
 
     /// Name in JSON (`refused_by`).
@@ -69,6 +73,7 @@ impl Refusal {
             Self::TopicFull => "topic_full",
             Self::Duplicate => "duplicate",
             Self::NoTopic => "no_topic",
+            Self::StrayReply => "stray_reply",
         }
     }
 }

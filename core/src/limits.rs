@@ -49,6 +49,8 @@ pub const KIND_ROWS: usize = 64;
 
 /// Most handlers on one bus.
 pub const HANDLERS_MAX: usize = 64;
+/// What one handler counts of its own, at most.
+pub const HANDLER_COUNTS_MAX: usize = 16;
 /// Slots that the handlers of one event may stage, its whole cascade included.
 pub const STAGED_SLOTS_MAX: usize = 4096;
 /// Timers that the handlers of one event may set, its whole cascade included.
@@ -203,8 +205,10 @@ pub const ASKERS_PER_REQUEST_MAX: u32 = 16;
 /// Time from the service of a request to the reply of a job that is done off the core, in nanoseconds of shard time, unless
 /// configured otherwise.
 pub const JOB_DELAY_NS_DEFAULT: u64 = 10 * TICK_NS;
-/// Jobs of one shard that may be under way off the core, unless configured otherwise.
+/// Jobs of one shard that may be under way off the core at most, unless configured otherwise.
 pub const JOBS_DEFAULT: usize = 64;
+/// The least that this limit shrinks to, and what it begins with, unless configured otherwise.
+pub const JOBS_MIN_DEFAULT: usize = 16;
 /// Requests that may expire in one step of a shard.
 pub const EXPIRIES_PER_STEP: usize = 64;
 /// How far a request queue's clock can run ahead at the end of time, where nothing else tells requests of one instant apart.

@@ -9,6 +9,7 @@
 
 use crate::dead;
 use crate::ledger::{Refusal, Row};
+use crate::requests;
 use crate::shard::{Limit, TimedBatches};
 use crate::units::UnixNanos;
 use crate::windows::{Precision, Series as Registered, SeriesId, Window, Windows};
@@ -28,7 +29,7 @@ pub enum Series {
     Failures = 2,
     /// Failures that got a time to try again.
     Retries = 3,
-    /// Events that handlers made.
+    /// Derived events: those that handlers made, and those of replies of jobs that were done off the core.
     Outputs = 4,
     /// Of these, alerts.
     Alerts = 5,
@@ -186,6 +187,10 @@ pub struct Stats {
     pub timers_fired: u64,
     /// Dead letters.
     pub letters: LetterCounts,
+    /// Requests of handlers: what became of them, and where they are.
+    pub requests: requests::Counters,
+    /// Jobs that are done off the core; `None` where there are none.
+    pub jobs: Option<requests::Jobs>,
     /// How often limits acted, by [`Limit`].
     pub limits_hit: [u64; Limit::ALL.len()],
     /// Batches in which every handler was stamped.

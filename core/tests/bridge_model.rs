@@ -130,7 +130,7 @@ impl Twin {
                         groups: 0,
                         rules: alerts.iter().fold(0, |rules, alert| rules | 1 << alert.rule),
                         waited_us: (waited / 1_000) as u32,
-                        alerts: alerts.len() as u16,
+                        alerts: u16::try_from(alerts.len()).unwrap_or(u16::MAX),
                         duplicates,
                         severity: alerts.iter().map(|alert| alert.severity).max().unwrap(),
                         closed_by: reason as u8,
@@ -295,4 +295,40 @@ fn a_batch_whose_timers_are_lost_is_closed_by_the_next_alert() {
     assert_eq!(shard.state(SymbolId(1)).waiting(), 1);
     shard.drain();
     assert_eq!(shard.outputs().count(), 2);
+}
+
+#[test]
+fn a_delayed_batch_of_more_alerts_than_16_bits_hold_loses_none() {
+    let rate = Rate { tokens: 1, per_ns: 10 * SECOND, burst: 1 };
+    let config = Config { dedup_ns: 0, batch_alerts: 1, rate, delay_ns_max: 20 * SECOND, ..Config::default() };
+    let mut shard = MiniShard::new(Bridge::new(config).unwrap(), 2);
+    let alerts = 1 + 40 + 65_536;
+    for seq in 0..alerts {
+        let at = At { now: START + seq, symbol: SymbolId(1), rule: 1, side: 1, severity: 1 };
+        shard.event(&at.slots(seq));
+    }
+    assert_eq!(u64::from(shard.state(SymbolId(1)).waiting()), alerts - 1, "the first took the token");
+    shard.drain();
+    let made: Vec<FeatureRequest> = shard.outputs().map(|event| *event.get().unwrap()).collect();
+    assert_eq!((made.len(), made[0].alerts, made[1].alerts), (2, 1, u16::MAX), "the payload's count ends there");
+    let counts = shard.state(SymbolId(1)).counts();
+    assert_eq!((counts.alerts, counts.batched, counts.lost), (alerts, alerts, 0));
+}
+
+#[test]
+fn a_timer_that_is_set_anew_for_a_lost_one_ends_the_batch_in_its_time() {
+    let config = Config { dedup_ns: 0, idle_ns: 50 * TICK_NS, batch_ns: 100 * TICK_NS, ..Config::default() };
+    let mut shard = MiniShard::new(Bridge::new(config).unwrap(), 2);
+    let at = |ticks: u64| At { now: START + ticks * TICK_NS, symbol: SymbolId(1), rule: 1, side: 1, severity: 1 };
+    shard.event(&at(0).slots(0));
+    shard.event(&at(40).slots(1));
+    shard.lose_timers();
+    // Its timer was due at 50. It is not over at 60: the last alert came at 40.
+    shard.event(&at(60).slots(2));
+    assert_eq!(shard.state(SymbolId(1)).waiting(), 3);
+    shard.event(&at(99).slots(3));
+    shard.drain();
+    let made: Vec<_> = shard.outputs().map(|event| (event.head().ts_recv.0, *event.get().unwrap())).collect();
+    let (ended, request): (u64, FeatureRequest) = made[0];
+    assert_eq!((ended, request.alerts, request.closed_by), (START + 100 * TICK_NS, 4, CloseReason::Timer as u8));
 }

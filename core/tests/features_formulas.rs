@@ -12,23 +12,25 @@ use tapeline_core::book::Books;
 use tapeline_core::event::payload::{Alert, BookLevel, Features, LevelAction};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Identity, Kind, KindSet};
 use tapeline_core::features::groups::{self, Group};
-use tapeline_core::features::{Engine, Feature, State, Vector};
+use tapeline_core::features::{Config, Engine, Feature, State, Vector};
 use tapeline_core::handler::{CallSite, Ctx, Handler, Staging, Verdict};
 use tapeline_core::limits::{STAGED_TIMERS_MAX, TICK_NS};
 use tapeline_core::units::{Side, SourceId, SymbolId, UnixNanos};
+use tapeline_core::zone::Zone;
 
 const ETH: SymbolId = SymbolId(1);
 /// 2024-08-08 12:00 UTC.
 const NOON: u64 = 19_943 * DAY + DAY / 2;
 
 fn trade(ts_recv: u64, price: i64, size: u64) -> At {
-    At { ts_recv, symbol: ETH, scale: 1, seq: 1, what: Market::Trade { price: price * 1_000_000_000, size, side: 1 } }
+    let what = Market::Trade { price: price * 1_000_000_000, size, side: 1 };
+    At { ts_recv, symbol: ETH, scale: 1, seq: 1, is_past: false, what }
 }
 
 fn quote(ts_recv: u64, bid: (i64, u64), ask: (i64, u64)) -> At {
     let (bid_px, ask_px) = (bid.0 * 1_000_000_000, ask.0 * 1_000_000_000);
     let what = Market::Quote { bid_px, ask_px, bid_sz: bid.1, ask_sz: ask.1 };
-    At { ts_recv, symbol: ETH, scale: 0, seq: 1, what }
+    At { ts_recv, symbol: ETH, scale: 0, seq: 1, is_past: false, what }
 }
 
 fn play(events: &[At]) -> MiniShard<Engine> {
@@ -284,6 +286,23 @@ fn a_full_staging_area_delays_the_bar_or_costs_the_vector_and_says_so() {
     let made: Vec<f64> = Features::values_of(EventRef::first(staging.slots()).unwrap()).collect();
     assert_eq!((made[Feature::TradesBar as usize], made[Feature::VolumeSession as usize]), (1.0, 4.0));
     assert_eq!(state.unpublished(), 1);
+}
+
+/// In New York's winter a session begins at 5:00 UTC.
+#[test]
+fn a_session_is_a_day_in_the_configured_zone() {
+    let of = |zone: Zone| {
+        let mut shard = MiniShard::new(Engine::with(Config { zone }), 2);
+        let day = NOON / DAY * DAY;
+        for second in [4 * 3_600, 5 * 3_600 - 1, 5 * 3_600, 24 * 3_600 - 1, 24 * 3_600] {
+            shard.event(&trade(day + second * SECOND, 100, 10).slots());
+        }
+        shard.drain();
+        let volume = |event: EventRef<'_>| Features::value_of(event, Feature::VolumeSession as usize).unwrap();
+        shard.outputs().map(volume).collect::<Vec<_>>()
+    };
+    assert_eq!(of(Zone::utc()), [1.0, 2.0, 3.0, 4.0, 1.0]);
+    assert_eq!(of(Zone::new(-5 * 3_600, &[]).unwrap()), [1.0, 2.0, 1.0, 2.0, 3.0]);
 }
 
 /// What a request is answered with.

@@ -12,6 +12,7 @@ use mini_shard::MiniShard;
 use tapeline_core::event::payload::Features;
 use tapeline_core::features::{ClosedBar, Engine, Feature, Indicators, SET, Vector};
 use tapeline_core::units::{PRICE_ONE, SymbolId};
+use tapeline_core::zone::Zone;
 
 const EXPECTED: &str = include_str!("data/features_oracle.csv");
 const BARS: usize = 300;
@@ -49,7 +50,7 @@ fn vectors(rows: &[Row]) -> Vec<Vector> {
             for (side, size) in [1, 2].into_iter().zip(sizes) {
                 let ts_recv = START + i as u64 * SECOND + j as u64;
                 let what = Market::Trade { price: *price, size: size * 25, side };
-                shard.event(&At { ts_recv, symbol: SymbolId(1), scale: 4, seq: 1, what }.slots());
+                shard.event(&At { ts_recv, symbol: SymbolId(1), scale: 4, seq: 1, is_past: false, what }.slots());
             }
         }
     }
@@ -108,7 +109,7 @@ fn req_b8_live_and_batch_give_the_same_bits() {
         });
         let end_ns = START + (i as u64 + 1) * SECOND;
         let bar = ClosedBar { end_ns, open, high, low, close, volume, notional, flow };
-        batch.update(&bar);
+        batch.update(&Zone::utc(), &bar);
         let mut vector = Vector::EMPTY;
         batch.write(end_ns, Some(&bar), &mut vector);
         for feature in Feature::ALL.iter().filter(|feature| vector.get(**feature).is_some()) {

@@ -4,18 +4,27 @@
 mod market;
 #[path = "common/mini_shard.rs"]
 mod mini_shard;
+#[path = "common/shard_rig.rs"]
+mod shard_rig;
 
 use market::{Prng, SECOND};
 use mini_shard::MiniShard;
+use shard_rig::{Rig, SYMBOLS_MAX, Sizes, feed};
 use std::collections::BTreeSet;
-use tapeline_core::event::payload::{FeatureRequest, PRIORITY_UNSET};
-use tapeline_core::event::{EventBuf, Slot};
+use tapeline_core::bridge::{self, Bridge};
+use tapeline_core::bus::BusBuilder;
+use tapeline_core::catalog::Catalog;
+use tapeline_core::event::payload::{Alert, CloseReason, FeatureRequest, PRIORITY_UNSET, Signal};
+use tapeline_core::event::{EventBuf, EventRef, Kind, KindSet, Slot};
 use tapeline_core::graph::GraphError;
-use tapeline_core::mapper::{Config, ConfigError, DAY_S, Entry, Hours, Mapper, Plan, Zone};
+use tapeline_core::handler::{Ask, Ctx, Handler, Job, JobSet, Verdict};
+use tapeline_core::limits::TICK_NS;
+use tapeline_core::mapper::{Config, ConfigError, Entry, Hours, Mapper, Plan};
 use tapeline_core::queue::Priority;
 use tapeline_core::scanner::Rule;
-use tapeline_core::testing::{CountingAlloc, without_allocation};
+use tapeline_core::testing::{CountingAlloc, Prng as Dice, without_allocation};
 use tapeline_core::units::{SymbolId, UnixNanos};
+use tapeline_core::zone::{DAY_S, Zone};
 
 #[global_allocator]
 static ALLOC: CountingAlloc = CountingAlloc;
@@ -235,4 +244,77 @@ fn several_alerts_ask_once_and_named_groups_are_completed() {
     }
     let state = shard.state(SymbolId(1));
     assert_eq!((state.requests, state.unmapped, state.asked, state.pending()), (2, 1, 1, 1));
+}
+
+/// Says how urgent each job is that it is asked for.
+struct Worker;
+
+impl Handler for Worker {
+    type State = u64;
+    const NAME: &'static str = "worker";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::EMPTY
+    }
+
+    fn serves(&self) -> JobSet {
+        JobSet::of(&[Job::FEATURES])
+    }
+
+    fn on_event(&self, _: &mut u64, _: EventRef<'_>, _: &mut Ctx<'_>) -> Verdict {
+        Verdict::Done
+    }
+
+    fn on_request(&self, _: &mut u64, ask: &Ask, cx: &mut Ctx<'_>) -> Verdict {
+        cx.signal(&Signal { strength: f64::from(ask.priority.class()), ..Signal::default() }).unwrap();
+        Verdict::Done
+    }
+}
+
+/// From alert to job: two batches that close at one instant, after the hour has ended, by timers; one began within it.
+#[test]
+fn req_m2_a_batch_that_a_timer_closes_after_the_hour_is_of_the_hour_in_which_it_began() {
+    let noon = 19_700 * 86_400 * SECOND + 43_200 * SECOND;
+    let urgent = Plan { priority: Some(0), ..Plan::default() };
+    let morning = Hours { days: 127, from_s: 36_000, to_s: 43_200, rules: Vec::new(), plan: urgent };
+    let config = Config { hours: vec![morning], ..Config::default() };
+    let bus = |catalog: &mut Catalog| {
+        let bridge = bridge::Config { batch_ns: 8 * TICK_NS, idle_ns: 6 * TICK_NS, ..bridge::Config::default() };
+        let bus = BusBuilder::new(SYMBOLS_MAX).then(Bridge::new(bridge).unwrap());
+        bus.then(Mapper::new(&config).unwrap()).then(Worker).build(catalog).unwrap()
+    };
+    let alert = |symbol, seq, at: u64, rule: Rule| {
+        let mut event = EventBuf::new(&Alert { rule: rule as u16, ..Alert::default() });
+        let head = event.head_mut();
+        (head.ts_event, head.ts_recv, head.seq) = (UnixNanos(at), UnixNanos(at), seq);
+        (head.symbol, head.source) = (SymbolId(symbol), feed(3));
+        event.slots().to_vec()
+    };
+    let events = vec![
+        alert(1, 0, noon - TICK_NS, Rule::Gap),
+        alert(2, 1, noon + TICK_NS, Rule::Gap),
+        // Joins the first one's batch, after noon.
+        alert(1, 2, noon + 3 * TICK_NS, Rule::Spread),
+    ];
+    for shards in 1..=2 {
+        let mut rig = Rig::new(bus, events.clone(), Sizes::of(shards));
+        rig.run(&mut Dice::new(1), 100_000);
+        let outputs = rig.result().outputs;
+        let of = |symbol: u32, kind| {
+            let of_symbol = outputs.0[&symbol].iter().map(|slots| EventRef::first(slots).unwrap());
+            of_symbol.filter(move |event| event.kind() == kind).collect::<Vec<_>>()
+        };
+        for (symbol, began, reason, class) in
+            [(1, noon - TICK_NS, CloseReason::Timer, 0.0), (2, noon + TICK_NS, CloseReason::Idle, 2.0)]
+        {
+            let requests = of(symbol, Kind::FEATURE_REQUEST);
+            let (head, request) = (requests[0].head(), requests[0].get::<FeatureRequest>().unwrap());
+            assert_eq!((requests.len(), request.closed_by), (1, reason as u8), "symbol {symbol}");
+            assert_eq!((head.ts_event.0, head.ts_recv.0), (began, noon + 7 * TICK_NS), "symbol {symbol}");
+            let jobs: Vec<f64> =
+                of(symbol, Kind::SIGNAL).iter().map(|of| of.get::<Signal>().unwrap().strength).collect();
+            assert_eq!(jobs, [class], "symbol {symbol}");
+        }
+    }
 }

@@ -183,6 +183,9 @@ fn check(config: Config, events: &[At], symbols: u64, label: &str) -> [usize; 9]
     for at in events {
         shard.event(&at.slots());
         let now = shard.now().0;
+        if at.is_past {
+            continue;
+        }
         match at.what {
             Market::Trade { price, size, .. } if price <= 0 || price == i64::MAX || size == 0 => {
                 skipped[at.symbol.index()] += 1;
@@ -343,7 +346,7 @@ fn outputs_do_not_depend_on_polls_or_on_other_symbols() {
 
 fn trade(second: u64, price: i64, size: u64, side: Side) -> At {
     let what = Market::Trade { price: price * 1_000_000_000, size, side: side as u8 };
-    At { ts_recv: NOON + second * SECOND, symbol: ETH, scale: 0, seq: second, what }
+    At { ts_recv: NOON + second * SECOND, symbol: ETH, scale: 0, seq: second, is_past: false, what }
 }
 
 fn alerts(config: Config, events: &[At]) -> Vec<(u64, Alert)> {

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use talkers::{Chatter, Crosser};
 use tapeline_core::bus::{Bus, BusBuilder, Chain};
 use tapeline_core::catalog::Catalog;
-use tapeline_core::event::payload::{Alert, Signal};
-use tapeline_core::event::{EventRef, Kind, KindSet, Slot};
+use tapeline_core::event::payload::{Alert, Signal, Trade};
+use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet, Slot};
 use tapeline_core::features::Engine;
 use tapeline_core::handler::{Ctx, Handler, Verdict};
 use tapeline_core::limits::STAGED_SLOTS_MAX;
@@ -269,5 +269,111 @@ fn req_3482_a_handler_that_takes_runs_comes_to_the_same_as_one_by_one() {
         compare::<true, false>(seed, prng);
         compare::<false, false>(seed, prng);
         compare::<true, true>(seed, prng);
+    });
+}
+
+/// Counts what it is given.
+struct Historian;
+
+impl Handler for Historian {
+    type State = [u64; 2];
+    const NAME: &'static str = "historian";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE, Kind::QUOTE])
+    }
+
+    fn on_event(&self, st: &mut [u64; 2], ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let is_past = ev.head().flags.contains(Flags::HISTORICAL);
+        st[usize::from(is_past)] += 1;
+        if is_past {
+            cx.signal(&Signal { strength: st[1] as f64, ..Signal::default() }).unwrap();
+        }
+        Verdict::Done
+    }
+}
+
+/// Takes runs, and no events of the past.
+struct LiveRuns;
+
+impl Handler for LiveRuns {
+    type State = u64;
+    const NAME: &'static str = "live_runs";
+    const STATE_VERSION: u16 = 1;
+    const TAKES_RUNS: bool = true;
+    const TAKES_HISTORY: bool = false;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE, Kind::QUOTE])
+    }
+
+    fn on_event(&self, st: &mut u64, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        *st = tapeline_core::hash::stable(bytemuck::bytes_of(&[*st, ev.head().seq, cx.now().0]));
+        if st.is_multiple_of(5) {
+            cx.alert(&Alert { value: (*st >> 12) as f64, ..Alert::default() }).unwrap();
+        }
+        Verdict::Done
+    }
+}
+
+/// A backfill beside live events: absurd prices of long ago, between the events of `stream`.
+fn with_history(events: &[Vec<Slot>], prng: &mut Prng) -> (Vec<Vec<Slot>>, u64) {
+    let (mut all, mut past) = (Vec::new(), 0);
+    for event in events {
+        all.push(event.clone());
+        for _ in 0..prng.in_range(0..3) {
+            let trade =
+                Trade { price: 1 + prng.in_range(0..1 << 50) as i64, size: 1 << 40, side: 1, ..Trade::default() };
+            let mut old = EventBuf::new(&trade);
+            old.flag(Flags::HISTORICAL);
+            let head = old.head_mut();
+            *head = Slot {
+                kind: head.kind,
+                span_lane: head.span_lane,
+                flags: head.flags,
+                payload: head.payload,
+                ..event[0]
+            };
+            (head.ts_recv.0, head.seq) = (head.ts_recv.0 - 3_600 * SECOND, (1 << 40) + past);
+            past += 1;
+            all.push(old.slots().to_vec());
+        }
+    }
+    (all, past)
+}
+
+#[test]
+fn history_beside_live_events_changes_no_live_feature_alert_or_run() {
+    let pipeline = |catalog: &mut Catalog| {
+        let bus = BusBuilder::new(SYMBOLS_MAX).then(Historian).then(Engine::new()).dynamic(-1, Scanner::default());
+        bus.build(catalog).unwrap()
+    };
+    let runs = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(LiveRuns).build(catalog).unwrap();
+    // What depends on nothing but live events.
+    let live = |result: shard_rig::Result| {
+        let mut outputs = result.outputs;
+        outputs.0.values_mut().for_each(|of_symbol| of_symbol.retain(|output| output[0].kind() != Kind::SIGNAL));
+        outputs
+    };
+    for_seeds(0..6, |seed, prng| {
+        let events = stream(seed, 1_000, [MILLI, 50 * MILLI][seed as usize % 2], feed(3));
+        let (all, past) = with_history(&events, prng);
+        let (without, with) = (run(pipeline, &events, Sizes::of(1), prng), run(pipeline, &all, Sizes::of(2), prng));
+        assert_eq!(with.ledger.total().delivered, 1_000 + past, "seed {seed}: history is delivered to who takes it");
+        assert_eq!(with.derived.row(Kind::SIGNAL).offered, past, "seed {seed}: the historian has had all of it");
+        let (without, with) = (live(without), live(with));
+        assert!(without.0.values().map(Vec::len).sum::<usize>() > 20, "seed {seed}");
+        assert_eq!(without, with, "seed {seed}");
+
+        let of_runs = |events: &[Vec<Slot>]| -> Vec<Vec<Slot>> {
+            let mut events = events.to_vec();
+            events.iter_mut().for_each(|event| event[0].source = feed(1));
+            events
+        };
+        let (without, with) =
+            (run(runs, &of_runs(&events), Sizes::of(1), prng), run(runs, &of_runs(&all), Sizes::of(1), prng));
+        assert!(without.derived.row(Kind::ALERT).offered > 100, "seed {seed}");
+        assert_eq!(without.outputs, with.outputs, "seed {seed}: runs");
     });
 }

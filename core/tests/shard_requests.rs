@@ -1,17 +1,20 @@
 //! Requests on a whole shard: served in order at their instants, replies and ends to who asked, and nothing that depends on cuts.
 
+#[path = "common/lone.rs"]
+mod lone;
 #[path = "common/panics.rs"]
 mod panics;
 #[path = "common/shard_rig.rs"]
 mod shard_rig;
 
 use bytemuck::{Pod, Zeroable};
+use lone::Lone;
 use panics::{BOOM, silence};
-use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS, SYMBOLS_MAX, Sizes, feed, stream, tick};
+use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS_MAX, Sizes, feed, stream, tick};
 use std::sync::{Arc, Mutex};
 use tapeline_core::book::Books;
-use tapeline_core::bus::{Bus, BusBuilder, BusError, Chain, End};
-use tapeline_core::catalog::{Catalog, SeqRule};
+use tapeline_core::bus::{Bus, BusBuilder, BusError, Chain};
+use tapeline_core::catalog::Catalog;
 use tapeline_core::dead::ERROR_PANIC;
 use tapeline_core::event::payload::{Alert, BookLevel, Epoch, Features, Gap, LevelAction, Quarantine, Signal, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet};
@@ -19,7 +22,9 @@ use tapeline_core::features::{Engine, Feature};
 use tapeline_core::handler::{
     Ask, Ctx, Handler, Job, JobSet, RequestEnd, RequestId, RequestRefusal, TimerId, Verdict, Wish,
 };
+use tapeline_core::ledger::Refusal;
 use tapeline_core::queue::Priority;
+use tapeline_core::requests::JobOrder;
 use tapeline_core::ring::{self, Producer};
 use tapeline_core::shard::{Config, Limit, Shard};
 use tapeline_core::testing::{Prng, for_seeds};
@@ -51,7 +56,7 @@ impl<const N: usize> Asker<N> {
         let now = cx.now();
         let wish = Wish {
             job: if rand.is_multiple_of(40) { Job(40) } else { WORK },
-            groups: [1, 1, 3, 6, 0][rand as usize >> 8 & 3],
+            groups: [1, 1, 3, 6, 0][(rand >> 8) as usize % 5],
             priority: Priority::new((rand >> 16) as u8 & 7).unwrap(),
             expires_at: if rand >> 20 & 3 == 0 { now.saturating_add(rand >> 24 & 0x7f_ffff) } else { UnixNanos::ZERO },
             token: rand >> 50 & 1,
@@ -238,7 +243,7 @@ enum Call {
 
 type Log = Arc<Mutex<Vec<Call>>>;
 
-/// Asks and serves by itself: a trade asks for its price's groups, with its size as token and its side as priority, for
+/// Asks and serves by itself: a trade asks for its price's groups, with its size as token and its depth as priority, for
 /// `ts_in_delta` ms.
 ///
 /// The token says what becomes of it: 0 to 9 are that many signals, 10 is a retry without end, 11 a failure, 12 a panic, 13 another
@@ -267,7 +272,7 @@ impl Handler for Desk {
                 expiry => cx.now().saturating_add(expiry as u64 * MILLI),
             };
             let job = if trade.size < 20 { WORK } else { Job(trade.size as u8) };
-            let priority = Priority::new(trade.side).unwrap();
+            let priority = Priority::new(trade.depth).unwrap();
             let wish = Wish { job, groups: trade.price as u64, priority, expires_at, token: trade.size };
             cx.request(&wish).unwrap();
         }
@@ -306,51 +311,38 @@ fn ms(cx: &Ctx<'_>) -> u64 {
 
 /// One shard with one desk.
 struct Office {
-    shard: Shard<End>,
-    ring: Producer,
-    source: SourceId,
+    lone: Lone<()>,
     log: Log,
     seq: u64,
 }
 
+impl std::ops::Deref for Office {
+    type Target = Lone<()>;
+
+    fn deref(&self) -> &Lone<()> {
+        &self.lone
+    }
+}
+
+impl std::ops::DerefMut for Office {
+    fn deref_mut(&mut self) -> &mut Lone<()> {
+        &mut self.lone
+    }
+}
+
 impl Office {
     fn new(change: impl FnOnce(&mut Config)) -> Self {
-        let mut catalog = Catalog::new(SYMBOLS_MAX);
-        for symbol in 1..=SYMBOLS {
-            catalog.symbol(format!("SYM{symbol}").as_bytes()).unwrap();
-        }
         let log = Log::default();
-        let bus = BusBuilder::new(SYMBOLS_MAX).dynamic(0, Desk(log.clone())).build(&mut catalog).unwrap();
-        let source = catalog.source(b"test.feed", SeqRule::Increasing).unwrap();
-        let (ring, consumer) = ring::channel(1024);
         let mut config = Config::single();
         change(&mut config);
-        let shard = Shard::new(config, catalog, bus, (), consumer, vec![], vec![]);
-        Self { shard, ring, source, log, seq: 0 }
-    }
-
-    fn step(&mut self) {
-        while self.shard.step(&mut ()).work > 0 {
-            assert!(self.shard.ledger().is_balanced());
-            assert!(self.shard.requests().counters().is_balanced(), "{:?}", self.shard.requests().counters());
-        }
+        Self { lone: Lone::new(config, Desk(log.clone()), (), |_| {}), log, seq: 0 }
     }
 
     /// A trade at `us` microseconds: see [`Desk`].
     fn send(&mut self, symbol: u32, us: u64, groups: i64, token: u64, priority: u8, expires_ms: i32) {
-        let trade = Trade { price: groups, size: token, side: priority, ts_in_delta: expires_ms, ..Trade::default() };
-        let mut event = EventBuf::new(&trade);
+        let trade = Trade { price: groups, size: token, depth: priority, ts_in_delta: expires_ms, ..Trade::default() };
         self.seq += 1;
-        let head = event.head_mut();
-        (head.ts_recv, head.seq, head.symbol, head.source) =
-            (UnixNanos(START + us * 1_000), self.seq, SymbolId(symbol), self.source);
-        self.ring.push(event.slots()).unwrap();
-        self.step();
-    }
-
-    fn pass(&mut self, ms: u64) {
-        self.ring.push(tick(UnixNanos(START + ms * MILLI), false).slots()).unwrap();
-        self.step();
+        self.lone.push(symbol, self.seq, us, &trade);
     }
 
     /// What was called since the last time, events left out.
@@ -770,6 +762,7 @@ impl Handler for Historian {
     fn on_event(&self, st: &mut Seen, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
         let head = ev.head();
         st.take([head.seq, cx.now().0, u64::from(head.flags.0)]);
+        cx.signal(&Signal { strength: (st.chain >> 13) as f64, ..Signal::default() }).unwrap();
         let rand = cx.rand(st.chain);
         if !head.flags.contains(Flags::HISTORICAL) && rand.is_multiple_of(12) {
             let wish = Wish {
@@ -864,6 +857,17 @@ fn req_3380_history_comes_back_in_order_at_its_time_however_long_the_job_takes()
                 let result = rig.result();
                 let requests = &result.requests;
                 assert!(requests.served > 5 && requests.failed > 1 && requests.is_balanced(), "{requests:?}");
+                assert_eq!((requests.stray_ends, requests.replies_lost), (0, 0));
+                // The same events come again and again, as the archive numbers them: what is made of them is never the same event.
+                for (symbol, outputs) in &result.outputs.0 {
+                    let mut identities = std::collections::BTreeSet::new();
+                    for head in outputs.iter().map(|slots| slots[0]) {
+                        assert!(
+                            identities.insert((head.source, head.seq, head.part)),
+                            "symbol {symbol}: {head:?} twice"
+                        );
+                    }
+                }
                 assert_eq!(result.ledger.total().offered, 600, "the source's events are the source's");
                 assert!(result.derived.row(Kind::TRADE).delivered > 10);
                 match &first {
@@ -908,4 +912,163 @@ fn jobs_off_the_core_are_bounded_wait_their_turn_and_are_refused_without_a_ring(
     let last: Vec<_> = std::iter::from_fn(|| office.shard.take_job()).collect();
     assert_eq!((last.len(), last[0].symbol), (1, SymbolId(3)));
     assert!(office.shard.requests().counters().jobs_full > 0);
+}
+
+/// A shard with a desk whose job 25 is done off the core, and the ring for replies.
+fn office_with_jobs(change: impl FnOnce(&mut Config)) -> (Office, Producer) {
+    let mut office = Office::new(|config| {
+        config.requests.off_core = JobSet::of(&[Job(25)]);
+        change(config);
+    });
+    let (replies, consumer) = ring::channel(64);
+    office.shard.attach_jobs(consumer);
+    (office, replies)
+}
+
+fn end_of(number: u64) -> EventBuf {
+    let mut end = tick(UnixNanos::ZERO, false);
+    end.head_mut().seq = number;
+    end
+}
+
+#[test]
+fn what_waits_for_a_place_off_the_core_keeps_its_age_expires_and_holds_up_nobody() {
+    let (mut office, mut replies) = office_with_jobs(|config| {
+        config.requests.jobs_max = 1;
+        config.requests.job_delay_ns = 2 * SECOND;
+        config.requests.service_budget = 1;
+    });
+    let mut ordered = Vec::new();
+    let mut take = |office: &mut Office| {
+        ordered.extend(std::iter::from_fn(|| office.shard.take_job()).map(|order| order.symbol.0));
+        ordered.clone()
+    };
+    office.send(1, 100, 1, 25, 3, 0);
+    office.send(2, 1_100, 1, 25, 3, 0);
+    office.send(5, 1_200, 1, 25, 3, 100);
+    office.send(6, 1_300, 1, 25, 3, 0);
+    office.pass(50);
+    assert_eq!(take(&mut office), [1]);
+    assert_eq!(office.shard.requests().counters().pending, 3);
+    assert_eq!(office.shard.requests().hottest(), Some((SymbolId(2), 1)));
+    assert_eq!(office.shard.clear_requests(SymbolId(6)), 1, "what waits for a place can be taken out");
+    // More urgent by one class, which is a head start of one second, and 1.5 s younger.
+    office.send(3, 1_500_000, 1, 25, 2, 0);
+    // Least urgent of all, and served by a handler: a full station off the core is none of its business.
+    office.send(4, 1_500_100, 1, 1, 7, 0);
+    office.pass(1_510);
+    let calls = office.calls();
+    assert!(calls.contains(&Call::Serve(1, 1, 1, 1, 1_501)), "{calls:?}");
+    assert!(calls.contains(&Call::End(1, RequestEnd::Expired, 102)), "{calls:?}");
+    assert_eq!(take(&mut office), [1]);
+    replies.push(end_of(1).slots()).unwrap();
+    office.pass(2_010);
+    assert_eq!(take(&mut office), [1, 2], "the older one goes first");
+    replies.push(end_of(2).slots()).unwrap();
+    office.pass(4_010);
+    assert_eq!(take(&mut office), [1, 2, 3]);
+    let counters = office.shard.requests().counters();
+    assert_eq!((counters.served, counters.expired, counters.cleared, counters.over_budget), (3, 1, 1, 0));
+    assert!(counters.jobs_full > 1_000, "at each instant at which something waited");
+    assert_eq!(office.shard.limit_hits(Limit::JobsFull), counters.jobs_full, "a shared limit acted, and says so");
+}
+
+#[test]
+fn replies_from_outside_are_not_trusted() {
+    let (mut office, mut replies) = office_with_jobs(|_| {});
+    for symbol in 1..=3 {
+        office.send(symbol, 100, 1, 25, 3, 0);
+    }
+    office.pass(5);
+    assert_eq!(std::iter::from_fn(|| office.shard.take_job()).count(), 3);
+    let mut push = |symbol: u32, event: &mut EventBuf, flags: Flags| {
+        event.flag(flags);
+        let head = event.head_mut();
+        (head.ts_recv, head.seq) = (UnixNanos(START), 1);
+        (head.symbol, head.source) = (SymbolId(symbol), office.source);
+        replies.push(event.slots()).unwrap();
+    };
+    let trade = Trade { price: -1, size: 1, ..Trade::default() };
+    // One that breaks its schema, another symbol's, one that is not marked as past, one that nobody defined, a definition; then a good one.
+    push(1, &mut EventBuf::new(&Signal { strength: 9.0, ..Signal::default() }), Flags::NONE);
+    push(2, &mut EventBuf::new(&Signal::default()), Flags::NONE);
+    push(1, &mut EventBuf::new(&trade), Flags::NONE);
+    push(60, &mut EventBuf::new(&Signal::default()), Flags::NONE);
+    push(1, &mut EventBuf::new(&Epoch::default()), Flags::NONE);
+    push(1, &mut EventBuf::new(&Signal { strength: 1.0, ..Signal::default() }), Flags::NONE);
+    // Ends of no job, the end of the second in place of the first's, that once more, and the third's.
+    for number in [0, 99, u64::MAX, 2, 2, 3] {
+        replies.push(end_of(number).slots()).unwrap();
+    }
+    office.pass(20);
+    assert!(office.shard.requests().is_idle(), "nothing waits for ever");
+    let lost = RequestEnd::Failed(tapeline_core::requests::ERROR_REPLY_LOST);
+    let served = Call::End(1, RequestEnd::Served, 12);
+    assert_eq!(office.calls(), [Call::Reply(1, 1, 11), Call::End(1, lost, 12), served, served]);
+    let derived = office.shard.derived();
+    assert_eq!(derived.refused_by(Refusal::StrayReply), 2);
+    assert_eq!((derived.refused_by(Refusal::UnknownSymbol), derived.refused_by(Refusal::UnknownKind)), (1, 1));
+    assert_eq!(derived.refused_by(Refusal::OutOfRange), 1);
+    let counters = office.shard.requests().counters();
+    assert_eq!((counters.stray_ends, counters.replies_lost, counters.failed, counters.served), (4, 1, 1, 2));
+}
+
+#[test]
+fn req_3483_jobs_off_the_core_grow_with_the_backlog_and_shrink_when_it_is_gone_within_limits_of_a_symbol() {
+    let orders = |leap_ms: usize| {
+        let (mut office, mut replies) = office_with_jobs(|config| {
+            (config.requests.jobs_min, config.requests.jobs_max) = (1, 8);
+            config.requests.queue.in_flight_per_symbol = 2;
+        });
+        assert_eq!(office.shard.requests().jobs().map(|jobs| jobs.limit), Some(1));
+        // 36 requests, no two of which are merged.
+        for bit in 0..4 {
+            for symbol in 1..=9 {
+                office.send(symbol, 100, 1 << bit, 25, 3, 0);
+            }
+        }
+        let mut seen = Vec::new();
+        for ms in (0..400).step_by(leap_ms).skip(1) {
+            office.pass(ms as u64);
+            // Done at once, and due all the same ten milliseconds after they were ordered.
+            while let Some(order) = office.shard.take_job() {
+                replies.push(end_of(order.number).slots()).unwrap();
+                seen.push(order);
+            }
+            office.step();
+        }
+        let jobs = office.shard.requests().jobs().unwrap();
+        assert_eq!((jobs.under_way, jobs.pending), (0, 0));
+        assert!(jobs.grown >= 5, "{jobs:?}");
+        let stats = office.shard.stats();
+        assert_eq!((stats.jobs, stats.requests.served), (Some(jobs), 36));
+        (seen, office, replies)
+    };
+    let (seen, mut office, mut replies) = orders(1);
+    assert_eq!(seen.len(), 36);
+    let mut most = 0;
+    for order in &seen {
+        let under_way = |other: &&JobOrder| other.ordered_at <= order.ordered_at && order.ordered_at < other.due;
+        let at_once = seen.iter().filter(under_way).count();
+        most = most.max(at_once);
+        assert!(at_once <= 8, "{at_once} jobs at once");
+        let of_symbol = seen.iter().filter(under_way).filter(|other| other.symbol == order.symbol).count();
+        assert!(of_symbol <= 2, "{of_symbol} jobs of {} at once", order.symbol.0);
+    }
+    assert_eq!(most, 8, "as many as may, and not at first");
+    assert_eq!(
+        seen[1].ordered_at.0 - seen[0].ordered_at.0,
+        3 * MILLI,
+        "one, until three samples in a row show a backlog"
+    );
+    // Idle instants count, whether they came about or not.
+    office.send(1, 2_000_000, 1, 25, 3, 0);
+    office.pass(2_005);
+    replies.push(end_of(37).slots()).unwrap();
+    office.pass(2_020);
+    let jobs = office.shard.requests().jobs().unwrap();
+    assert_eq!(jobs.limit, 1, "{jobs:?}");
+    assert!(jobs.shrunk >= 3);
+    // Time that comes in leaps makes the same orders.
+    assert_eq!(orders(10).0, seen);
 }

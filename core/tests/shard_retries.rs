@@ -1,24 +1,28 @@
 //! Retries, held events and dead letters on a whole shard: order, ledgers, and outputs that depend on no cut.
 
+#[path = "common/lone.rs"]
+mod lone;
 #[path = "common/panics.rs"]
 mod panics;
 #[path = "common/shard_rig.rs"]
 mod shard_rig;
 
 use bytemuck::{Pod, Zeroable};
+use lone::Lone;
 use panics::{BOOM, silence};
-use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS, SYMBOLS_MAX, Sizes, feed, stream, tick};
+use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS_MAX, Sizes, feed, stream, tick};
 use std::collections::{BTreeMap, BTreeSet};
-use tapeline_core::bus::{Bus, BusBuilder, Chain, End};
+use std::sync::{Arc, Mutex};
+use tapeline_core::bus::{Bus, BusBuilder, Chain};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::dead::{Cause as Parked, Direction, Filter, State};
 use tapeline_core::event::payload::{Alert, Cause, Signal, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet, Slot};
 use tapeline_core::handler::{Ctx, Handler, Verdict};
-use tapeline_core::ring::{self, Producer};
+use tapeline_core::ring;
 use tapeline_core::shard::{Config, Limit, Outbox, Shard};
 use tapeline_core::testing::for_seeds;
-use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
+use tapeline_core::units::{SymbolId, UnixNanos};
 
 /// What a handler has seen of a symbol.
 #[repr(C)]
@@ -153,14 +157,6 @@ fn req_retry_outputs_and_ledgers_do_not_depend_on_cuts_or_shards() {
     });
 }
 
-/// One shard with one handler, in the dynamic table.
-struct Alone {
-    shard: Shard<End>,
-    ring: Producer,
-    out: Kept,
-    source: SourceId,
-}
-
 #[derive(Default)]
 struct Kept(Vec<(u64, u64, u64)>);
 
@@ -176,43 +172,16 @@ impl Outbox for Kept {
     }
 }
 
+type Alone = Lone<Kept>;
+
+fn alone(config: Config) -> Alone {
+    Lone::new(config, Troubled::<true>, Kept::default(), |shard| shard.letters().assert_invariants())
+}
+
 impl Alone {
-    fn new(config: Config) -> Self {
-        let mut catalog = Catalog::new(SYMBOLS_MAX);
-        for symbol in 1..=SYMBOLS {
-            catalog.symbol(format!("SYM{symbol}").as_bytes()).unwrap();
-        }
-        let bus = BusBuilder::new(SYMBOLS_MAX).dynamic(0, Troubled::<true>).build(&mut catalog).unwrap();
-        let source = catalog.source(b"test.feed", SeqRule::Increasing).unwrap();
-        let (ring, consumer) = ring::channel(1024);
-        Self {
-            shard: Shard::new(config, catalog, bus, (), consumer, vec![], vec![]),
-            ring,
-            out: Kept::default(),
-            source,
-        }
-    }
-
-    fn step(&mut self) {
-        while self.shard.step(&mut self.out).work > 0 {
-            assert!(self.shard.ledger().is_balanced());
-            self.shard.letters().assert_invariants();
-        }
-    }
-
     /// A trade at `ms` after the start.
     fn send(&mut self, symbol: u32, seq: u64, ms: u64) {
-        let mut event = EventBuf::new(&Trade { price: 1, size: 1, side: 1, ..Trade::default() });
-        let head = event.head_mut();
-        (head.ts_recv, head.seq, head.symbol, head.source) =
-            (UnixNanos(START + ms * MILLI), seq, SymbolId(symbol), self.source);
-        self.ring.push(event.slots()).unwrap();
-        self.step();
-    }
-
-    fn pass(&mut self, ms: u64) {
-        self.ring.push(tick(UnixNanos(START + ms * MILLI), false).slots()).unwrap();
-        self.step();
+        self.push(symbol, seq, 1_000 * ms, &Trade { price: 1, size: 1, side: 1, ..Trade::default() });
     }
 
     fn total(&self) -> (u64, u64, u64) {
@@ -227,7 +196,7 @@ impl Alone {
 
 #[test]
 fn req_3540_a_symbol_is_held_in_order_and_no_other_waits() {
-    let mut alone = Alone::new(Config::single());
+    let mut alone = alone(Config::single());
     alone.send(1, 7, 0);
     for seq in 10..15 {
         alone.send(1, seq, 1);
@@ -249,7 +218,7 @@ fn req_3540_a_symbol_is_held_in_order_and_no_other_waits() {
 
 #[test]
 fn req_3537_a_finished_retry_leaves_nothing() {
-    let mut alone = Alone::new(Config::single());
+    let mut alone = alone(Config::single());
     for round in 0..2_000 {
         alone.send(1 + (round % 9) as u32, round * 10 + 7, round * 1_000);
     }
@@ -261,7 +230,7 @@ fn req_3537_a_finished_retry_leaves_nothing() {
 
 #[test]
 fn req_redrive_a_parked_event_keeps_its_history_and_is_in_flight_again() {
-    let mut alone = Alone::new(Config::single());
+    let mut alone = alone(Config::single());
     alone.send(1, 8, 0);
     alone.send(1, 10, 1);
     alone.pass(60_000);
@@ -288,7 +257,7 @@ fn req_redrive_a_parked_event_keeps_its_history_and_is_in_flight_again() {
 fn a_panic_is_parked_at_once_and_a_quarantined_handler_gets_no_retry() {
     silence();
 
-    let mut alone = Alone::new(Config::single());
+    let mut alone = alone(Config::single());
     alone.send(1, 7, 0);
     alone.send(2, 50, 1);
     assert_eq!(alone.total(), (0, 1, 1));
@@ -303,7 +272,7 @@ fn a_panic_is_parked_at_once_and_a_quarantined_handler_gets_no_retry() {
 #[test]
 fn req_3534_full_dead_letters_are_a_limit_that_says_so() {
     let letters = tapeline_core::dead::Config { entries: 3, slots: 8, ..Config::single().letters };
-    let mut alone = Alone::new(Config { letters, ..Config::single() });
+    let mut alone = alone(Config { letters, ..Config::single() });
     for symbol in 1..=8 {
         alone.send(symbol, u64::from(symbol) * 10 + 7, 0);
     }
@@ -315,7 +284,7 @@ fn req_3534_full_dead_letters_are_a_limit_that_says_so() {
 
 #[test]
 fn a_full_wheel_parks_what_it_cannot_retry() {
-    let mut alone = Alone::new(Config { timers_max: 1, ..Config::single() });
+    let mut alone = alone(Config { timers_max: 1, ..Config::single() });
     alone.send(1, 7, 0);
     alone.send(2, 17, 0);
     assert_eq!((alone.total(), alone.shard.limit_hits(Limit::Timers)), ((0, 1, 1), 1));
@@ -327,7 +296,7 @@ fn a_full_wheel_parks_what_it_cannot_retry() {
 fn req_d1_duplicates_are_refused_and_counted_and_a_new_epoch_begins_anew() {
     use tapeline_core::event::payload::Epoch;
     use tapeline_core::ledger::Refusal;
-    let mut alone = Alone::new(Config::single());
+    let mut alone = alone(Config::single());
     for _ in 0..3 {
         alone.send(1, 1, 0);
         alone.send(1, 2, 0);
@@ -351,7 +320,7 @@ fn req_d1_duplicates_are_refused_and_counted_and_a_new_epoch_begins_anew() {
 #[test]
 fn req_3485_the_history_has_the_bytes_of_the_ring_and_of_the_outputs() {
     use tapeline_core::history::{PageLimits, Query};
-    let mut alone = Alone::new(Config::single());
+    let mut alone = alone(Config::single());
     for seq in 0..7 {
         alone.send(1, seq, seq);
     }
@@ -366,4 +335,151 @@ fn req_3485_the_history_has_the_bytes_of_the_ring_and_of_the_outputs() {
     assert_eq!(trades.iter().map(|(_, slots)| slots[0].seq).collect::<Vec<_>>(), [6, 5, 4, 3, 2, 1, 0]);
     assert!(trades.iter().all(|(time, slots)| slots[0].ts_recv.0 == *time && slots[0].tag == 0));
     assert_eq!(kinds[&Kind::ALERT].len(), 7);
+}
+
+/// Draws whenever it is called, and says what: for events, retries and timers.
+struct Drawer;
+
+impl Handler for Drawer {
+    type State = Calls;
+    const NAME: &'static str = "drawer";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE])
+    }
+
+    fn on_event(&self, _st: &mut Calls, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let draw = cx.rand(1);
+        cx.alert(&Alert { value: (draw >> 11) as f64, ..Alert::default() }).unwrap();
+        if draw.is_multiple_of(3) {
+            let due = cx.now().saturating_add(draw >> 40);
+            cx.timer_at(due, draw).unwrap();
+        }
+        if draw % 5 == 1 && cx.now() == ev.head().ts_recv { Verdict::Retry(5) } else { Verdict::Done }
+    }
+
+    fn on_timer(&self, _st: &mut Calls, _token: u64, cx: &mut Ctx<'_>) -> Verdict {
+        let value = (cx.rand(2) >> 11) as f64;
+        cx.alert(&Alert { value, ..Alert::default() }).unwrap();
+        Verdict::Done
+    }
+}
+
+/// Stands on the bus and does nothing.
+struct Bystander<const N: usize>;
+
+impl<const N: usize> Handler for Bystander<N> {
+    type State = u64;
+    const NAME: &'static str = ["bystander.a", "bystander.b"][N];
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::STATUS])
+    }
+
+    fn on_event(&self, _st: &mut u64, _ev: EventRef<'_>, _cx: &mut Ctx<'_>) -> Verdict {
+        Verdict::Done
+    }
+}
+
+/// Numbers of symbols, sources and handlers are dense ids that differ between a capture and a tape of it, or with what else is configured.
+#[test]
+fn what_is_drawn_depends_on_names_and_not_on_numbers() {
+    /// Draws by name of the symbol, and the digest.
+    fn draws<C: Chain>(
+        symbols: [&str; 3],
+        others: &[&str],
+        bus: impl FnOnce(&mut Catalog) -> Bus<C>,
+    ) -> (u64, BTreeMap<String, Vec<u64>>) {
+        let mut catalog = Catalog::new(SYMBOLS_MAX);
+        for other in others {
+            catalog.source(other.as_bytes(), SeqRule::None).unwrap();
+        }
+        let bus = bus(&mut catalog);
+        let source = catalog.source(b"test.feed", SeqRule::Increasing).unwrap();
+        let ids = symbols.map(|symbol| (catalog.symbol(symbol.as_bytes()).unwrap(), symbol));
+        let (mut ring, consumer) = ring::channel(1024);
+        let mut shard = Shard::new(Config::single(), catalog, bus, (), consumer, vec![], vec![]);
+        let mut out = shard_rig::Recorder::new(1 << 20);
+        for seq in 0..100 {
+            for name in ["AAA", "BBB", "CCC"] {
+                let (id, _) = ids.iter().find(|(_, symbol)| *symbol == name).unwrap();
+                let mut event = EventBuf::new(&Trade { price: 1, size: 1, ..Trade::default() });
+                let head = event.head_mut();
+                (head.ts_recv, head.seq) = (UnixNanos(START + 50 * seq * MILLI), seq);
+                (head.symbol, head.source) = (*id, source);
+                ring.push(event.slots()).unwrap();
+            }
+            while shard.step(&mut out).work > 0 {}
+        }
+        ring.push(tick(UnixNanos(START + 6 * SECOND), true).slots()).unwrap();
+        while shard.step(&mut out).work > 0 {}
+        let (retries, fired) = (shard.letters().stats().retries, shard.timers_fired());
+        assert!(retries > 10 && fired > 80, "{retries} retries, {fired} timers");
+        let of = |id: SymbolId| -> Vec<u64> {
+            let alerts =
+                out.outputs.0[&id.0].iter().filter_map(|slots| EventRef::first(slots)?.get::<Alert>().copied());
+            alerts.map(|alert| alert.value as u64).collect()
+        };
+        (shard.digest_total(), ids.iter().map(|(id, symbol)| ((*symbol).to_owned(), of(*id))).collect())
+    }
+    let first =
+        draws(["AAA", "BBB", "CCC"], &[], |catalog| BusBuilder::new(SYMBOLS_MAX).then(Drawer).build(catalog).unwrap());
+    let other = draws(["CCC", "AAA", "BBB"], &["x", "y"], |catalog| {
+        let bus = BusBuilder::new(SYMBOLS_MAX).then(Bystander::<0>).then(Drawer).dynamic(3, Bystander::<1>);
+        bus.build(catalog).unwrap()
+    });
+    assert_eq!(first, other);
+    // Symbols with equal events draw differently.
+    let [a, b, c] = ["AAA", "BBB", "CCC"].map(|symbol| &first.1[symbol][..20]);
+    assert!(a != b && b != c && a != c, "{a:?}");
+}
+
+/// Says that it never fails, takes runs, and fails.
+struct Liar(Arc<Mutex<Vec<(u32, u64)>>>);
+
+impl Handler for Liar {
+    type State = Calls;
+    const NAME: &'static str = "liar";
+    const STATE_VERSION: u16 = 1;
+    const ROLLBACK: bool = false;
+    const TAKES_RUNS: bool = true;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE])
+    }
+
+    fn on_event(&self, st: &mut Calls, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        self.0.lock().unwrap().push((cx.symbol().0, st.done));
+        st.done += 1;
+        if ev.head().seq % 10 == 9 { Verdict::Fail(9) } else { Verdict::Done }
+    }
+}
+
+#[test]
+fn a_handler_that_fails_without_a_copy_of_its_state_begins_anew_and_is_counted() {
+    let calls = Arc::default();
+    let mut catalog = Catalog::new(SYMBOLS_MAX);
+    let bus = BusBuilder::new(SYMBOLS_MAX).then(Liar(Arc::clone(&calls))).build(&mut catalog).unwrap();
+    let source = catalog.source(b"test.feed", SeqRule::Increasing).unwrap();
+    let symbols = [b"A", b"B"].map(|symbol| catalog.symbol(symbol).unwrap());
+    let (mut ring, consumer) = ring::channel(1024);
+    let mut shard = Shard::new(Config::single(), catalog, bus, (), consumer, vec![], vec![]);
+    // Runs of A are given whole, and leave a copy of A's state; then B fails alone.
+    for (symbol, seq) in [(0, 1), (0, 2), (0, 3), (1, 5), (0, 6), (0, 7), (1, 9), (1, 10), (0, 11)] {
+        let mut event = EventBuf::new(&Trade { price: 1, size: 1, ..Trade::default() });
+        let head = event.head_mut();
+        (head.ts_recv, head.seq) = (UnixNanos(START + seq), seq);
+        (head.symbol, head.source) = (symbols[symbol], source);
+        ring.push(event.slots()).unwrap();
+    }
+    while shard.step(&mut ()).work > 0 {}
+    let (a, b) = (symbols[0].0, symbols[1].0);
+    // The run of 9 and 10 failed at its first event and was given out one by one.
+    let expected = [(a, 0), (a, 1), (a, 2), (b, 0), (a, 3), (a, 4), (b, 1), (b, 1), (b, 0), (a, 5)];
+    assert_eq!(*calls.lock().unwrap(), expected);
+    let (_, stats) = shard.handlers()[0];
+    assert_eq!((stats.failed, stats.states_lost, stats.panicked), (1, 1, 0));
+    assert_eq!(shard.letters().parked(), 1);
 }

@@ -14,6 +14,7 @@ use tapeline_core::handler::{Ctx, Handler, TimerId, Verdict};
 use tapeline_core::limits::{DRAIN_NS_MAX, STAGED_TIMERS_MAX, TICK_NS, TIMERS_PER_STEP};
 use tapeline_core::ring::{self, Producer};
 use tapeline_core::shard::{Config, Limit, Shard};
+use tapeline_core::stats::Series;
 use tapeline_core::testing::{Prng, for_seeds};
 use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
 
@@ -28,7 +29,7 @@ enum Called {
 
 type Log = Arc<Mutex<Vec<Called>>>;
 
-/// Sets timers as told: a trade's size is how many, its price the distance in ns from now, its side how often each sets
+/// Sets timers as told: a trade's size is how many, its price the distance in ns from now, its depth how often each sets
 /// itself again at that distance.
 struct Clockwork(Log);
 
@@ -53,7 +54,7 @@ impl Handler for Clockwork {
         for number in 0..trade.size {
             let at = UnixNanos(cx.now().0.wrapping_add_signed(trade.price));
             let distance_ns = trade.price.unsigned_abs();
-            cx.timer_at(at, token(distance_ns, u64::from(trade.side), number)).unwrap();
+            cx.timer_at(at, token(distance_ns, u64::from(trade.depth), number)).unwrap();
         }
         Verdict::Done
     }
@@ -84,7 +85,7 @@ fn shard(log: &Log, timers_max: usize) -> (Shard<impl Chain>, Producer) {
 }
 
 fn trade(seq: u64, time: u64, timers: u64, distance_ns: i64, repeats: u8) -> EventBuf {
-    let mut event = EventBuf::new(&Trade { price: distance_ns, size: timers, side: repeats, ..Trade::default() });
+    let mut event = EventBuf::new(&Trade { price: distance_ns, size: timers, depth: repeats, ..Trade::default() });
     let head = event.head_mut();
     (head.ts_recv, head.seq) = (UnixNanos(time), seq);
     (head.symbol, head.source) = (SymbolId(1 + seq as u32 % 9), SourceId(2));
@@ -361,7 +362,7 @@ impl<const N: usize> Handler for Fickle<N> {
 
     fn on_event(&self, st: &mut [u64; 2], ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
         let trade = ev.get::<Trade>().unwrap();
-        if usize::from(trade.side) != N {
+        if usize::from(trade.depth) != N {
             return Verdict::Done;
         }
         match trade.size {
@@ -388,7 +389,7 @@ impl<const N: usize> Handler for Fickle<N> {
 }
 
 #[test]
-fn req_3537_a_cancelled_timer_does_not_fire_and_a_stale_or_foreign_name_is_counted() {
+fn a_cancelled_timer_does_not_fire_and_a_stale_or_foreign_name_is_counted() {
     let log = Log::default();
     let build = |catalog: &mut Catalog| {
         let bus = BusBuilder::new(SYMBOLS_MAX).then(Fickle::<0>(log.clone())).then(Fickle::<1>(log.clone()));
@@ -429,4 +430,32 @@ fn req_3537_a_cancelled_timer_does_not_fire_and_a_stale_or_foreign_name_is_count
     let expected = [Called::Timer(13, START + 5 * MILLI), Called::Timer(2, START + 10 * MILLI)];
     assert_eq!(*log.lock().unwrap(), expected);
     assert_eq!(shard.limit_hits(Limit::Timers), 0);
+}
+
+/// A burst, then a trickle: which step of 50 ms an event counts for is its time's business, not its batch's.
+#[test]
+fn rates_do_not_depend_on_how_events_fell_into_batches() {
+    let read = |cut: usize| {
+        let log = Log::default();
+        let (mut shard, mut ring) = shard(&log, 64);
+        // 0, 1, 2, ... ms in a burst, and one each 100 ms; a timer now and then, which fires between events.
+        let times = (0..40).map(|ms| ms / 4).chain((1..30).map(|step| 100 * step));
+        for (seq, ms) in times.enumerate() {
+            let event = trade(seq as u64, START + ms * MILLI, u64::from(seq % 7 == 0), 70 * MILLI as i64, 0);
+            ring.push(event.slots()).unwrap();
+            if (seq + 1) % cut == 0 {
+                settle(&mut shard);
+            }
+        }
+        settle(&mut shard);
+        let stats = shard.stats();
+        (stats.counts, stats.rates)
+    };
+    let first = read(1);
+    let [_, ten, _] = first.1[Series::Events as usize];
+    assert_eq!((ten.count, ten.step_max), (69, 40), "the burst is in one step: {ten:?}");
+    assert_eq!(ten.step_p50, 1);
+    for cut in [2, 7, 64, 1_000] {
+        assert_eq!(read(cut), first, "pushes of {cut}");
+    }
 }

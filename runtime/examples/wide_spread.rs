@@ -90,6 +90,7 @@ fn main() -> ExitCode {
         sha256: Default::default(),
         commit: None,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        health: Default::default(),
     };
     // The default handlers, and ours behind them.
     let pipeline = |bus| default_pipeline(bus, &Parameters::default()).then(WideSpread { times: 2.0 });

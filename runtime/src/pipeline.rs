@@ -4,7 +4,7 @@
 
 use tapeline_core::bridge::{self, Bridge};
 use tapeline_core::bus::{BusBuilder, Chain, End, Link};
-use tapeline_core::features;
+use tapeline_core::features::{self, Engine};
 use tapeline_core::handler::Handler;
 use tapeline_core::mapper::{self, Mapper};
 use tapeline_core::publisher::{self, Publisher};
@@ -14,6 +14,8 @@ use tapeline_core::signals::{self, Crossover};
 /// Parameters of the default handlers: what the configuration says about them. The default is what runs without one.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Parameters {
+    /// The features.
+    pub features: features::Config,
     /// The scanner's rules.
     pub scanner: scanner::Config,
     /// How alerts become requests.
@@ -32,7 +34,7 @@ impl Parameters {
     /// # Errors
     /// A line that names the first parameter out of its range.
     pub fn check(&self) -> Result<(), String> {
-        let Self { scanner, bridge, mapper, publisher, crossover } = self;
+        let Self { features: _, scanner, bridge, mapper, publisher, crossover } = self;
         scanner.check().map_err(|error| format!("scanner: {error}"))?;
         bridge.check().map_err(|error| format!("bridge: {error}"))?;
         Mapper::new(mapper).map_err(|error| format!("mapper: {error}"))?;
@@ -42,8 +44,7 @@ impl Parameters {
 }
 
 /// The default handlers, in dispatch order.
-pub type Defaults =
-    Link<Link<Link<Link<Link<Link<End, features::Engine>, Scanner>, Bridge>, Mapper>, Publisher>, Crossover>;
+pub type Defaults = Link<Link<Link<Link<Link<Link<End, Engine>, Scanner>, Bridge>, Mapper>, Publisher>, Crossover>;
 
 /// Appends the default handlers to a bus: a replay of a bare capture then has outputs.
 ///
@@ -52,13 +53,14 @@ pub type Defaults =
 #[must_use]
 pub fn default_pipeline(bus: BusBuilder<End>, parameters: &Parameters) -> BusBuilder<Defaults> {
     // Without `..`: a parameter that no handler takes does not compile.
-    let Parameters { scanner, bridge, mapper, publisher, crossover } = parameters;
+    let Parameters { features, scanner, bridge, mapper, publisher, crossover } = parameters;
     let scanner = Scanner::new(*scanner).unwrap_or_else(|error| panic!("scanner: {error}"));
     let bridge = Bridge::new(*bridge).unwrap_or_else(|error| panic!("bridge: {error}"));
     let mapper = Mapper::new(mapper).unwrap_or_else(|error| panic!("mapper: {error}"));
     let publisher = Publisher::new(publisher).unwrap_or_else(|error| panic!("publisher: {error}"));
     let crossover = Crossover::new(*crossover).unwrap_or_else(|error| panic!("crossover: {error}"));
-    bus.then(features::Engine::default()).then(scanner).then(bridge).then(mapper).then(publisher).then(crossover)
+    let features = Engine::with(features.clone());
+    bus.then(features).then(scanner).then(bridge).then(mapper).then(publisher).then(crossover)
 }
 
 /// The handlers of one shard under construction. Begins as the default ones; the engine asks for one on each shard, so that they come

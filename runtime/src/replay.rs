@@ -23,7 +23,7 @@ use tapeline_core::health::Thresholds;
 use tapeline_core::ledger::{Ledger, Refusal};
 use tapeline_core::limits::BATCH_SLOTS;
 use tapeline_core::queue::Waits;
-use tapeline_core::requests::Counters;
+use tapeline_core::requests::{Counters, Jobs};
 use tapeline_core::shard::Limit;
 
 /// What the user asked for, as the report repeats it.
@@ -43,6 +43,8 @@ pub struct Request {
     pub commit: Option<String>,
     /// Version of the build.
     pub version: String,
+    /// From where on a part of the engine is degraded or failed.
+    pub health: Thresholds,
 }
 
 /// A report, and the histograms that it sums up.
@@ -173,9 +175,9 @@ pub fn tell(run: Run, request: &Request) -> Told {
         retries: retries(&shards),
         topics: topics::sum(shards.iter().map(|shard| &shard.topics[..])),
         watermarks: shards.iter().flat_map(|shard| shard.watermarks.iter().cloned()).collect(),
-        requests: Requests::of(&sums.requests, sums.waits.as_ref()),
+        requests: Requests::of(&sums.requests, sums.waits.as_ref(), sums.jobs.as_ref()),
         dead_letters: dead_letters(&shards),
-        health: HealthReport::of_run(&runs, &handlers, saturated, &Thresholds::default()),
+        health: HealthReport::of_run(&runs, &handlers, saturated, &request.health),
         rates: rates(&runs),
         handlers,
         events,
@@ -235,6 +237,7 @@ struct Sums {
     limits: Vec<(Limit, u64)>,
     requests: Counters,
     waits: Option<Waits>,
+    jobs: Option<Jobs>,
     bytes: Vec<(&'static str, usize)>,
     has_acted: bool,
 }
@@ -253,6 +256,7 @@ impl Sums {
             limits: Vec::new(),
             requests: Counters::default(),
             waits: None,
+            jobs: None,
             bytes: Vec::new(),
             has_acted: shards.iter().any(|shard| shard.has_acted),
         };
@@ -268,6 +272,9 @@ impl Sums {
                 *span = (span.0.min(first), span.1.max(last));
             }
             sums.requests.add(&shard.requests);
+            if let Some(jobs) = &shard.stats.jobs {
+                sums.jobs.get_or_insert_default().add(jobs);
+            }
             match (&mut sums.waits, &shard.waits) {
                 (Some(sum), Some(waits)) => sum.add(waits),
                 (sum @ None, waits) => sum.clone_from(waits),

@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use tapeline_runtime::report::health::FindingReport;
 use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
-use tapeline_runtime::report::requests::Waited;
+use tapeline_runtime::report::requests::{JobsReport, Waited};
 use tapeline_runtime::report::{
     BadLine, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope, Events, HandlerReport,
     HealthReport, Latency, LimitHit, Manifest, Named, Pacer, RateReport, Report, Requests, Retries, Speed, Summary,
@@ -171,10 +171,12 @@ fn eventful() -> Report {
             retries: 30,
             replies_failed: 2,
             wait_ns: Some(Waited { count: 1_010, p50: 700_000, p99: 4_000_000, max: 900_000_000 }),
+            jobs: Some(JobsReport { limit: 24, grown: 3, shrunk: 1, full: 40, replies_lost: 0, stray_ends: 2 }),
         },
         handlers: vec![
             HandlerReport {
                 name: "features".into(),
+                counts: own_counts(&[("published", 600), ("unpublished", 0), ("skipped_trades", 1_234)]),
                 calls: 1_060_350,
                 timed_calls: 66_240,
                 time_ns: Some(159_052_500),
@@ -274,6 +276,12 @@ fn plain() -> Report {
         rates: Named::new(),
         ..eventful()
     }
+}
+
+fn own_counts(counts: &[(&'static str, u64)]) -> Named<u64> {
+    let mut named = Named::new();
+    counts.iter().for_each(|(name, count)| named.set(*name, *count));
+    named
 }
 
 /// Compares line by line, so that a difference is seen at once.

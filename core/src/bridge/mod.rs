@@ -9,7 +9,8 @@
 //!    shard does must not show in its outputs.
 //! 3. **Rate.** A closed batch passes with a token of the symbol's bucket. Without one it is delayed until there is one, and goes on taking
 //!    alerts in; when that lies further ahead than [`Config::delay_ns_max`], it is refused. Hits, delays and refusals are counted.
-//! 4. **Request.** What passes is published as one [`FeatureRequest`], and its metrics are recorded there and nowhere else.
+//! 4. **Request.** What passes is published as one [`FeatureRequest`], and its metrics are recorded there and nowhere else. Its `ts_event` is
+//!    that of the first alert: the time of day that it is mapped by is when it began, not when a timer closed it.
 //!
 //! Everything turns on shard time, and nothing depends on polls, other symbols or the number of shards. Alerts with a rule number
 //! beyond a set of rules (32 and more: [`crate::scanner::Rule::bit`]) are counted and left to others.
@@ -110,13 +111,15 @@ struct Batch {
     opened_ns: u64,
     /// Its last one, ns.
     last_ns: u64,
+    /// `ts_event` of its first alert.
+    ts_event: UnixNanos,
     /// T of the timer that looks after it next, ns, which is also the timer's token; 0 = none. Timers with another token are those
     /// of earlier batches.
     wake_ns: u64,
     /// Bit i: an alert of rule i.
     rules: u32,
-    /// Alerts in it; 0 = no batch is open.
-    alerts: u16,
+    /// Alerts in it, ends at `u32::MAX`; 0 = no batch is open. One that is delayed takes in more than fill a batch.
+    alerts: u32,
     /// Duplicates that came while it was open.
     duplicates: u16,
     /// Highest severity.
@@ -126,7 +129,7 @@ struct Batch {
     /// What closed it, once it is: see [`CloseReason`].
     closed_by: u8,
     /// Always 0.
-    reserved: [u8; 5],
+    reserved: [u8; 3],
 }
 
 impl State {
@@ -138,7 +141,7 @@ impl State {
 
     /// Alerts that wait in the open batch.
     #[must_use]
-    pub const fn waiting(&self) -> u16 {
+    pub const fn waiting(&self) -> u32 {
         self.batch.alerts
     }
 
@@ -174,6 +177,12 @@ impl State {
         } else {
             None
         }
+    }
+
+    /// When time is next to end the open batch, that takes alerts in.
+    fn next_wake(&self, config: &Config) -> UnixNanos {
+        let idle = self.batch.last_ns.saturating_add(config.idle_ns);
+        UnixNanos(idle.min(self.batch.opened_ns.saturating_add(config.batch_ns)))
     }
 
     /// Sets the timer that looks after the batch at `at`. Where there is none to be had, the next alert looks after it.
@@ -214,7 +223,7 @@ impl State {
             groups: 0,
             rules: batch.rules,
             waited_us: u32::try_from(waited_ns / 1_000).unwrap_or(u32::MAX),
-            alerts: batch.alerts,
+            alerts: u16::try_from(batch.alerts).unwrap_or(u16::MAX),
             duplicates: batch.duplicates,
             severity: batch.severity,
             closed_by: reason as u8,
@@ -222,7 +231,7 @@ impl State {
             reserved: 0,
         };
         let counts = &mut self.counts;
-        if cx.publish(&request, 0, &[]).is_err() {
+        if cx.publish_as_of(batch.ts_event, &request, 0, &[]).is_err() {
             counts.unpublished += 1;
             counts.lost += u64::from(batch.alerts);
             return;
@@ -237,9 +246,33 @@ impl State {
 impl Handler for Bridge {
     type State = State;
     const NAME: &'static str = "bridge";
-    const STATE_VERSION: u16 = 1;
+    const STATE_VERSION: u16 = 2;
     /// It never fails.
     const ROLLBACK: bool = false;
+    const TAKES_HISTORY: bool = false;
+    const COUNTS: &'static [&'static str] = &[
+        "alerts",
+        "duplicates",
+        "foreign",
+        "batched",
+        "lost",
+        "closed_by_size",
+        "closed_by_timer",
+        "closed_by_idle",
+        "rate_hits",
+        "rate_delays",
+        "rate_refusals",
+        "unpublished",
+    ];
+
+    fn count(&self, st: &State, sums: &mut [u64]) {
+        let Counts { alerts, duplicates, foreign, batched, lost, closed_by, .. } = st.counts;
+        let Counts { hits, delays, refusals, unpublished, .. } = st.counts;
+        let [size, timer, idle] = closed_by;
+        let counts =
+            [alerts, duplicates, foreign, batched, lost, size, timer, idle, hits, delays, refusals, unpublished];
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+    }
 
     fn interests(&self) -> KindSet {
         const { KindSet::of(&[Kind::ALERT]) }
@@ -267,16 +300,16 @@ impl Handler for Bridge {
         }
         let batch = &mut st.batch;
         if batch.alerts == 0 {
-            batch.opened_ns = now.0;
+            (batch.opened_ns, batch.ts_event) = (now.0, ev.head().ts_event);
         }
         batch.last_ns = now.0;
         batch.rules |= 1 << alert.rule;
         batch.severity = batch.severity.max(alert.severity.min(3));
-        batch.alerts += 1;
-        if batch.delayed == 0 && batch.alerts >= config.batch_alerts {
+        batch.alerts = batch.alerts.saturating_add(1);
+        if batch.delayed == 0 && batch.alerts >= u32::from(config.batch_alerts) {
             st.close(self, CloseReason::Full, cx);
-        } else if batch.alerts == 1 || is_lost {
-            st.wake(now.saturating_add(config.batch_ns.min(config.idle_ns)), cx);
+        } else if batch.delayed == 0 && (batch.alerts == 1 || is_lost) {
+            st.wake(st.next_wake(config), cx);
         }
         Verdict::Done
     }
@@ -287,12 +320,7 @@ impl Handler for Bridge {
         }
         match st.due(&self.config, cx.now()) {
             Some(reason) => st.close(self, reason, cx),
-            None => {
-                let batch = &st.batch;
-                let idle = batch.last_ns.saturating_add(self.config.idle_ns);
-                let end = batch.opened_ns.saturating_add(self.config.batch_ns);
-                st.wake(UnixNanos(idle.min(end)), cx);
-            }
+            None => st.wake(st.next_wake(&self.config), cx),
         }
         Verdict::Done
     }

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Length of a bar in nanoseconds. Bars are aligned to the UNIX epoch.
 pub const BAR_NS: u64 = 1_000_000_000;
-/// Length of a session in nanoseconds: a UTC day.
+/// Length of a session in nanoseconds: a day. One in which clocks are set is longer or shorter.
 pub const SESSION_NS: u64 = 24 * 3600 * BAR_NS;
 
 const _: () = {
@@ -23,13 +23,6 @@ pub const fn bar_end(now: UnixNanos) -> Option<UnixNanos> {
         Some(end) => Some(UnixNanos(end)),
         None => None,
     }
-}
-
-/// End of the session that holds `now`: the first multiple of [`SESSION_NS`] after it, or `u64::MAX`.
-#[inline]
-#[must_use]
-pub const fn session_end(now: UnixNanos) -> UnixNanos {
-    UnixNanos((now.0 / SESSION_NS + 1).saturating_mul(SESSION_NS))
 }
 
 /// Open, high, low and close of the trades of a bar, prices in 1e-9. The close stays when the bar is rolled.
@@ -101,9 +94,6 @@ mod tests {
         assert_eq!(bar_end(UnixNanos(BAR_NS)), Some(UnixNanos(2 * BAR_NS)));
         assert_eq!(bar_end(UnixNanos(u64::MAX)), None);
         assert_eq!(bar_end(UnixNanos(u64::MAX / BAR_NS * BAR_NS - 1)), Some(UnixNanos(u64::MAX / BAR_NS * BAR_NS)));
-        assert_eq!(session_end(UnixNanos(0)), UnixNanos(SESSION_NS));
-        assert_eq!(session_end(UnixNanos(SESSION_NS)), UnixNanos(2 * SESSION_NS));
-        assert_eq!(session_end(UnixNanos(u64::MAX)), UnixNanos(u64::MAX));
     }
 
     #[test]

@@ -162,11 +162,8 @@ impl Correlation {
     }
 
     /// A vector of the engine.
-    fn on_vector(&self, st: &mut CorrelationState, ready: u64, event: EventRef<'_>, cx: &mut Ctx<'_>) {
-        let value = |feature: Feature| {
-            let is_ready = ready >> feature as usize & 1 == 1;
-            Features::values_of(event).nth(feature as usize).filter(|_| is_ready)
-        };
+    fn on_vector(&self, st: &mut CorrelationState, event: EventRef<'_>, cx: &mut Ctx<'_>) {
+        let value = |feature: Feature| Features::value_of(event, feature as usize);
         let Some(price) = value(Feature::LastPrice) else { return };
         st.price = price;
         if cx.symbol() != self.benchmark || value(Feature::TradesBar) == Some(0.0) {
@@ -205,6 +202,7 @@ impl Handler for Correlation {
     const STATE_VERSION: u16 = 1;
     /// It never fails.
     const ROLLBACK: bool = false;
+    const TAKES_HISTORY: bool = false;
     const CROSSES_SYMBOLS: bool = true;
 
     fn interests(&self) -> KindSet {
@@ -215,7 +213,7 @@ impl Handler for Correlation {
         match ev.get::<Features>() {
             // A vector on request has no interval: it closes no bar.
             Some(features) if features.set == SET_2 && features.interval_ns != 0 => {
-                self.on_vector(st, features.ready, ev, cx);
+                self.on_vector(st, ev, cx);
             }
             Some(features) if features.set == SET_BENCHMARK && cx.symbol() != self.benchmark => {
                 if let Some(price) = Features::values_of(ev).next() {

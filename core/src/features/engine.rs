@@ -13,6 +13,7 @@ use crate::event::payload::{Features, Trade};
 use crate::event::{EventRef, Kind, KindSet};
 use crate::handler::{Ask, Ctx, Handler, Job, JobSet, Verdict};
 use crate::units::{PRICE_UNDEFINED, Side, price_f64, size_f64};
+use crate::zone::Zone;
 use bytemuck::{Pod, Zeroable};
 
 /// Levels of each side of the order book that `depth_imbalance` looks at.
@@ -22,14 +23,29 @@ pub const DEPTH_LEVELS: usize = 5;
 ///
 /// An event costs a few additions and, for its sizes, one or two divisions; everything else is done once a bar, by a timer
 /// at its end.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Engine {}
+#[derive(Clone, Debug, Default)]
+pub struct Engine {
+    config: Config,
+}
+
+/// Parameters of an [`Engine`]. The lengths of averages and windows are none: they are what a set's number stands for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Config {
+    /// Whose days are sessions.
+    pub zone: Zone,
+}
 
 impl Engine {
-    /// The features of set 2, which has no parameters.
+    /// The features of set 2, with sessions of UTC.
     #[must_use]
-    pub const fn new() -> Self {
-        Self {}
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The features of set 2 with these parameters.
+    #[must_use]
+    pub fn with(config: Config) -> Self {
+        Self { config }
     }
 }
 
@@ -117,8 +133,8 @@ impl State {
     /// save registers.
     #[cold]
     #[inline(never)]
-    fn first_event(&mut self, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
-        self.open_bar(cx);
+    fn first_event(&mut self, zone: &Zone, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        self.open_bar(zone, cx);
         if let Some(trade) = ev.get::<Trade>() {
             self.trade(trade, ev.head().scale);
         } else if let Some(top) = BookTop::of(ev) {
@@ -128,13 +144,13 @@ impl State {
     }
 
     /// Opens the bar of `cx.now()`.
-    fn open_bar(&mut self, cx: &mut Ctx<'_>) {
+    fn open_bar(&mut self, zone: &Zone, cx: &mut Ctx<'_>) {
         let now = cx.now();
         if self.bar_end != 0 {
             // Its timer was lost, as happens when the shard's timers are full. The bar is closed late rather than joined with this one.
-            self.close_bar(cx);
+            self.close_bar(zone, cx);
         }
-        self.indicators.begin_session(now);
+        self.indicators.begin_session(zone, now);
         // In the last second that u64 holds, and where no timer is to be had, the sums go on without an end.
         if let Some(end) = bar_end(now)
             && cx.timer_at(end, end.0).is_ok()
@@ -160,10 +176,10 @@ impl State {
     }
 
     /// Ends the open bar: advances what goes by closes, publishes the vector, and rolls.
-    fn close_bar(&mut self, cx: &mut Ctx<'_>) {
+    fn close_bar(&mut self, zone: &Zone, cx: &mut Ctx<'_>) {
         let bar = self.bar_so_far();
         if let Some(bar) = &bar {
-            self.indicators.update(bar);
+            self.indicators.update(zone, bar);
         }
         let vector = self.with_bar(bar.as_ref(), cx.book());
         let head = Features { ready: vector.ready, interval_ns: BAR_NS, count: 0, set: SET_2 };
@@ -217,6 +233,13 @@ impl Handler for Engine {
     const STATE_VERSION: u16 = 2;
     /// It never fails.
     const ROLLBACK: bool = false;
+    const TAKES_HISTORY: bool = false;
+    const COUNTS: &'static [&'static str] = &["published", "unpublished", "skipped_trades", "skipped_quotes"];
+
+    fn count(&self, st: &State, sums: &mut [u64]) {
+        let counts = [st.published, st.unpublished, st.skipped_trades, st.skipped_quotes];
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+    }
 
     fn interests(&self) -> KindSet {
         const { KindSet::of(&[Kind::TRADE, Kind::QUOTE]) }
@@ -231,7 +254,7 @@ impl Handler for Engine {
             }
             // Also true when no bar is open: `bar_end` is 0 then.
             if cx.now().0 >= st.bar_end {
-                return st.first_event(ev, cx);
+                return st.first_event(&self.config.zone, ev, cx);
             }
             st.trade(trade, ev.head().scale);
         } else if ev.kind() == Kind::QUOTE {
@@ -240,7 +263,7 @@ impl Handler for Engine {
                 return Verdict::Done;
             };
             if cx.now().0 >= st.bar_end {
-                return st.first_event(ev, cx);
+                return st.first_event(&self.config.zone, ev, cx);
             }
             st.quote(top);
         }
@@ -265,7 +288,7 @@ impl Handler for Engine {
     fn on_timer(&self, st: &mut State, token: u64, cx: &mut Ctx<'_>) -> Verdict {
         // A timer of a state that has begun anew since (after a panic) is no longer that of the open bar.
         if token == st.bar_end && token != 0 {
-            st.close_bar(cx);
+            st.close_bar(&self.config.zone, cx);
         }
         Verdict::Done
     }

@@ -1,10 +1,9 @@
 //! Feature groups: what requests name, as a set of bits.
 //!
-//! A group is computed from others ([`GROUPS`]): whoever asks for `bands` has `trend` and `volatility` computed, too
-//! ([`closure`]). The same as a checked graph, for configurations that add groups of their own, is [`graph`].
+//! A group is computed from others ([`GROUPS`]): whoever asks for `bands` has `trend` and `volatility` computed, too. What a request names
+//! is completed by the group mapper ([`crate::mapper`]), which checks the groups as a graph when it is made.
 
 use super::set::{SET, SET_LEN};
-use crate::graph::Graph;
 
 macro_rules! groups {
     ($($variant:ident = $bit:literal, $name:literal, [$($needs:ident),*], $doc:literal;)*) => {
@@ -24,14 +23,6 @@ macro_rules! groups {
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name),*
-                }
-            }
-
-            /// The groups that this one is computed from directly, as a set.
-            #[must_use]
-            pub const fn needs(self) -> u64 {
-                match self {
-                    $(Self::$variant => 0 $(| Self::$needs.bit())*),*
                 }
             }
         }
@@ -67,32 +58,6 @@ impl Group {
     pub const fn bit(self) -> u64 {
         1 << self as u8
     }
-
-    /// The group of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|group| group.name() == name)
-    }
-}
-
-/// `groups` and all that they are computed from, directly or not; bits that are no group are dropped. O(groups^2), no
-/// allocation.
-#[must_use]
-pub const fn closure(groups: u64) -> u64 {
-    let mut all = groups & ALL;
-    loop {
-        let (mut next, mut index) = (all, 0);
-        while index < Group::ALL.len() {
-            if all >> index & 1 == 1 {
-                next |= Group::ALL[index].needs();
-            }
-            index += 1;
-        }
-        if next == all {
-            return all;
-        }
-        all = next;
-    }
 }
 
 /// Values of set 2 that belong to each group, as bits of `ready`.
@@ -119,43 +84,18 @@ pub const fn features(groups: u64) -> u64 {
     all
 }
 
-/// The groups as a checked graph; ids are the numbers of [`Group`]. Allocates: for the start.
-#[must_use]
-pub fn graph() -> Graph {
-    match Graph::new(GROUPS) {
-        Ok(graph) => graph,
-        Err(error) => unreachable!("Invariant: the built-in groups are a graph: {error}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{GroupId, GroupSet};
-
-    #[test]
-    fn req_m1_closures_are_those_of_the_graph() {
-        let graph = graph();
-        let bits = |set: GroupSet| set.iter().fold(0, |bits, group| bits | 1 << group.0);
-        let set =
-            |bits: u64| (0..64).filter(|bit| bits >> bit & 1 == 1).fold(GroupSet::EMPTY, |s, bit| s.with(GroupId(bit)));
-        for groups in 0..=ALL {
-            assert_eq!(closure(groups), bits(graph.closure(set(groups))), "{groups:b}");
-        }
-        assert_eq!(closure(u64::MAX), ALL);
-        let of = |names: &[&str]| names.iter().fold(0, |bits, name| bits | Group::from_name(name).unwrap().bit());
-        assert_eq!(closure(of(&["bands"])), of(&["bands", "trend", "volatility", "returns", "price"]));
-    }
 
     #[test]
     fn every_group_has_its_number_its_name_and_features() {
         for (index, group) in Group::ALL.iter().enumerate() {
             assert_eq!((*group as usize, group.bit()), (index, 1 << index));
-            assert_eq!((Group::from_name(group.name()), GROUPS[index].0), (Some(*group), group.name()));
+            assert_eq!(GROUPS[index].0, group.name());
             // What goes across symbols is a set of its own.
             assert_eq!(features(group.bit()) == 0, *group == Group::Correlation, "{}", group.name());
         }
-        assert_eq!(Group::from_name("nothing"), None);
         assert_eq!(features(ALL).count_ones() as usize, SET_LEN);
         let each: u32 = Group::ALL.iter().map(|group| features(group.bit()).count_ones()).sum();
         assert_eq!(each as usize, SET_LEN, "each value has one group");

@@ -5,7 +5,6 @@
 
 use super::adx::Adx;
 use super::bands::{Bollinger, DONCHIAN_BARS, KELTNER_ATR_BARS, KELTNER_BARS, KELTNER_WIDTH};
-use super::bar::session_end;
 use super::cci::Cci;
 use super::closed::ClosedBar;
 use super::closes::Closes;
@@ -23,6 +22,7 @@ use super::vwap::Vwap;
 use super::wilder::{Rsi, Wilder, true_range};
 use super::window::{Extremes, Sum};
 use crate::units::{PRICE_ONE, UnixNanos, price_f64};
+use crate::zone::Zone;
 use bytemuck::{Pod, Zeroable};
 
 /// Length of the fast EMA in traded bars.
@@ -78,17 +78,18 @@ struct Session {
 }
 
 impl Indicators {
-    /// Begins the session that holds `now`, if it is not the one that is open: its sums are those of no bar.
+    /// Begins the session that holds `now`, if it is not the one that is open: its sums are those of no bar. A session is a day in `zone`.
     #[inline]
-    pub fn begin_session(&mut self, now: UnixNanos) {
+    pub fn begin_session(&mut self, zone: &Zone, now: UnixNanos) {
+        self.seasonality.set_offset(zone.offset_s(now));
         if now.0 >= self.session.end {
-            self.session = Session { end: session_end(now).0, ..Session::default() };
+            self.session = Session { end: zone.day_end(now).0, ..Session::default() };
         }
     }
 
     /// Takes a bar with a trade in that ends after the one before. O(1): three logarithms at most.
-    pub fn update(&mut self, bar: &ClosedBar) {
-        self.begin_session(UnixNanos(bar.end_ns - 1));
+    pub fn update(&mut self, zone: &Zone, bar: &ClosedBar) {
+        self.begin_session(zone, UnixNanos(bar.end_ns - 1));
         let close = price_f64(bar.close);
         self.ema_fast.update(const { Ema::alpha(EMA_FAST_BARS) }, close);
         self.ema_slow.update(const { Ema::alpha(EMA_SLOW_BARS) }, close);

@@ -69,10 +69,11 @@
 //! # Rules
 //! - **Time** is shard time ([`crate::handler::Ctx::now`]), never the time in the event. A bar is [`bar::BAR_NS`] long
 //!   and aligned to the UNIX epoch: an event of time t belongs to the bar that ends at the first multiple after t, and
-//!   the vector carries that end. A session is a UTC day; it will be configurable.
+//!   the vector carries that end. A session is a day in the configured zone ([`Config::zone`], UTC by default).
 //! - **Usable**: a trade with a price above 0 that is not undefined, and a size above 0; a quote with both prices above
 //!   0 and told, not crossed, and a size on at least one side. Others are skipped and counted ([`State::skipped`]).
-//!   Values of the book are those of the latest usable quote. Historical events are taken in as any other.
+//!   Values of the book are those of the latest usable quote. Historical events are not taken in: they came
+//!   before what is in the open bar and in the windows.
 //! - **Idle**: what goes by closes ([`indicators`]) advances on bars with a trade only. A bar with quotes alone is flat: it
 //!   shows the last price, `return_bar` 0 and volumes of 0.
 //! - **Session**: `volume_session`, `turnover_session`, `vwap_session`, `vwap_deviation`, `return_session` and
@@ -115,7 +116,7 @@ pub mod wilder;
 pub mod window;
 
 pub use closed::ClosedBar;
-pub use engine::{DEPTH_LEVELS, Engine, State};
+pub use engine::{Config, DEPTH_LEVELS, Engine, State};
 pub use indicators::{EMA_FAST_BARS, EMA_SLOW_BARS, Indicators};
 pub use set::{Feature, FeatureDef, SET, SET_1, SET_1_LEN, SET_2, SET_LEN, names};
 pub use vector::Vector;

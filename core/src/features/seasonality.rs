@@ -1,11 +1,12 @@
 //! Seasonality within the session: volume against what this time of the session usually has.
 //!
-//! A session (a UTC day) is cut into 48 slots of half an hour. Of each slot the mean volume over earlier sessions is kept,
+//! A session (a day in the configured zone) is cut into 48 slots of half an hour of its local time. Of each slot the mean volume over earlier sessions is kept,
 //! and `seasonal_volume = volume of the bar / (mean volume of the slot / bars of a slot)`: 1 is as usual, 3 three times
 //! that.
 //!
 //! - A session counts when the symbol traded in it; a slot of it without a trade counts as 0.
 //! - In the symbol's first session only slots after the one of its first trade count: what came before was not seen.
+//! - Half an hour that comes twice, because clocks are set back, counts for the slot that was open when they were.
 //! - Where no earlier session saw the slot, or none had volume in it, the value is not ready.
 //!
 //! Source: the average of intraday volume by time bucket, as in P. Jain, G. Joh, "The Dependence between Hourly Prices and
@@ -37,7 +38,9 @@ pub struct Seasonality {
     /// Number of the slot of the first trade since the epoch, plus 1.
     first: u64,
     /// Sessions that ended, with a trade in them.
-    sessions: u64,
+    sessions: u32,
+    /// Local time less UTC, seconds.
+    offset_s: i32,
 }
 
 impl Default for Seasonality {
@@ -52,11 +55,24 @@ const fn of_session(number: u64) -> usize {
 }
 
 impl Seasonality {
+    /// Local time is that many seconds ahead of UTC from now on.
+    #[inline]
+    pub fn set_offset(&mut self, offset_s: i32) {
+        self.offset_s = offset_s;
+    }
+
+    /// Number of the slot of a bar that ends at `end_ns`, since the epoch in local time, plus 1.
+    #[inline]
+    fn slot_of(&self, end_ns: u64) -> u64 {
+        let local_ns = (end_ns - 1).saturating_add_signed(i64::from(self.offset_s) * 1_000_000_000);
+        local_ns / SLOT_NS + 1
+    }
+
     /// Takes the volume of a bar in that ends at `end_ns`, later than the one before. O(1); at the start of a slot, O(slots
     /// since the last trade, at most two sessions of them).
     #[inline]
     pub fn update(&mut self, end_ns: u64, volume: f64) {
-        let slot = (end_ns - 1) / SLOT_NS + 1;
+        let slot = self.slot_of(end_ns).max(self.slot);
         if slot != self.slot {
             self.turn(slot);
         }
@@ -91,8 +107,8 @@ impl Seasonality {
             let slot = of_session(at);
             let mean = &mut self.mean[slot];
             // This session is one more than those that ended; the first one counts for later slots only.
-            let seen = self.sessions + 1 - u64::from(slot <= of_session(self.first));
-            *mean += (volume - *mean) / seen as f64;
+            let seen = self.sessions + 1 - u32::from(slot <= of_session(self.first));
+            *mean += (volume - *mean) / f64::from(seen);
         }
     }
 
@@ -101,7 +117,10 @@ impl Seasonality {
     #[inline]
     #[must_use]
     pub fn value(&self, end_ns: u64, volume: f64) -> Option<f64> {
-        let slot = of_session(end_ns.checked_sub(1)? / SLOT_NS + 1);
+        if end_ns == 0 {
+            return None;
+        }
+        let slot = of_session(self.slot_of(end_ns));
         let mean = self.mean[slot];
         (mean > 0.0).then(|| volume / mean * SLOT_BARS)
     }
@@ -138,6 +157,26 @@ mod tests {
         assert_eq!(season.value(bar(14, 20), 1.0), Some(100.0));
         assert_eq!(season.value(bar(14, 21), 1.0), Some(5.0), "the mean of 180 and 540");
         assert_eq!(season.value(bar(14, 23), 1.0), Some(40.0), "the mean of 90 and 0");
+    }
+
+    /// A zone whose clocks are set: the slots are those of local time, and none is counted twice.
+    #[test]
+    fn slots_are_of_local_time() {
+        let mut season = Seasonality::default();
+        let bar = |day: u64, slot: u64| day * SESSION_NS + slot * SLOT_NS + BAR_NS;
+        season.set_offset(-5 * 3_600);
+        season.update(bar(10, 20), 1.0);
+        season.update(bar(10, 29), 180.0);
+        // The next day at the same local time, an hour earlier by UTC.
+        season.update(bar(11, 10), 1.0);
+        season.set_offset(-4 * 3_600);
+        assert_eq!(season.value(bar(11, 27), 1.0), Some(10.0));
+        // Set back: the hour comes again, and goes into the slot that was open.
+        season.update(bar(11, 27), 40.0);
+        season.set_offset(-5 * 3_600);
+        season.update(bar(11, 28), 50.0);
+        season.update(bar(11, 30), 1.0);
+        assert_eq!(season.value(bar(12, 29), 1.0), Some(1_800.0 / 135.0), "the mean of 180 and 90");
     }
 
     /// Against sums over every slot of every session.

@@ -26,9 +26,7 @@ impl Wilder {
     #[inline]
     pub fn update(&mut self, n: u32, x: f64) {
         self.count += 1;
-        let n = u64::from(n);
-        let weighted = if self.count > n { self.value * (n - 1) as f64 + x } else { self.value + x };
-        self.value = if self.count >= n { weighted / n as f64 } else { weighted };
+        self.value = smoothed(self.count, n, self.value, x);
     }
 
     /// The smoothed value; `None` before `n` inputs.
@@ -39,29 +37,49 @@ impl Wilder {
     }
 }
 
+/// `value` after the input `x`, which is the `count`-th. A branch that never changes once it is warm, instead of two choices.
+#[inline]
+fn smoothed(count: u64, n: u32, value: f64, x: f64) -> f64 {
+    if count > u64::from(n) {
+        (value * f64::from(n - 1) + x) / f64::from(n)
+    } else if count == u64::from(n) {
+        (value + x) / f64::from(n)
+    } else {
+        value + x
+    }
+}
+
 /// Relative strength index.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Debug, Default, Pod, Zeroable)]
 pub struct Rsi {
-    rises: Wilder,
-    falls: Wilder,
+    /// As [`Wilder`] has them, of the same steps.
+    rises: f64,
+    falls: f64,
+    /// Steps so far.
+    count: u64,
+    /// Always 0.
+    reserved: u64,
 }
 
 impl Rsi {
     /// Takes the step from one close to the next in. O(1), two divisions.
     #[inline]
     pub fn update(&mut self, n: u32, change: f64) {
-        self.rises.update(n, change.max(0.0));
-        self.falls.update(n, (-change).max(0.0));
+        self.count += 1;
+        self.rises = smoothed(self.count, n, self.rises, change.max(0.0));
+        self.falls = smoothed(self.count, n, self.falls, (-change).max(0.0));
     }
 
     /// 0 to 100; `None` before `n` steps.
     #[inline]
     #[must_use]
     pub fn value(&self, n: u32) -> Option<f64> {
-        let (rises, falls) = (self.rises.value(n)?, self.falls.value(n)?);
-        let both = rises + falls;
-        Some(if both > 0.0 { rises / both * 100.0 } else { 50.0 })
+        if self.count < u64::from(n) {
+            return None;
+        }
+        let both = self.rises + self.falls;
+        Some(if both > 0.0 { self.rises / both * 100.0 } else { 50.0 })
     }
 }
 

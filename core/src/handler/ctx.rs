@@ -3,6 +3,7 @@
 use super::staging::{StagedCancel, StagedWish};
 use super::{Full, RequestId, Staging, TimerId, TimerRequest, Wish};
 use crate::book::{BookView, Books};
+use crate::catalog::Catalog;
 use crate::event::payload::{Alert, Cause, Features, Payload, Signal};
 use crate::event::{EventRef, Flags, Identity, KindVersion, Slot};
 use crate::hash;
@@ -44,6 +45,7 @@ pub struct Ctx<'a> {
     site: CallSite,
     staging: &'a mut Staging,
     books: Option<&'a Books>,
+    catalog: Option<&'a Catalog>,
 }
 
 impl<'a> Ctx<'a> {
@@ -51,14 +53,14 @@ impl<'a> Ctx<'a> {
     #[inline]
     #[must_use]
     pub fn new(site: CallSite, staging: &'a mut Staging) -> Self {
-        Self { site, staging, books: None }
+        Self { site, staging, books: None, catalog: None }
     }
 
-    /// As [`Ctx::new`], with the books of the shard.
+    /// As [`Ctx::new`], with the names and the books of the shard.
     #[inline]
     #[must_use]
-    pub fn with_books(site: CallSite, staging: &'a mut Staging, books: Option<&'a Books>) -> Self {
-        Self { site, staging, books }
+    pub fn on_shard(site: CallSite, staging: &'a mut Staging, catalog: &'a Catalog, books: Option<&'a Books>) -> Self {
+        Self { site, staging, books, catalog: Some(catalog) }
     }
 
     /// The order book of the symbol at hand, as of the source events admitted so far, the one at hand included. `None` when no
@@ -152,6 +154,24 @@ impl<'a> Ctx<'a> {
     #[inline]
     pub fn publish<P: Payload>(&mut self, payload: &P, scale: u8, tail: &[u64]) -> Result<(), Full> {
         self.publish_to(self.site.symbol, payload, scale, tail)
+    }
+
+    /// As [`Ctx::publish`], with a `ts_event` of the handler's choice: of what is made later, by a timer say, but tells of what happened
+    /// then. Else it is that of the event at hand, or T of the timer.
+    ///
+    /// # Errors
+    /// [`Full`] as [`Ctx::publish`].
+    pub fn publish_as_of<P: Payload>(
+        &mut self,
+        ts_event: UnixNanos,
+        payload: &P,
+        scale: u8,
+        tail: &[u64],
+    ) -> Result<(), Full> {
+        let at_hand = core::mem::replace(&mut self.site.ts_event, ts_event);
+        let result = self.publish(payload, scale, tail);
+        self.site.ts_event = at_hand;
+        result
     }
 
     /// Publishes an event for `symbol`. For another symbol than the one at hand it falls due one mesh delay later,
@@ -276,14 +296,23 @@ impl<'a> Ctx<'a> {
         Ok(id)
     }
 
-    /// A word that looks random and is a function of the seed, the root event, the attempt or timer, the handler and `salt` alone.
+    /// A word that looks random and is a function of the seed, the root event, the attempt or timer, the handler and `salt` alone. Symbol, source
+    /// and handler count by their names, whatever numbers they have (in a context made by [`Ctx::new`], which knows no names, by their
+    /// numbers). O(1): a hash of 72 bytes.
     #[must_use]
     pub fn rand(&self, salt: u64) -> u64 {
+        let CallSite { root, source, handler, .. } = self.site;
+        let [symbol, root_source, handler] = match self.catalog {
+            Some(names) => [names.symbol_hash(root.symbol), names.source_hash(root.source), names.source_hash(source)],
+            None => [u64::from(root.symbol.0), u64::from(root.source.0), u64::from(handler)],
+        };
         let words = [
             self.site.seed,
-            self.site.root.seq,
-            u64::from(self.site.root.part) << 32 | u64::from(self.site.root.source.0),
-            u64::from(self.site.handler),
+            root.seq,
+            u64::from(root.part),
+            symbol,
+            root_source,
+            handler,
             // Another one for each timer, and for each attempt.
             self.site.timer,
             salt,
@@ -338,6 +367,12 @@ mod tests {
         staging.keep();
         let mut cx = Ctx::new(site(), &mut staging);
         assert!(!cx.has_staged(), "a new call");
+        cx.publish_as_of(UnixNanos(2), &Alert::default(), 0, &[]).unwrap();
+        cx.publish(&Alert::default(), 0, &[]).unwrap();
+        let times = |staging: &Staging| events(staging.slots()).map(|of| of.head().ts_event.0).collect::<Vec<_>>();
+        assert_eq!(times(&staging), [7, 7, 2, 7]);
+        staging.roll_back();
+        let mut cx = Ctx::new(site(), &mut staging);
         cx.signal(&Signal::default()).unwrap();
         cx.cancel(TimerId(1)).unwrap();
         assert_eq!(cx.request(&wish()), Ok(RequestId(1)));

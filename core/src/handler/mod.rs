@@ -13,9 +13,11 @@ mod staging;
 pub use ctx::{CallSite, Ctx};
 pub use request::{Ask, Job, JobSet, RequestEnd, RequestId, RequestRefusal, Wish};
 pub(crate) use staging::StagedWish;
-pub use staging::{Staging, StagingMark, TimerId, TimerRequest};
+pub use staging::{Staging, TimerId, TimerRequest};
 
 use crate::event::{EventRef, KindSet};
+#[cfg(doc)]
+use crate::limits::HANDLER_COUNTS_MAX;
 use bytemuck::Pod;
 
 /// Logic on the event path of a shard.
@@ -35,8 +37,8 @@ pub trait Handler: Send + Sync + 'static {
     const STATE_VERSION: u16;
     /// Whether the engine keeps a copy of the state during each call, to put it back after a failure or panic.
     ///
-    /// A handler that always answers [`Verdict::Done`] may say `false` and save the copy; should it panic all the same,
-    /// its state for that symbol begins anew from zero.
+    /// A handler that always answers [`Verdict::Done`] may say `false` and save the copy; should it fail or panic all the same,
+    /// its state for that symbol begins anew from zero, and is counted ([`crate::bus::HandlerStats::states_lost`]).
     const ROLLBACK: bool = true;
 
     /// Whether the handler publishes for other symbols than the one at hand. Shards pay for it by keeping step with each
@@ -51,6 +53,18 @@ pub trait Handler: Send + Sync + 'static {
     /// only in kinds that no other handler of the bus is interested in: with several, each event goes through all of
     /// them before the next one does. A handler with a budget, which is for one event, gets none.
     const TAKES_RUNS: bool = false;
+
+    /// Whether the handler is given events of the past ([`Flags::HISTORICAL`](crate::event::Flags::HISTORICAL)), as a backfill streams them in between those of
+    /// now. Without it they are not among its events, whatever [`Handler::interests`] says: what goes by the latest price, by bars that
+    /// are open, or acts on what it sees, would take an old event for a new one. The reply to a request of its own
+    /// ([`Handler::on_reply`]) comes all the same. Runs hold no event of the past.
+    const TAKES_HISTORY: bool = true;
+
+    /// Names of what the handler counts of its own, for reports, in the order of [`Handler::count`]: at most [`HANDLER_COUNTS_MAX`].
+    const COUNTS: &'static [&'static str] = &[];
+
+    /// Adds what the state of one symbol has counted to `sums`, which has a place for each of [`Handler::COUNTS`]. Called for reports alone.
+    fn count(&self, _st: &Self::State, _sums: &mut [u64]) {}
 
     /// Kinds of events that this handler wants.
     fn interests(&self) -> KindSet;

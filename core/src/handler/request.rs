@@ -57,6 +57,13 @@ impl JobSet {
         Self(self.0 | other.0)
     }
 
+    /// Jobs of this set that are not in the other.
+    #[inline]
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether there is none.
     #[inline]
     #[must_use]

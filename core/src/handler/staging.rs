@@ -70,7 +70,7 @@ pub struct Staging {
 
 /// A point to roll back to.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct StagingMark {
+struct StagingMark {
     slots: usize,
     timers: usize,
     cancels: usize,

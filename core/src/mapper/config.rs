@@ -1,10 +1,10 @@
 //! What the mapper is told, in words: groups, what alerts ask for, and at what times of day they ask for something else.
 
-use super::zone::{DAY_S, Zone};
 use crate::features::groups::GROUPS;
 use crate::graph::GraphError;
 use crate::limits::{MAPPER_EXPIRES_NS_MAX, MAPPER_GROUPS_MAX, MAPPER_HOURS_MAX};
 use crate::scanner::Rule;
+use crate::zone::{DAY_S, Zone};
 
 /// Everything that a [`Mapper`](super::Mapper) is made of.
 #[derive(Clone, PartialEq, Debug)]

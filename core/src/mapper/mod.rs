@@ -13,10 +13,8 @@
 //! their expiries. One that names its groups itself asks for those, and what they need.
 
 mod config;
-mod zone;
 
 pub use config::{Config, ConfigError, Hours, Plan};
-pub use zone::{DAY_S, WEEK_S, Zone, ZoneError};
 
 use crate::event::payload::{FeatureRequest, PRIORITY_UNSET};
 use crate::event::{EventRef, Kind, KindSet, Slot};
@@ -25,6 +23,7 @@ use crate::handler::{Ctx, Handler, Job, RequestEnd, RequestId, Verdict, Wish};
 use crate::limits::{MAPPER_EXPIRES_NS_MAX, MAPPER_GROUPS_MAX, MAPPER_HOURS_MAX};
 use crate::queue::Priority;
 use crate::units::UnixNanos;
+use crate::zone::{DAY_S, WEEK_S, Zone};
 use bytemuck::{Pod, Zeroable};
 
 const RULES: usize = u32::BITS as usize;
@@ -232,6 +231,15 @@ impl Handler for Mapper {
     const STATE_VERSION: u16 = 1;
     /// It never fails.
     const ROLLBACK: bool = false;
+    const TAKES_HISTORY: bool = false;
+    const COUNTS: &'static [&'static str] =
+        &["requests", "unmapped", "asked", "full", "replies", "served", "refused", "expired", "failed", "cleared"];
+
+    fn count(&self, st: &State, sums: &mut [u64]) {
+        let State { requests, unmapped, asked, full, replies, served, refused, expired, failed, cleared } = *st;
+        let counts = [requests, unmapped, asked, full, replies, served, refused, expired, failed, cleared];
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+    }
 
     fn interests(&self) -> KindSet {
         const { KindSet::of(&[Kind::FEATURE_REQUEST]) }

@@ -12,10 +12,18 @@ pub struct Condition {
     pub is_above: bool,
     /// It begins to hold at this value.
     pub enter: f64,
-    /// It ceases to hold beyond this value: not above `enter` when it holds above, not below it else.
-    pub leave: f64,
-    /// What it adds to the score while it holds: above 0, at most 1e6.
+    /// How far back from there the value may go before it ceases to hold: at least 0.
+    pub margin: f64,
+    /// What it adds to the score while it holds, 0 to 1e6.
     pub weight: f64,
+}
+
+impl Condition {
+    /// It ceases to hold beyond this value.
+    #[must_use]
+    pub fn leave(&self) -> f64 {
+        if self.is_above { self.enter - self.margin } else { self.enter + self.margin }
+    }
 }
 
 /// A tier that qualified symbols are promoted to. Tiers are in rising order.
@@ -34,7 +42,8 @@ pub struct Tier {
 pub enum OnRefusal {
     /// It is kept, and handed over as soon as the breaker lets it: of several changes that wait, the newest of each kind.
     Keep,
-    /// The feature vector that brought it about is dead-lettered, and can be redriven.
+    /// The feature vector that brought it about is dead-lettered, and can be redriven. A change that time alone brings about has none: it is
+    /// kept.
     DeadLetter,
 }
 
@@ -49,8 +58,8 @@ pub struct Config {
     pub alert_ns: u64,
     /// Score from which on a symbol qualifies.
     pub enter: f64,
-    /// Score below which it ceases to: at most `enter`.
-    pub leave: f64,
+    /// How far below that the score may go before it ceases to: at least 0.
+    pub margin: f64,
     /// How long after a change a symbol does not qualify, and is not promoted, again, ns: at most [`PUBLISHER_NS_MAX`].
     pub cooldown_ns: u64,
     /// Tiers of qualified symbols: at most [`PUBLISHER_TIERS_MAX`].
@@ -68,20 +77,20 @@ impl Default for Config {
     /// It is in tier 1 after 10 seconds of that, in tier 2 after a minute.
     fn default() -> Self {
         const SECOND_NS: u64 = 1_000_000_000;
-        let condition = |feature: &str, is_above, enter, leave| {
+        let condition = |feature: &str, is_above, enter, margin| {
             let feature = feature.to_owned();
-            Condition { feature, is_above, enter, leave, weight: 1.0 }
+            Condition { feature, is_above, enter, margin, weight: 1.0 }
         };
         Self {
             conditions: vec![
-                condition("trades_bar", true, 3.0, 1.0),
-                condition("ewma_volatility", true, 5e-5, 2e-5),
-                condition("spread_bps", false, 10.0, 20.0),
+                condition("trades_bar", true, 3.0, 2.0),
+                condition("ewma_volatility", true, 5e-5, 3e-5),
+                condition("spread_bps", false, 10.0, 10.0),
             ],
             rules: u32::MAX,
             alert_ns: 60 * SECOND_NS,
             enter: 3.0,
-            leave: 2.0,
+            margin: 1.0,
             cooldown_ns: 5 * SECOND_NS,
             tiers: vec![
                 Tier { enter: 3.0, leave: 2.0, after_ns: 10 * SECOND_NS },
@@ -101,9 +110,12 @@ pub enum ConfigError {
     /// More conditions or tiers than there is room for.
     #[error("at most {PUBLISHER_CONDITIONS_MAX} conditions and {PUBLISHER_TIERS_MAX} tiers")]
     TooMany,
-    /// No set of features has all that the conditions name.
+    /// No set of features has what a condition names.
     #[error("no set of features has {0:?}")]
     Feature(String),
+    /// Each of what the conditions name is in some set, and no set has all of them: no vector could fulfil them.
+    #[error("no set of features has all of {}", .0.join(", "))]
+    Apart(Vec<String>),
     /// A rule that a condition breaks.
     #[error("condition on {feature:?}: {rule}")]
     Condition {
@@ -118,6 +130,12 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Score below which a symbol ceases to qualify.
+    #[must_use]
+    pub fn leave(&self) -> f64 {
+        self.enter - self.margin
+    }
+
     /// Checks all but the names of the features.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if self.conditions.len() > PUBLISHER_CONDITIONS_MAX || self.tiers.len() > PUBLISHER_TIERS_MAX {
@@ -125,22 +143,22 @@ impl Config {
         }
         for condition in &self.conditions {
             let fault = |rule| Err(ConfigError::Condition { feature: condition.feature.clone(), rule });
-            let (enter, leave) = (condition.enter, condition.leave);
-            if !enter.is_finite() || !leave.is_finite() {
+            if !condition.enter.is_finite() || !condition.leave().is_finite() {
                 return fault("thresholds are numbers");
             }
-            let is_crossed = if condition.is_above { leave > enter } else { leave < enter };
-            if is_crossed {
-                return fault("it ceases to hold on the other side of where it begins");
+            if condition.margin < 0.0 {
+                return fault("a margin is at least 0: it ceases to hold on the other side of where it begins");
             }
-            if !(condition.weight > 0.0 && condition.weight <= 1e6) {
-                return fault("a weight is above 0, at most 1000000");
+            if !(0.0..=1e6).contains(&condition.weight) {
+                return fault("a weight is 0 to 1000000");
             }
         }
-        let scores = self.tiers.iter().map(|tier| (tier.enter, tier.leave)).chain([(self.enter, self.leave)]);
+        let scores = self.tiers.iter().map(|tier| (tier.enter, tier.leave)).chain([(self.enter, self.leave())]);
         for (enter, leave) in scores {
             if !(enter.is_finite() && leave.is_finite() && leave <= enter) {
-                return Err(ConfigError::Rule("scores are numbers, and leave is at most enter"));
+                return Err(ConfigError::Rule(
+                    "scores are numbers, and a symbol ceases at one that is not above where it begins",
+                ));
             }
         }
         if self.tiers.windows(2).any(|pair| pair[0].after_ns > pair[1].after_ns || pair[0].enter > pair[1].enter) {

@@ -1,9 +1,10 @@
 //! The publisher: which symbols are worth a closer look, told to whoever listens.
 //!
-//! A symbol's **score** is the sum of the weights of the conditions that hold for its latest feature vector. A symbol **qualifies** when
-//! its score reaches [`Config::enter`] while an alert of the last [`Config::alert_ns`] names it, and ceases to when the score
-//! falls below [`Config::leave`] or no alert counts any more. A qualified symbol is **promoted** through tiers, by its score and by
-//! how long it has been qualified. Everything has two thresholds, and changes for the better a cooldown, so that nothing flaps; changes for the
+//! A symbol's **score** is the sum of the weights of the conditions that hold for its latest feature vector; those that are replies to
+//! requests are not looked at. A symbol **qualifies** when its score reaches [`Config::enter`] while an alert of the last
+//! [`Config::alert_ns`] names it, and ceases to when the score falls below [`Config::leave`] or no alert counts any more: for that a timer
+//! looks, since a symbol that has gone quiet has no more vectors. A qualified symbol is **promoted** through tiers, by its score and by how
+//! long it has been qualified. Everything has two thresholds, and changes for the better a cooldown, so that nothing flaps; changes for the
 //! worse are told at once. A value that has not warmed up fulfils no condition.
 //!
 //! Changes leave as [`SymbolQualified`] and [`SymbolPromoted`] through a [`Sink`], by default the bus itself, behind a breaker for each symbol
@@ -19,6 +20,7 @@ use crate::event::payload::{Alert, Features, SymbolPromoted, SymbolQualified};
 use crate::event::{EventRef, Kind, KindSet};
 use crate::features;
 use crate::handler::{Ctx, Full, Handler, Verdict};
+use crate::limits::TICK_NS;
 use crate::units::UnixNanos;
 use bytemuck::{Pod, Zeroable};
 
@@ -26,8 +28,8 @@ use bytemuck::{Pod, Zeroable};
 pub const FAIL_REFUSED: u16 = 1;
 /// Sets of features that are looked up by number: those below this.
 const SETS: u32 = 16;
-/// Words of 8 bytes in a continuation.
-const WORDS: usize = crate::limits::CONTINUATION_BYTES / 8;
+/// Rules that alerts can count for.
+const RULES: usize = u32::BITS as usize;
 
 /// Where changes go. It may fail: what it does not take is offered again.
 pub trait Sink: Send + Sync + 'static {
@@ -98,8 +100,11 @@ impl<S: Sink> Publisher<S> {
             .collect();
         if places.iter().all(Option::is_none) {
             let known = |name: &str| (0..SETS).filter_map(features::names).flatten().any(|def| def.name == name);
-            let missing = config.conditions.iter().find(|condition| !known(&condition.feature));
-            return Err(ConfigError::Feature(missing.map(|condition| condition.feature.clone()).unwrap_or_default()));
+            let names = || config.conditions.iter().map(|condition| condition.feature.clone());
+            return Err(match names().find(|name| !known(name)) {
+                Some(unknown) => ConfigError::Feature(unknown),
+                None => ConfigError::Apart(names().collect()),
+            });
         }
         Ok(Self { config: config.clone(), places: places.into(), sink })
     }
@@ -107,20 +112,15 @@ impl<S: Sink> Publisher<S> {
     /// What of the vector `ev` fulfils conditions, given those that were fulfilled before: a bit each, and the score. `None` when it does
     /// not tell.
     fn score(&self, before: u32, features: &Features, ev: EventRef<'_>) -> Option<(u32, f64)> {
-        let places = self.places.get(features.set as usize)?.as_ref()?;
-        // A reply has the groups that were asked for: the lack of others says nothing.
-        let is_whole = places.iter().all(|place| *place < 64 && features.ready >> place & 1 == 1);
-        if features.interval_ns == 0 && !is_whole {
+        // A reply to a request is of the middle of a bar, and has the groups that were asked for.
+        if features.interval_ns == 0 {
             return None;
         }
+        let places = self.places.get(features.set as usize)?.as_ref()?;
         let (mut held, mut score) = (0, 0.0);
         for (index, (condition, place)) in self.config.conditions.iter().zip(places).enumerate() {
-            let place = usize::from(*place);
-            let words = ev.tail().get(place / WORDS);
-            let is_ready = place < 64 && features.ready >> place & 1 == 1 && place < features.count as usize;
-            let Some(words) = words.filter(|_| is_ready) else { continue };
-            let value = f64::from_bits(words.continuation_words()[place % WORDS]);
-            let threshold = if before >> index & 1 == 1 { condition.leave } else { condition.enter };
+            let Some(value) = Features::value_of(ev, usize::from(*place)) else { continue };
+            let threshold = if before >> index & 1 == 1 { condition.leave() } else { condition.enter };
             let holds = if condition.is_above { value >= threshold } else { value <= threshold };
             if holds {
                 held |= 1 << index;
@@ -182,10 +182,18 @@ const PROMOTED: u8 = 2;
 pub struct Counts {
     /// Vectors that were looked at.
     pub vectors: u64,
-    /// Vectors that do not tell: replies without a feature of a condition, and sets that lack one.
+    /// Vectors that do not tell: replies to requests, and sets that lack a feature of a condition.
     pub unusable: u64,
-    /// Changes of the symbol.
+    /// Changes of the symbol: the sum of the next four.
     pub changes: u64,
+    /// Times that it began to qualify.
+    pub qualified: u64,
+    /// Times that it ceased to.
+    pub disqualified: u64,
+    /// Times that it went up a tier, or several at once.
+    pub promoted: u64,
+    /// Times that it came down.
+    pub demoted: u64,
     /// Changes that the sink took.
     pub published: u64,
     /// Changes that a newer one took the place of while they waited.
@@ -200,14 +208,18 @@ pub struct Counts {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct State {
-    /// The last alert that counts, ns; 0 = none yet.
-    alert_ns: u64,
     /// Since when it is qualified, ns; 0 = it is not.
     since_ns: u64,
     /// Its last change, ns; 0 = none yet.
     changed_ns: u64,
     /// T of the timer that offers what waits again, ns, also its token; 0 = none.
     wake_ns: u64,
+    /// T of the timer that looks whether an alert still counts, ns, in its token with all bits turned; 0 = none.
+    expires_ns: u64,
+    /// Score of the last vector that told.
+    score: f64,
+    /// By rule, the last alert that counts, ns; meaningless where its bit of `rules` is 0.
+    alert_ns: [u64; RULES],
     /// Rules of the alerts that count.
     rules: u32,
     /// Conditions that hold.
@@ -250,6 +262,26 @@ impl State {
         self.wake_ns = if cx.timer_at(at, at.0).is_ok() { at.0 } else { 0 };
     }
 
+    /// Forgets the alerts that do not count at `now` any more.
+    fn expire(&mut self, config: &Config, now: u64) {
+        for (rule, at) in self.alert_ns.iter().enumerate() {
+            let is_over = self.rules >> rule & 1 == 1 && now - at >= config.alert_ns;
+            self.rules &= !(u32::from(is_over) << rule);
+        }
+    }
+
+    /// Sets the timer that looks after a qualified symbol when the last alert that counts now will not, unless there is one. Where none
+    /// is to be had, or it was lost, the next vector sets it.
+    fn watch(&mut self, config: &Config, cx: &mut Ctx<'_>) {
+        if self.since_ns == 0 || UnixNanos(self.expires_ns).round_up(TICK_NS) > cx.now() {
+            return;
+        }
+        let counting = self.alert_ns.iter().enumerate().filter(|(rule, _)| self.rules >> rule & 1 == 1);
+        let last = counting.map(|(_, at)| *at).max().unwrap_or(0);
+        let at = UnixNanos(last).saturating_add(config.alert_ns);
+        self.expires_ns = if cx.timer_at(at, !at.0).is_ok() { at.0 } else { 0 };
+    }
+
     fn change(&mut self, kind: u8) {
         self.counts.changes += 1;
         self.counts.replaced += u64::from(self.waiting & kind != 0);
@@ -259,12 +291,11 @@ impl State {
     /// Takes the score of a vector at `now` in: the changes that it brings about wait from now on.
     fn settle<S: Sink>(&mut self, publisher: &Publisher<S>, score: f64, now: u64) {
         let config = &publisher.config;
-        if self.rules != 0 && now - self.alert_ns >= config.alert_ns {
-            self.rules = 0;
-        }
+        self.expire(config, now);
+        self.score = score;
         let is_qualified = self.since_ns != 0;
         let may_rise = self.changed_ns == 0 || now - self.changed_ns >= config.cooldown_ns;
-        let threshold = if is_qualified { config.leave } else { config.enter };
+        let threshold = if is_qualified { config.leave() } else { config.enter };
         let qualifies = self.rules != 0 && score >= threshold && (is_qualified || may_rise);
         let held_ns = if is_qualified { now - self.since_ns } else { 0 };
         let tier = if qualifies && is_qualified { publisher.tier(self.tier, score, held_ns, may_rise) } else { 0 };
@@ -278,12 +309,14 @@ impl State {
                 reserved: [0; 2],
             };
             self.change(PROMOTED);
+            *(if tier > self.tier { &mut self.counts.promoted } else { &mut self.counts.demoted }) += 1;
             (self.tier, self.changed_ns) = (tier, now);
         }
         if qualifies != is_qualified {
             let qualified = u8::from(qualifies);
             self.qualified = SymbolQualified { score, threshold, rules: self.rules, qualified, reserved: [0; 3] };
             self.change(QUALIFIED);
+            *(if qualifies { &mut self.counts.qualified } else { &mut self.counts.disqualified }) += 1;
             (self.since_ns, self.changed_ns) = (if qualifies { now } else { 0 }, now);
         }
     }
@@ -292,7 +325,33 @@ impl State {
 impl<S: Sink> Handler for Publisher<S> {
     type State = State;
     const NAME: &'static str = "publisher";
-    const STATE_VERSION: u16 = 1;
+    const STATE_VERSION: u16 = 2;
+    const TAKES_HISTORY: bool = false;
+    const COUNTS: &'static [&'static str] = &[
+        "vectors",
+        "unusable",
+        "qualified",
+        "disqualified",
+        "promoted",
+        "demoted",
+        "published",
+        "replaced",
+        "sink_failures",
+        "breaker_refusals",
+        "breaker_trips",
+        "breaker_reopens",
+    ];
+
+    fn count(&self, st: &State, sums: &mut [u64]) {
+        let Counts { vectors, unusable, qualified, disqualified, promoted, demoted, .. } = st.counts;
+        let Counts { published, replaced, failed, refused, .. } = st.counts;
+        let breaker = st.breaker.counts();
+        let counts =
+            [vectors, unusable, qualified, disqualified, promoted, demoted, published, replaced, failed, refused]
+                .into_iter()
+                .chain([breaker.trips, breaker.reopens]);
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+    }
 
     fn interests(&self) -> KindSet {
         const { KindSet::of(&[Kind::ALERT, Kind::FEATURES]) }
@@ -302,11 +361,9 @@ impl<S: Sink> Handler for Publisher<S> {
         let now = cx.now();
         if let Some(alert) = ev.get::<Alert>() {
             let bit = 1u32.checked_shl(alert.rule.into()).unwrap_or(0) & self.config.rules;
-            if bit != 0 {
-                if st.rules != 0 && now.0 - st.alert_ns >= self.config.alert_ns {
-                    st.rules = 0;
-                }
-                (st.rules, st.alert_ns) = (st.rules | bit, now.0);
+            if let Some(at) = st.alert_ns.get_mut(usize::from(alert.rule)).filter(|_| bit != 0) {
+                *at = now.0;
+                st.rules |= bit;
             }
             return Verdict::Done;
         }
@@ -319,6 +376,7 @@ impl<S: Sink> Handler for Publisher<S> {
         st.held = held;
         let before = st.counts.changes;
         st.settle(self, score, now.0);
+        st.watch(&self.config, cx);
         if st.waiting == 0 {
             return Verdict::Done;
         }
@@ -338,6 +396,16 @@ impl<S: Sink> Handler for Publisher<S> {
         if token == st.wake_ns && token != 0 {
             st.wake_ns = 0;
             let _ = self.offer(st, cx);
+        } else if !token == st.expires_ns && st.expires_ns != 0 {
+            st.expires_ns = 0;
+            st.expire(&self.config, cx.now().0);
+            if st.rules == 0 && st.since_ns != 0 {
+                st.settle(self, st.score, cx.now().0);
+                if st.wake_ns == 0 || st.wake_ns < cx.now().0 {
+                    let _ = self.offer(st, cx);
+                }
+            }
+            st.watch(&self.config, cx);
         }
         Verdict::Done
     }

@@ -327,16 +327,6 @@ impl<T: Pod> RequestQueue<T> {
         requests
     }
 
-    /// Takes out the pending request of a symbol that was queued first, given to `dropped`. False when there is none. It counts as cleared.
-    pub fn remove_first(&mut self, symbol: SymbolId, dropped: impl FnOnce(Pending<T>)) -> bool {
-        let first = self.chains.first(symbol.0);
-        if let Some(index) = first {
-            self.counters.cleared += 1;
-            dropped(self.take_out(index));
-        }
-        first.is_some()
-    }
-
     /// Takes out the requests whose time is over, each given to `expired`, in the order of their expiry. A request taken out and a step of
     /// the wheel cost 1 of the budget each; with a budget of at least 1, every call gets on.
     ///

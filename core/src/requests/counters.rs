@@ -44,8 +44,12 @@ pub struct Counters {
     pub replies_failed: u64,
     /// Ends that found no room to be told.
     pub untold: u64,
-    /// Times that a request waited on because as many jobs were under way off the core as may be.
+    /// Instants of service at which a request waited on because as many jobs were under way off the core as may be.
     pub jobs_full: u64,
+    /// Ends of replies off the core that were of no job under way, and were not acted upon.
+    pub stray_ends: u64,
+    /// Jobs off the core whose reply was passed over: that of a later one came instead. They count as failed.
+    pub replies_lost: u64,
     /// Instants of service whose budget left something over.
     pub over_budget: u64,
 }
@@ -86,6 +90,8 @@ impl Counters {
             (&mut self.replies_failed, other.replies_failed),
             (&mut self.untold, other.untold),
             (&mut self.jobs_full, other.jobs_full),
+            (&mut self.stray_ends, other.stray_ends),
+            (&mut self.replies_lost, other.replies_lost),
             (&mut self.over_budget, other.over_budget),
         ] {
             *mine += theirs;

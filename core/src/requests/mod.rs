@@ -13,148 +13,48 @@
 //! A job of [`Config::off_core`] is not served by a handler: it leaves the shard as a [`JobOrder`], and its reply comes back as events of a
 //! ring of its own, in the order of the orders, each reply followed by a tick ([`crate::event::payload::Tick`]) that ends it: `seq` is
 //! the order's number, `reserved[0]` 0 or 1 + a code of failure. A reply is due one job delay after the instant of
-//! service, however long the job took: the shard does not go past that time without it.
+//! service, however long the job took: the shard does not go past that time without it. Replies come from outside and are not trusted: an end
+//! that is of no job under way is counted and passed over; one of a later job fails those before it ([`ERROR_REPLY_LOST`]).
 //!
 //! Promises:
 //! - **What a wish comes to depends on its symbol alone**, as long as no shared limit acted: not on the number of shards, nor on how
 //!   time was cut into steps. A wish of time t is looked at at the first multiple of the interval *after* t, whoever else
 //!   made that instant come about; at T come, in this order, what timers of T do, then expiries, then ends, then requests.
 //! - **Each wish has one end**, and who asked is told. A wish that is merged into a request keeps its name, gets every event of that
-//!   request's reply and an end of its own. A request takes [`ASKERS_PER_REQUEST_MAX`] of them; the next equal wish becomes
+//!   request's reply and an end of its own. A request takes [`crate::limits::ASKERS_PER_REQUEST_MAX`] of them; the next equal wish becomes
 //!   a request of its own.
 //! - **Counted.** [`Counters`] has two equations that hold at every instant.
 //! - **Bounded, no allocation** after construction. Full is an end: [`RequestEnd::Refused`].
 //!
 //! What it does not do: it calls no handler and sets no timer. [`Requests::turn`] says what is to be done, the shard does it.
 
-mod counters;
-
-pub use counters::Counters;
-
 use crate::event::Identity;
 use crate::handler::{Ask, Job, JobSet, RequestEnd, RequestId, RequestRefusal, StagedWish};
-use crate::limits::{
-    ASKERS_PER_REQUEST_MAX, EXPIRIES_PER_STEP, JOB_DELAY_NS_DEFAULT, JOBS_DEFAULT, REQUESTS_MAX,
-    SERVICE_BUDGET_DEFAULT, SERVICE_BUDGET_MAX, SERVICE_INTERVAL_NS, TICK_NS,
-};
-use crate::queue::{Priority, Pushed, Request, RequestQueue, Waits};
-use crate::retry::{Names, Policy};
+use crate::limits::{REQUESTS_MAX, SERVICE_BUDGET_MAX, TICK_NS};
+use crate::queue::{Priority, RequestQueue, Waits};
+use crate::retry::Names;
 use crate::slab::{Handle, NONE, Slab, seed_of};
 use crate::units::{SymbolId, UnixNanos};
-use bytemuck::{Pod, Zeroable};
 use std::collections::VecDeque;
 
-/// Settings of the requests of a shard.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Settings of the queue. Its symbols are those of the catalog.
-    pub queue: crate::queue::Config,
-    /// Requests are served at multiples of this, ns of shard time: a multiple of the tick, at least 1.
-    pub service_interval_ns: u64,
-    /// Requests served at one instant at most, 1 to [`SERVICE_BUDGET_MAX`]. Shared by the symbols of the shard.
-    pub service_budget: usize,
-    /// When a request is served again whose handler answered `Retry`.
-    pub retry: Policy,
-    /// Jobs that are done off the core, as far as no handler serves them, where the shard has a ring for replies
-    /// ([`crate::shard::Shard::attach_jobs`]).
-    pub off_core: JobSet,
-    /// From the service of such a request to its reply, ns of shard time; rounded up to the tick.
-    pub job_delay_ns: u64,
-    /// Such jobs that may be under way at one time, at least 1. Shared by the symbols of the shard: the others wait.
-    pub jobs_max: usize,
-}
+mod config;
+mod counters;
+mod jobs;
+mod pending;
+mod places;
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            queue: crate::queue::Config::default(),
-            service_interval_ns: SERVICE_INTERVAL_NS,
-            service_budget: SERVICE_BUDGET_DEFAULT,
-            retry: Policy::STANDARD,
-            off_core: JobSet::EMPTY,
-            job_delay_ns: JOB_DELAY_NS_DEFAULT,
-            jobs_max: JOBS_DEFAULT,
-        }
-    }
-}
+pub use config::Config;
+pub use counters::Counters;
+pub use jobs::JobOrder;
+pub(crate) use jobs::{ReplyEnd, Replying};
+pub use places::Jobs;
 
-/// A job that is to be done off the core.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct JobOrder {
-    /// Its number among the orders of the shard, from 1: replies come in this order.
-    pub number: u64,
-    /// Symbol that it is for.
-    pub symbol: SymbolId,
-    /// What is asked for.
-    pub job: Job,
-    /// Groups of all requests that it stands for.
-    pub groups: u64,
-    /// As asked.
-    pub token: u64,
-    /// How urgent it is.
-    pub priority: Priority,
-    /// Instant of service.
-    pub ordered_at: UnixNanos,
-    /// When its reply is due. The shard waits there.
-    pub due: UnixNanos,
-}
+use jobs::UnderWay;
+use pending::{Arrival, Asker, Record};
+use places::Places;
 
-/// An order whose reply has not ended.
-#[derive(Clone, Copy, Debug)]
-struct UnderWay {
-    number: u64,
-    due: UnixNanos,
-    request: Handle,
-}
-
-/// A request that is pending or being served.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-struct Record {
-    /// Of the wish that it began with.
-    cause: Identity,
-    first: RequestId,
-    token: u64,
-    groups: u64,
-    queued_at: UnixNanos,
-    expires_at: UnixNanos,
-    symbol: SymbolId,
-    asked: u32,
-    /// First and last of those who asked.
-    askers: [u32; 2],
-    askers_len: u32,
-    /// Calls so far.
-    attempts: u16,
-    job: Job,
-    class: u8,
-}
-
-/// One who asked.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-struct Asker {
-    id: RequestId,
-    cause: Identity,
-    next: u32,
-    handler: u16,
-    pad: u16,
-}
-
-/// What is looked at at the next instant of service.
-#[derive(Clone, Copy, Debug)]
-enum Arrival {
-    Wish(UnixNanos, SymbolId, StagedWish),
-    /// A request whose retry is due.
-    Again(UnixNanos, Handle),
-}
-
-impl Arrival {
-    const fn at(&self) -> UnixNanos {
-        match self {
-            Self::Wish(at, ..) | Self::Again(at, _) => *at,
-        }
-    }
-}
+/// Code of the end of a request whose reply was lost: that of a later job came in its place.
+pub const ERROR_REPLY_LOST: u16 = u16::MAX - 2;
 
 /// The end of a request, to be told to who asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -184,6 +84,11 @@ pub enum Turn {
     Nothing,
 }
 
+/// The queue of requests that handlers serve.
+const HANDLERS: usize = 0;
+/// The queue of requests that are done off the core.
+const OFF_CORE: usize = 1;
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Requests {
@@ -194,9 +99,11 @@ pub struct Requests {
     /// Orders to be taken, and all whose reply has not ended.
     orders: VecDeque<JobOrder>,
     under_way: VecDeque<UnderWay>,
+    places: Places,
     ordered: u64,
-    /// `None` where nobody serves anything.
-    queue: Option<RequestQueue<u64>>,
+    /// What is pending: [`HANDLERS`]', and what is done [`OFF_CORE`]. Apart, so that what waits for a place off the core keeps its age and holds
+    /// up nobody else. `None` where nobody serves anything.
+    queues: [Option<RequestQueue<u64>>; 2],
     records: Slab<Record>,
     askers: Slab<Asker>,
     arrivals: VecDeque<Arrival>,
@@ -205,6 +112,7 @@ pub struct Requests {
     /// Wishes that may arrive between two instants of service, and ends that may wait to be told.
     wishes_max: u64,
     ends_max: usize,
+    symbols: usize,
     /// The next instant of service; the largest time when there is nothing to do.
     due: UnixNanos,
     /// The instant of service that has begun.
@@ -227,11 +135,13 @@ impl Requests {
             "a service interval is a multiple of {TICK_NS} ns, not {service_interval_ns}"
         );
         assert!((1..=SERVICE_BUDGET_MAX).contains(&service_budget), "a budget is 1 to {SERVICE_BUDGET_MAX}");
-        assert!(config.jobs_max > 0, "at least 1 job may be under way");
+        let places = Places::new(config);
         let all = jobs.union(config.off_core);
         let capacity = if all.is_empty() { 0 } else { config.queue.capacity };
         assert!(capacity <= REQUESTS_MAX, "at most {REQUESTS_MAX} requests, not {capacity}");
-        let queue = (!all.is_empty()).then(|| RequestQueue::new(&crate::queue::Config { symbols, ..config.queue }));
+        let queues = [jobs, config.off_core.without(jobs)].map(|jobs| {
+            (!jobs.is_empty()).then(|| RequestQueue::new(&crate::queue::Config { symbols, ..config.queue }))
+        });
         // Who is not in the queue yet, and who is: twice as many can have asked, and all of them may be told at one instant.
         let wishes = (2 * capacity).max(crate::limits::STAGED_REQUESTS_MAX);
         Self {
@@ -240,8 +150,9 @@ impl Requests {
             off_core: JobSet::EMPTY,
             orders: VecDeque::with_capacity(config.jobs_max),
             under_way: VecDeque::with_capacity(config.jobs_max),
+            places,
             ordered: 0,
-            queue,
+            queues,
             records: Slab::new(capacity, seed_of("requests", config.queue.instance)),
             askers: Slab::new(2 * capacity, seed_of("askers", config.queue.instance)),
             // Beside the wishes each request may come back once.
@@ -250,6 +161,7 @@ impl Requests {
             ends: VecDeque::with_capacity(2 * wishes),
             wishes_max: wishes as u64,
             ends_max: 2 * wishes,
+            symbols,
             due: UnixNanos::UNKNOWN,
             begun: UnixNanos::ZERO,
             has_expired: true,
@@ -288,6 +200,7 @@ impl Requests {
     pub fn turn(&mut self, now: UnixNanos) -> Turn {
         if self.begun < now {
             self.begun = now;
+            self.places.skip_to(now, self.config.service_interval_ns);
             self.has_expired = false;
             self.take_arrivals(now);
         }
@@ -306,17 +219,17 @@ impl Requests {
                 return Turn::Serve(request);
             }
         }
+        self.places.sample(now, self.waiting_for_places(), self.under_way.len());
         self.due = UnixNanos::UNKNOWN;
         // An empty deque begins at its beginning again: it does not go through all of its memory.
         self.ends.clear();
         if self.arrivals.is_empty() {
             self.arrivals.clear();
         }
-        let queue = self.queue.as_ref();
-        if !self.arrivals.is_empty() || queue.is_some_and(|queue| queue.peek().is_some()) {
+        if !self.arrivals.is_empty() || self.queues().any(|queue| queue.peek().is_some()) {
             self.look_after(now);
         }
-        if let Some(expiry) = queue_expiry(self.queue.as_ref()) {
+        if let Some(expiry) = self.queues().filter_map(RequestQueue::next_expiry_hint).min() {
             self.due = self.due.min(self.instant_from(expiry.max(now.saturating_add(1))));
         }
         Turn::Nothing
@@ -338,74 +251,6 @@ impl Requests {
             asked: record.asked,
             attempt: record.attempts + 1,
         })
-    }
-
-    /// There is a ring for replies: jobs of [`Config::off_core`] are taken on.
-    pub(crate) fn accept_off_core(&mut self) {
-        self.off_core = self.config.off_core;
-    }
-
-    /// Makes an order of a request that no handler serves. False when it is a handler's.
-    fn order(&mut self, now: UnixNanos, request: Handle) -> bool {
-        let Some(record) = self.records.get(request).copied() else { return true };
-        if self.jobs.contains(record.job) {
-            return false;
-        }
-        if self.under_way.len() == self.config.jobs_max {
-            // It waits for the next instant, behind those that are queued.
-            self.counters.jobs_full += 1;
-            self.counters.in_flight -= 1;
-            self.counters.waiting += 1;
-            if let Some(queue) = &mut self.queue {
-                queue.finish(record.symbol);
-            }
-            self.arrivals.push_back(Arrival::Again(now, request));
-            return true;
-        }
-        self.ordered += 1;
-        let due = now.saturating_add(self.config.job_delay_ns).round_up(TICK_NS);
-        let number = self.ordered;
-        self.under_way.push_back(UnderWay { number, due, request });
-        self.orders.push_back(JobOrder {
-            number,
-            symbol: record.symbol,
-            job: record.job,
-            groups: record.groups,
-            token: record.token,
-            priority: Priority::new(record.class).unwrap_or(Priority::LAST),
-            ordered_at: now,
-            due,
-        });
-        true
-    }
-
-    /// The next job to be done off the core. Replies are to come in the order in which jobs were taken.
-    pub(crate) fn take_order(&mut self) -> Option<JobOrder> {
-        self.orders.pop_front()
-    }
-
-    /// When the next reply of a job off the core is due; [`UnixNanos::UNKNOWN`], which is the largest, when none is under way.
-    #[inline]
-    #[must_use]
-    pub fn reply_due(&self) -> UnixNanos {
-        self.under_way.front().map_or(UnixNanos::UNKNOWN, |order| order.due)
-    }
-
-    /// The request whose reply is next.
-    pub(crate) fn replying(&self) -> Option<Handle> {
-        self.under_way.front().map(|order| order.request)
-    }
-
-    /// The reply that was next has ended. False, and nothing done, when order `number` is not the next.
-    pub(crate) fn end_reply(&mut self, now: UnixNanos, number: u64, code: Option<u16>) -> bool {
-        let Some(order) = self.under_way.front().copied().filter(|order| order.number == number) else { return false };
-        self.under_way.pop_front();
-        match code {
-            None => self.served(order.request),
-            Some(code) => self.failed(order.request, code),
-        }
-        self.look_after(now);
-        true
     }
 
     /// The event during which a request was made first. `None` when the handle is stale.
@@ -452,10 +297,8 @@ impl Requests {
                 self.counters.waiting += 1;
                 self.counters.in_flight -= 1;
                 // It is not with the handler any more.
-                let symbol = record.symbol;
-                if let Some(queue) = &mut self.queue {
-                    queue.finish(symbol);
-                }
+                let (symbol, job) = (record.symbol, record.job);
+                self.leave_flight(symbol, job);
             }
             None => self.failed(request, code),
         }
@@ -483,17 +326,15 @@ impl Requests {
     /// Takes all pending requests of a symbol out; who asked is told at the next instant of service. Returns how many.
     /// O(requests of the symbol).
     pub fn clear(&mut self, now: UnixNanos, symbol: SymbolId) -> usize {
-        let mut cleared = 0;
-        while let Some(request) = self.queue.as_mut().and_then(|queue| {
-            let mut first = None;
-            queue.remove_first(symbol, |pending| first = Some(pending.request.payload));
-            first
-        }) {
-            self.counters.cleared += 1;
-            self.counters.pending -= 1;
-            self.end(Handle::from_bits(request), RequestEnd::Cleared);
-            cleared += 1;
+        let (mut queues, mut cleared) = (std::mem::take(&mut self.queues), 0);
+        for queue in queues.iter_mut().flatten() {
+            cleared += queue.clear(symbol, |pending| {
+                self.counters.cleared += 1;
+                self.counters.pending -= 1;
+                self.end(Handle::from_bits(pending.request.payload), RequestEnd::Cleared);
+            });
         }
+        self.queues = queues;
         if cleared > 0 {
             self.look_after(now);
         }
@@ -506,16 +347,29 @@ impl Requests {
         &self.counters
     }
 
-    /// How long requests waited before they were served. `None` where nobody serves anything.
+    /// How long requests waited before they were served. `None` where nobody serves anything. Allocates: for reports.
     #[must_use]
-    pub fn waits(&self) -> Option<&Waits> {
-        self.queue.as_ref().map(RequestQueue::waits)
+    pub fn waits(&self) -> Option<Waits> {
+        let mut queues = self.queues();
+        let mut waits = queues.next()?.waits().clone();
+        queues.for_each(|queue| waits.add(queue.waits()));
+        Some(waits)
     }
 
-    /// The symbol with the most pending requests, and how many. O(symbols): for reports.
+    /// The symbol with the most pending requests, and how many; of several the one with the least id. O(symbols): for reports.
     #[must_use]
     pub fn hottest(&self) -> Option<(SymbolId, usize)> {
-        self.queue.as_ref().and_then(RequestQueue::hottest)
+        let symbols = (0..self.symbols as u32).map(SymbolId);
+        let (most, symbol) = symbols
+            .map(|symbol| (self.pending(symbol), symbol))
+            .max_by_key(|(most, symbol)| (*most, u32::MAX - symbol.0))?;
+        (most > 0).then_some((symbol, most))
+    }
+
+    /// Pending requests of a symbol. O(1).
+    #[must_use]
+    pub fn pending(&self, symbol: SymbolId) -> usize {
+        self.queues().map(|queue| queue.pending(symbol)).sum()
     }
 
     /// Whether nothing is pending, waits or is to be told.
@@ -527,7 +381,7 @@ impl Requests {
     /// Bytes on the heap.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.queue.as_ref().map_or(0, RequestQueue::bytes)
+        self.queues().map(RequestQueue::bytes).sum::<usize>()
             + self.records.bytes()
             + self.askers.bytes()
             + self.arrivals.capacity() * size_of::<Arrival>()
@@ -535,6 +389,13 @@ impl Requests {
             + self.ends.capacity() * size_of::<Notice>()
             + self.orders.capacity() * size_of::<JobOrder>()
             + self.under_way.capacity() * size_of::<UnderWay>()
+    }
+
+    /// A request for this job is not in flight any more.
+    fn leave_flight(&mut self, symbol: SymbolId, job: Job) {
+        if let Some(queue) = self.place_of(job).and_then(|place| self.queues[place].as_mut()) {
+            queue.finish(symbol);
+        }
     }
 
     /// The first instant of service after `now`.
@@ -547,168 +408,11 @@ impl Requests {
         at.round_up(self.config.service_interval_ns)
     }
 
-    /// Queues what arrived before `now`.
-    fn take_arrivals(&mut self, now: UnixNanos) {
-        while self.arrivals.front().is_some_and(|arrival| arrival.at() < now) {
-            match self.arrivals.pop_front() {
-                Some(Arrival::Wish(at, symbol, wish)) => {
-                    self.counters.arriving -= 1;
-                    self.queue_wish(at, symbol, &wish);
-                }
-                Some(Arrival::Again(at, request)) => self.queue_again(at, request),
-                None => break,
-            }
-        }
-    }
-
-    fn queue_wish(&mut self, at: UnixNanos, symbol: SymbolId, staged: &StagedWish) {
-        let StagedWish { wish, .. } = staged;
-        let is_served = self.jobs.union(self.off_core).contains(wish.job);
-        let Some(queue) = self.queue.as_mut().filter(|_| is_served) else {
-            self.refuse(symbol, staged, RequestRefusal::Unserved);
-            return;
-        };
-        let request = |payload| Request {
-            symbol,
-            groups: wish.groups,
-            priority: wish.priority,
-            expires_at: wish.expires_at,
-            payload,
-        };
-        let has_asker = !self.askers.is_full();
-        let records = &self.records;
-        let merged = queue.merge_if(at, &request(0), |payload| {
-            records.get(Handle::from_bits(*payload)).is_some_and(|record| {
-                record.job == wish.job
-                    && record.token == wish.token
-                    && record.askers_len < ASKERS_PER_REQUEST_MAX
-                    && has_asker
-            })
-        });
-        if let Some(merged) = merged {
-            let pending = merged.handle().and_then(|handle| queue.get(handle));
-            let Some(pending) = pending else { unreachable!("Invariant: what is merged is pending") };
-            match merged {
-                Pushed::Merged(_) => self.counters.merged += 1,
-                _ => self.counters.joined += 1,
-            }
-            self.add_asker(Handle::from_bits(pending.request.payload), staged);
-            return;
-        }
-        if self.records.is_full() || !has_asker {
-            self.refuse(symbol, staged, RequestRefusal::QueueFull);
-            return;
-        }
-        let record = Record {
-            cause: staged.cause,
-            first: staged.id,
-            token: wish.token,
-            symbol,
-            askers: [NONE; 2],
-            job: wish.job,
-            ..Record::zeroed()
-        };
-        let Ok(handle) = self.records.insert(record) else { unreachable!("the slab is not full") };
-        match queue.push_unmerged(at, request(handle.to_bits())) {
-            Pushed::Queued(_) => {
-                self.counters.queued += 1;
-                self.counters.pending += 1;
-                self.add_asker(handle, staged);
-            }
-            refused => {
-                self.records.remove(handle);
-                let is_symbols = refused == Pushed::SymbolFull;
-                let reason = if is_symbols { RequestRefusal::SymbolFull } else { RequestRefusal::QueueFull };
-                self.refuse(symbol, staged, reason);
-            }
-        }
-    }
-
-    /// A request whose retry is due goes into the queue again, or ends there.
-    fn queue_again(&mut self, at: UnixNanos, handle: Handle) {
-        let Some(record) = self.records.get(handle).copied() else { return };
-        let Some(queue) = &mut self.queue else { return };
-        let pushed = queue.push_unmerged(
-            at,
-            Request {
-                symbol: record.symbol,
-                groups: record.groups,
-                priority: Priority::new(record.class).unwrap_or(Priority::LAST),
-                expires_at: record.expires_at,
-                payload: handle.to_bits(),
-            },
-        );
-        self.counters.waiting -= 1;
-        match pushed {
-            Pushed::Queued(_) => self.counters.pending += 1,
-            refused => {
-                let is_symbols = refused == Pushed::SymbolFull;
-                let reason = if is_symbols { RequestRefusal::SymbolFull } else { RequestRefusal::QueueFull };
-                self.counters.displaced += 1;
-                self.end(handle, RequestEnd::Refused(reason));
-            }
-        }
-    }
-
-    fn add_asker(&mut self, handle: Handle, staged: &StagedWish) {
-        let asker = Asker { id: staged.id, cause: staged.cause, next: NONE, handler: staged.handler, pad: 0 };
-        let Ok(asker) = self.askers.insert(asker) else { unreachable!("it was looked at before") };
-        let Some(record) = self.records.get_mut(handle) else { unreachable!("Invariant: a pending request is there") };
-        record.asked += 1;
-        record.askers_len += 1;
-        let last = std::mem::replace(&mut record.askers[1], asker.index());
-        if last == NONE {
-            record.askers[0] = asker.index();
-        } else {
-            self.askers.at_mut(last).next = asker.index();
-        }
-    }
-
-    /// Ends what has expired by `now`. True when there is more than one step may.
-    fn expire(&mut self, now: UnixNanos) -> bool {
-        let Some(queue) = &mut self.queue else { return false };
-        let mut expired = [Handle::NULL; EXPIRIES_PER_STEP];
-        let mut count = 0;
-        let polled = queue.expire(now, EXPIRIES_PER_STEP, |pending| {
-            expired[count] = Handle::from_bits(pending.request.payload);
-            count += 1;
-        });
-        for request in &expired[..count] {
-            self.counters.expired += 1;
-            self.counters.pending -= 1;
-            self.end(*request, RequestEnd::Expired);
-        }
-        polled.more_due
-    }
-
-    /// Chooses what is served at `now`.
-    fn choose(&mut self, now: UnixNanos) {
-        let Some(queue) = &mut self.queue else { return };
-        let (records, serving, counters) = (&mut self.records, &mut self.serving, &mut self.counters);
-        queue.pop_batch(now, self.config.service_budget, |pending| {
-            let handle = Handle::from_bits(pending.request.payload);
-            if let Some(record) = records.get_mut(handle) {
-                record.groups = pending.request.groups;
-                record.class = pending.request.priority.class();
-                record.expires_at = pending.request.expires_at;
-                if record.attempts == 0 {
-                    record.queued_at = pending.queued_at;
-                }
-                serving.push_back(handle);
-                counters.pending -= 1;
-                counters.in_flight += 1;
-            }
-        });
-        if queue.peek().is_some() {
-            self.counters.over_budget += 1;
-        }
-    }
-
     /// A request in flight is over.
     fn finish(&mut self, request: Handle, end: RequestEnd) {
         self.counters.in_flight -= 1;
-        if let (Some(record), Some(queue)) = (self.records.get(request), &mut self.queue) {
-            queue.finish(record.symbol);
+        if let Some((symbol, job)) = self.records.get(request).map(|record| (record.symbol, record.job)) {
+            self.leave_flight(symbol, job);
         }
         self.end(request, end);
     }
@@ -744,9 +448,4 @@ impl Requests {
             self.ends.push_back(notice);
         }
     }
-}
-
-/// The first expiry in the queue, or an instant before it.
-fn queue_expiry(queue: Option<&RequestQueue<u64>>) -> Option<UnixNanos> {
-    queue.and_then(RequestQueue::next_expiry_hint)
 }

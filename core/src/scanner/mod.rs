@@ -20,7 +20,7 @@
 //! of the quotes, likewise.
 //!
 //! Trades without a price above 0 and a size above 0, and quotes without two prices above 0 that are not crossed, are skipped and
-//! counted. Historical events build the ranges and averages, and fire, as any other.
+//! counted. Historical events are not for it: they came before what it has seen.
 
 pub mod breakout;
 mod config;
@@ -159,6 +159,12 @@ impl Handler for Scanner {
     const STATE_VERSION: u16 = 2;
     /// It never fails.
     const ROLLBACK: bool = false;
+    const TAKES_HISTORY: bool = false;
+    const COUNTS: &'static [&'static str] = &["skipped", "unpublished"];
+
+    fn count(&self, st: &State, sums: &mut [u64]) {
+        sums.iter_mut().zip([st.skipped, st.unpublished]).for_each(|(sum, count)| *sum += count);
+    }
 
     fn interests(&self) -> KindSet {
         const { KindSet::of(&[Kind::TRADE, Kind::QUOTE, Kind::STATUS]) }

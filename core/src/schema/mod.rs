@@ -367,6 +367,13 @@ impl Schemas {
         Some((versions.count - 1) as u8)
     }
 
+    /// Whether the event of this head is of an older version than the newest of its kind: [`Schemas::upgrade`] has something to do.
+    #[inline]
+    #[must_use]
+    pub fn is_old(&self, head: &Slot) -> bool {
+        self.newest(head.kind()).is_some_and(|newest| head.kind.version() < newest)
+    }
+
     /// The layout of a kind and version.
     #[must_use]
     pub fn layout(&self, kind: Kind, version: u8) -> Option<&Layout> {

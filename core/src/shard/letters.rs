@@ -1,6 +1,6 @@
 //! What a shard does when a handler is not done with an event: dead letters, retries, held events.
 
-use super::{Active, Limit, Shard};
+use super::{Active, Limit, Shard, logging};
 use crate::bus::{Chain, Missed};
 use crate::dead::{Cause, Change, DeadLetters, Failure, Fate, Handle, Outcome, Refused, Site, Subject};
 use crate::event::{EventRef, Kind};
@@ -8,6 +8,7 @@ use crate::handler::TimerRequest;
 use crate::hash;
 use crate::ledger::{self, Ledger};
 use crate::limits::CASCADE_DEPTH_MAX;
+use crate::log::Code;
 use crate::retry::Names;
 use crate::shard::Probe;
 use crate::units::UnixNanos;
@@ -25,12 +26,14 @@ pub(super) struct Origin {
     is_lost: bool,
     /// Depth in the cascade that made it: a retry goes on from there.
     depth: u8,
+    /// [`crate::handler::CallSite::timer`] of the call that did not end with it.
+    made_by: u64,
 }
 
 impl Origin {
     /// Of an event that came from a source.
     pub(super) const fn source() -> Self {
-        Self { is_source: true, is_lost: false, depth: 0 }
+        Self { is_source: true, is_lost: false, depth: 0, made_by: 0 }
     }
 }
 
@@ -60,6 +63,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                         // No further symbol can be held: better parked than gone.
                         self.limits_hit[Limit::DeadLetters as usize] += 1;
                         failed = self.letters.fail(subject, site, Failure::Fail(code), names, self.clock);
+                    }
+                    if P::LOGS && (self.config.log.takes(Code::Failed) || self.told.follows) {
+                        let outcome = failed.as_ref().ok().map(|failed| failed.outcome);
+                        let record = logging::failed(self.config.shard, self.clock, head, handler, failure, outcome);
+                        self.probe.log(&record);
                     }
                     failed.map(|failed| {
                         if let Outcome::RetryAt(due) = failed.outcome
@@ -93,6 +101,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             is_source: self.active == Active::Source,
             is_lost,
             depth: if self.active == Active::Derived { self.cascade_depth.min(CASCADE_DEPTH_MAX) as u8 } else { 0 },
+            made_by: self.site.timer,
         };
         self.letters.fate(event)
     }
@@ -104,11 +113,14 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.scratch_span = event.slots().len();
         let head = self.scratch[0];
         self.begin(Active::Retry, head.identity(), head.kind(), head.symbol, head.ts_event);
-        self.cascade_depth = usize::from(origin(&self.origins, &self.letters, letter).depth);
+        let Origin { depth, made_by, .. } = origin(&self.origins, &self.letters, letter);
+        self.cascade_depth = usize::from(depth);
         self.retry = (letter, entry.handler());
         self.site.timer_ns = self.clock.0;
-        // What this attempt makes is no other attempt's: the number of failures tells them apart.
-        let id = [u64::from(RETRY), u64::from(entry.handler()), u64::from(entry.failures()), self.clock.0];
+        // What this attempt makes is no other attempt's: the number of failures tells them apart, and what the event itself came by, as a
+        // job off the core may bring one event twice. The handler counts by its name.
+        let handler = self.catalog.source_hash(self.bus.source(entry.handler()));
+        let id = [u64::from(RETRY), handler, u64::from(entry.failures()), made_by, self.clock.0];
         self.site.timer = hash::stable(bytemuck::bytes_of(&id));
     }
 
@@ -141,6 +153,15 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
         };
         let change = change.expect("Invariant: a letter stays while its handler is called");
+        if let Some(Missed::Failed(failure)) = missed
+            && self.logs_failures()
+        {
+            let comes_again = (change.to == Fate::InFlight).then_some(Outcome::RetryAt(self.clock));
+            let (shard, handler) = (self.config.shard, self.retry.1);
+            let record = logging::failed(shard, self.clock, &self.scratch[0], handler, failure, comes_again);
+            self.probe.log(&record);
+        }
+        self.root_fate = change.to;
         apply(&mut self.ledger, &mut self.derived, change, origin);
         self.update_quiet();
     }

@@ -1,10 +1,19 @@
 //! What a shard says of itself: [`Stats`], read from the cells that it keeps anyway.
 
-use super::{Limit, Probe, Shard};
-use crate::bus::Chain;
+use super::{Limit, Probe, Shard, TimedBatches};
+use crate::book::Books;
+use crate::bus::{Chain, HandlerStats};
+use crate::catalog::Catalog;
+use crate::dead::DeadLetters;
+use crate::dedup::DedupWindow;
+use crate::digest::Digest;
 use crate::event::Kind;
-use crate::ledger::Refusal;
+use crate::handler::RequestRefusal;
+use crate::history::History;
+use crate::ledger::{Ledger, Refusal};
+use crate::requests::Requests;
 use crate::stats::{Counts, LetterCounts, Series, Stats};
+use crate::units::UnixNanos;
 
 impl<C: Chain, P: Probe> Shard<C, P> {
     /// Counts since the start, by series. O(kinds).
@@ -24,15 +33,15 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         counts
     }
 
-    /// Shard time has left the step at hand: what was counted in it is recorded.
+    /// Shard time comes to `at` and leaves the step at hand: what was counted in it is recorded. O(kinds).
     #[cold]
     #[inline(never)]
-    pub(super) fn turn_rates(&mut self) {
+    pub(super) fn turn_rates(&mut self, at: UnixNanos) {
         let counts = self.counts();
-        self.rates.turn(&counts, self.clock);
+        self.rates.turn(&counts, at);
     }
 
-    /// All that the shard says of itself now, in one call. No allocation; O(kinds + handlers + cells of the windows), some 20 µs: for
+    /// All that the shard says of itself now, in one call. No allocation; O(kinds + cells of the windows, some ten thousand): for
     /// who asks once in a while.
     #[must_use]
     pub fn stats(&mut self) -> Stats {
@@ -54,10 +63,153 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 held: self.letters.held(),
                 totals: *self.letters.stats(),
             },
+            requests: *self.requests.counters(),
+            jobs: self.requests.jobs(),
             limits_hit: Limit::ALL.map(|limit| self.limit_hits(limit)),
             timed: self.timed,
             bytes: self.bytes().iter().map(|(_, bytes)| bytes).sum(),
             is_balanced: self.ledger.is_balanced() && self.derived.is_balanced(),
         }
+    }
+
+    /// Shard time.
+    #[must_use]
+    pub fn clock(&self) -> UnixNanos {
+        self.clock
+    }
+
+    /// Source events, by kind.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Events that handlers made, by kind, and those of replies of jobs that were done off the core.
+    #[must_use]
+    pub fn derived(&self) -> &Ledger {
+        &self.derived
+    }
+
+    /// Outputs so far.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Events that handlers failed on, and those that wait behind them.
+    #[must_use]
+    pub fn letters(&self) -> &DeadLetters {
+        &self.letters
+    }
+
+    /// The last events, if any are kept.
+    #[must_use]
+    pub fn history(&self) -> Option<&History> {
+        self.history.as_ref()
+    }
+
+    /// The order books, if any are kept.
+    #[must_use]
+    pub fn books(&self) -> Option<&Books> {
+        self.books.as_ref()
+    }
+
+    /// The window in which duplicates are recognised, if there is one.
+    #[must_use]
+    pub fn dedup(&self) -> Option<&DedupWindow> {
+        self.dedup.as_ref()
+    }
+
+    /// This shard's part of the engine's digest.
+    #[must_use]
+    pub fn digest_total(&self) -> u64 {
+        self.digest.total(&self.catalog)
+    }
+
+    /// Names, as far as they were defined.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// What measures.
+    pub fn probe(&mut self) -> &mut P {
+        &mut self.probe
+    }
+
+    /// Counts of each handler, in dispatch order. Allocates: for reports.
+    #[must_use]
+    pub fn handlers(&mut self) -> Vec<(&'static str, HandlerStats)> {
+        self.bus.stats()
+    }
+
+    /// Batches in which every handler was stamped.
+    #[must_use]
+    pub fn timed_batches(&self) -> TimedBatches {
+        self.timed
+    }
+
+    /// How often `limit` acted.
+    #[must_use]
+    pub fn limit_hits(&self, limit: Limit) -> u64 {
+        match limit {
+            Limit::Staging => self.staging.refused(),
+            Limit::Dedup => {
+                self.dedup.as_ref().map_or(0, |dedup| dedup.counts().turns_by_count + dedup.counts().unremembered)
+            }
+            Limit::Requests => {
+                let counters = self.requests.counters();
+                counters.refused_by[RequestRefusal::QueueFull as usize] + counters.untold
+            }
+            Limit::ServiceBudget => self.requests.counters().over_budget,
+            Limit::JobsFull => self.requests.counters().jobs_full,
+            limit => self.limits_hit[limit as usize],
+        }
+    }
+
+    /// Requests of handlers: the queue, what became of them, and how long they waited.
+    #[must_use]
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// Events whose `ts_recv` was earlier than shard time.
+    #[must_use]
+    pub fn clamped(&self) -> u64 {
+        self.clamped
+    }
+
+    /// Timers that have fired.
+    #[must_use]
+    pub fn timers_fired(&self) -> u64 {
+        self.timers_fired
+    }
+
+    /// Slots that the source may still put into the ring, and that wait in the batch, for reports.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        let waiting = self.live.as_ref().map_or(0, |live| live.lanes.used_slots());
+        self.input.len - self.input.at + waiting
+    }
+
+    /// Bytes per structure. Those of states and digest are zero pages until a symbol is used.
+    #[must_use]
+    pub fn bytes(&mut self) -> [(&'static str, usize); 14] {
+        [
+            ("catalog", self.catalog.bytes()),
+            ("schemas", self.config.schemas.bytes()),
+            ("handler states", self.bus.bytes()),
+            ("digest", self.digest.bytes()),
+            ("wheel", self.wheel.bytes() + self.timer_names.bytes()),
+            ("requests", self.requests.bytes()),
+            ("books", self.books.as_ref().map_or(0, Books::bytes)),
+            ("mesh", self.pending.bytes()),
+            ("lanes", self.live.as_ref().map_or(0, |live| live.bytes())),
+            ("staging", self.staging.bytes()),
+            ("dedup", self.dedup.as_ref().map_or(0, DedupWindow::bytes)),
+            ("history", self.history.as_ref().map_or(0, History::bytes)),
+            ("dead letters", self.letters.bytes() + size_of_val(&*self.origins)),
+            ("rates", self.rates.bytes()),
+        ]
     }
 }

@@ -1,13 +1,13 @@
 //! Runs: events of one symbol that are ready, given to a handler that takes them together.
 //!
 //! A run is looked for only where it cannot be told from one event after the other: all of its events come before anything else that
-//! is due, its handler is the only one that is interested in their kinds, they change no book, nobody is quarantined and nothing is held. Events of a run
+//! is due, its handler is the only one that is interested in their kinds, they change no book, none is of the past, nobody is quarantined and nothing is held. Events of a run
 //! pass admission before the first of them is handled, which shows nowhere: what admission depends on, no handler can
 //! change. All else (ledger, clock, history, sample) follows as each event is consumed.
 
 use super::{Active, Shard};
 use crate::bus::{Call, Chain, Progress};
-use crate::event::{EventRef, Kind, Slot};
+use crate::event::{EventRef, Flags, Kind, Slot};
 use crate::handler::Ctx;
 use crate::ledger::{Outcome, Refusal};
 use crate::limits::BATCH_SLOTS;
@@ -42,6 +42,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             && self.input.at >= self.ahead.singly_until
             && self.letters.holds() == 0
             && !self.bus.has_quarantined()
+            && !(P::LOGS && self.config.log.follow.is_some())
     }
 
     /// Whether the event at `at` passes admission at shard time. Asks once for each event.
@@ -67,7 +68,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         while at < len {
             let head: &Slot = &self.input.slots[at];
             let time = now.max(head.ts_recv);
-            if head.symbol != first.symbol || !kinds.contains(head.kind()) || time >= self.quiet_until {
+            let is_past = head.flags.contains(Flags::HISTORICAL);
+            if head.symbol != first.symbol || !kinds.contains(head.kind()) || is_past || time >= self.quiet_until {
                 break;
             }
             let span = self.span_at(at, len);
@@ -98,7 +100,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 EventRef::first(&slots[usize::from(*start)..]).expect("Invariant: admission has seen the span whole");
         }
         let mut call = Call {
-            cx: Ctx::with_books(self.site, &mut self.staging, self.books.as_ref()),
+            cx: Ctx::on_shard(self.site, &mut self.staging, &self.catalog, self.books.as_ref()),
             progress: &mut self.progress,
             unfinished: &mut self.unfinished,
             letters: None,

@@ -4,11 +4,11 @@ use super::{Active, Inlet, Limit, Shard};
 use crate::bus::{Chain, Missed};
 use crate::dead::{ERROR_PANIC, Failure, Handle};
 use crate::event::payload::Tick;
-use crate::event::{EventRef, Identity, Kind};
+use crate::event::{EventRef, Flags, Identity, Kind, KindSet, Slot};
 use crate::handler::{Ask, RequestId, TimerRequest};
 use crate::hash;
 use crate::ledger::Refusal;
-use crate::requests::{JobOrder, Notice, Turn};
+use crate::requests::{JobOrder, Notice, ReplyEnd, Replying, Turn};
 use crate::retry::Names;
 use crate::ring::Consumer;
 use crate::shard::Probe;
@@ -16,6 +16,19 @@ use crate::units::{SymbolId, UnixNanos};
 
 /// Handler of the timers that are the shard's own: a request is to be served again, and the token is its handle.
 pub(super) const SERVE_AGAIN: u16 = u16::MAX - 1;
+
+/// What a source says of a market: in a reply it is of the past, and marked so, or handlers would take it for news.
+const MARKET_KINDS: KindSet = KindSet::of(&[
+    Kind::TRADE,
+    Kind::QUOTE,
+    Kind::BOOK_LEVEL,
+    Kind::BOOK_ORDER,
+    Kind::BOOK_DEPTH,
+    Kind::BAR,
+    Kind::NEWS,
+    Kind::STATUS,
+    Kind::GAP,
+]);
 
 /// The request that is being served or told about.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +67,7 @@ impl Service {
 impl<C: Chain, P: Probe> Shard<C, P> {
     /// Begins what is next at an instant of service.
     pub(super) fn begin_service(&mut self, at: UnixNanos) {
+        self.reach(at);
         self.clock = self.clock.max(at);
         match self.requests.turn(at) {
             Turn::Serve(request) => {
@@ -86,8 +100,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
 
     /// Takes the next event of the reply that is due at `due`, or its end. False when it has not come.
     ///
-    /// It is an input: an event of the past as a rule, and it does not move the clock to its own time.
+    /// It is an input: an event of the past as a rule, and it does not move the clock to its own time. It comes from outside, and is
+    /// refused where it cannot be of the job.
     pub(super) fn begin_reply(&mut self, due: UnixNanos, budget: &mut usize) -> bool {
+        self.reach(due);
         let Some(replies) = &mut self.replies else { return false };
         let _ = replies.refill();
         let Some(event) = EventRef::first(&replies.slots[replies.at..replies.len]) else { return false };
@@ -95,30 +111,50 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.clock = self.clock.max(due);
         self.scratch_span = event.slots().len();
         self.scratch[..self.scratch_span].copy_from_slice(event.slots());
-        replies.at += self.scratch_span;
         let head = self.scratch[0];
         if head.kind() == Kind::TICK {
             let code = head.payload_as::<Tick>().reserved[0];
             let code = (code != 0).then(|| (code - 1).min(u64::from(u16::MAX)) as u16);
-            let is_next = self.requests.end_reply(self.clock, head.seq, code);
-            debug_assert!(is_next, "replies come in the order of the orders");
+            if self.requests.end_reply(self.clock, head.seq, code) != ReplyEnd::Lost {
+                replies.at += self.scratch_span;
+            }
             self.update_quiet();
             return true;
         }
-        let admitted = self.admit(&head, &self.scratch[..self.scratch_span]);
-        let admitted = if head.kind().is_control() { Err(Refusal::UnknownKind) } else { admitted };
-        if let Err(reason) = admitted {
-            self.derived.refuse(head.kind(), reason);
-            return true;
-        }
+        replies.at += self.scratch_span;
+        let replying = match self.admit_reply(&head) {
+            Ok(replying) => replying,
+            Err(reason) => {
+                self.derived.refuse(head.kind(), reason);
+                return true;
+            }
+        };
         self.derived.accept(head.kind());
         if let (Some(history), Some(event)) = (&mut self.history, EventRef::first(&self.scratch[..self.scratch_span])) {
             let _ = history.record(event, self.clock);
         }
         self.begin(Active::Job, head.identity(), head.kind(), head.symbol, head.ts_event);
-        self.service = Service { request: self.requests.replying().unwrap_or(Handle::NULL), ..Service::NONE };
+        // The event may have been here before, and may be twice in the reply: what is made of it now is told apart by who asked, when, and
+        // its place in the reply.
+        let Replying { request, job, first, events, .. } = replying;
+        let id = [u64::from(SERVE_AGAIN) << 16 | u64::from(job.0), first.0, events, self.clock.0];
+        self.site.timer_ns = self.clock.0;
+        self.site.timer = hash::stable(bytemuck::bytes_of(&id));
+        self.requests.note_reply_event();
+        self.service = Service { request, ..Service::NONE };
         self.address_reply();
         true
+    }
+
+    /// Whether the event in `scratch` may be one of the reply that is next.
+    fn admit_reply(&self, head: &Slot) -> Result<Replying, Refusal> {
+        if head.kind().is_control() {
+            return Err(Refusal::UnknownKind);
+        }
+        self.admit(head, &self.scratch[..self.scratch_span])?;
+        let is_past = head.flags.contains(Flags::HISTORICAL) || !MARKET_KINDS.contains(head.kind());
+        let replying = self.requests.replying().filter(|replying| is_past && replying.symbol == head.symbol);
+        replying.ok_or(Refusal::StrayReply)
     }
 
     /// What is made here carries T, as what a timer makes does, and is told apart from what anything else makes of the same event.

@@ -20,8 +20,6 @@ use bytemuck::{Pod, Zeroable};
 const BAND_MAX: f64 = 100.0;
 /// Longest time for which news counts: a day in ns.
 const NEWS_NS_MAX: u64 = 24 * 3_600 * 1_000_000_000;
-/// Words of 8 bytes in a continuation.
-const WORDS: usize = crate::limits::CONTINUATION_BYTES / 8;
 
 /// Parameters of a [`Crossover`].
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -105,20 +103,18 @@ impl State {
     }
 }
 
-/// Value `feature` of a vector, if it has warmed up.
-fn value(features: &Features, event: EventRef<'_>, feature: Feature) -> Option<f64> {
-    let place = feature as usize;
-    let is_ready = features.ready >> place & 1 == 1 && place < features.count as usize;
-    let slot = event.tail().get(place / WORDS).filter(|_| is_ready)?;
-    Some(f64::from_bits(slot.continuation_words()[place % WORDS]))
-}
-
 impl Handler for Crossover {
     type State = State;
     const NAME: &'static str = "crossover";
     const STATE_VERSION: u16 = 1;
     /// It never fails.
     const ROLLBACK: bool = false;
+    const TAKES_HISTORY: bool = false;
+    const COUNTS: &'static [&'static str] = &["held_back", "unpublished"];
+
+    fn count(&self, st: &State, sums: &mut [u64]) {
+        sums.iter_mut().zip([st.held_back, st.unpublished]).for_each(|(sum, count)| *sum += count);
+    }
     /// A dozen operations on a vector that is in the cache: a call that takes longer was interrupted.
     const BUDGET_NS: Option<u64> = Some(5_000);
 
@@ -135,11 +131,10 @@ impl Handler for Crossover {
             return Verdict::Done;
         }
         // A reply tells nothing that the vector at the bar's close does not.
-        let Some(features) = ev.get::<Features>().filter(|of| of.interval_ns != 0 && matches!(of.set, SET_1 | SET_2))
-        else {
+        if !ev.get::<Features>().is_some_and(|of| of.interval_ns != 0 && matches!(of.set, SET_1 | SET_2)) {
             return Verdict::Done;
-        };
-        let of = |feature| value(features, ev, feature);
+        }
+        let of = |feature| Features::value_of(ev, feature as usize);
         let (Some(fast), Some(slow)) = (of(Feature::EmaFast), of(Feature::EmaSlow)) else { return Verdict::Done };
         let (Some(price), Some(sigma)) = (of(Feature::LastPrice), of(Feature::EwmaVolatility)) else {
             return Verdict::Done;

@@ -54,6 +54,8 @@ pub(crate) struct At {
     pub(crate) symbol: SymbolId,
     pub(crate) scale: u8,
     pub(crate) seq: u64,
+    /// Whether it is history, which live features and rules do not look at.
+    pub(crate) is_past: bool,
     pub(crate) what: Market,
 }
 
@@ -81,7 +83,7 @@ impl At {
         head.symbol = self.symbol;
         head.source = SourceId(1);
         head.scale = self.scale;
-        if self.seq.is_multiple_of(7) {
+        if self.is_past {
             event.flag(Flags::HISTORICAL);
         }
         event.slots().to_vec()
@@ -135,7 +137,7 @@ pub(crate) fn stream(seed: u64, count: usize, symbols: u64, nasty: u64) -> Vec<A
                 }
             };
             let scale = if bad(&mut prng) { prng.pick(&NASTY_SCALES) } else { 4 };
-            At { ts_recv, symbol, scale, seq, what }
+            At { ts_recv, symbol, scale, seq, is_past: seq.is_multiple_of(7), what }
         })
         .collect()
 }

@@ -7,7 +7,7 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
-use tapeline_core::event::{EventRef, Identity, Slot, events};
+use tapeline_core::event::{EventRef, Flags, Identity, Slot, events};
 use tapeline_core::handler::{CallSite, Ctx, Handler, Staging, TimerRequest, Verdict};
 use tapeline_core::limits::TICK_NS;
 use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
@@ -44,7 +44,8 @@ impl<H: Handler> MiniShard<H> {
         let event = EventRef::first(slots).expect("a whole event");
         let head = event.head();
         self.tick(head.ts_recv);
-        if !self.handler.interests().contains(event.kind()) {
+        let is_past = head.flags.contains(Flags::HISTORICAL);
+        if !self.handler.interests().contains(event.kind()) || is_past && !H::TAKES_HISTORY {
             return;
         }
         let site = self.site(head.symbol, head.ts_event, head.identity(), 0);

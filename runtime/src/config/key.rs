@@ -5,6 +5,7 @@ use super::value::{Form, Raw, Value, is_name, quoted};
 use crate::driver::{Driver, Idle};
 use crate::station::Overload;
 use std::fmt;
+use tapeline_core::publisher::OnRefusal;
 use tapeline_core::units::UnixNanos;
 
 /// One key: a row of a section's table.
@@ -417,4 +418,5 @@ pub(super) use words;
 
 words!(Driver, DRIVERS, "glommio" = Driver::Glommio, "threads" = Driver::Threads);
 words!(Idle, IDLES, "busy-spin" = Idle::BusySpin, "yield" = Idle::Yield);
+words!(OnRefusal, REFUSALS, "keep" = OnRefusal::Keep, "dead_letter" = OnRefusal::DeadLetter);
 words!(Overload, OVERLOADS, "wait" = Overload::Wait, "live" = Overload::Live);

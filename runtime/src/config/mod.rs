@@ -18,6 +18,7 @@
 mod key;
 mod layers;
 mod mapper;
+mod publisher;
 mod retry;
 mod table;
 mod tell;
@@ -41,10 +42,12 @@ use crate::pacer::Pace;
 use crate::pipeline::Parameters;
 use crate::station::Overload;
 use tapeline_core::dead;
+use tapeline_core::health::Thresholds;
 use tapeline_core::limits::{
     DEDUP_CAPACITY_DEFAULT, DEDUP_WINDOW_NS_DEFAULT, HISTORY_AGE_NS_DEFAULT, HISTORY_SLOTS_DEFAULT, MAPPER_HOURS_MAX,
     MESH_PENDING_DEFAULT, MESH_RING_SLOTS_DEFAULT, RING_SLOTS_DEFAULT, SYMBOLS_DEFAULT,
 };
+use tapeline_core::publisher::Publisher;
 use tapeline_core::units::UnixNanos;
 use tapeline_core::{queue, requests, shard};
 
@@ -71,6 +74,10 @@ pub struct Config {
     pub hours: Vec<String>,
     /// Name of the time zone of the mapper.
     pub zone: Zone,
+    /// Name of the time zone whose days are sessions.
+    pub session: Zone,
+    /// From where on a part of the engine counts as degraded or failed: for [`crate::replay::Request`].
+    pub health: Thresholds,
     /// Parameters of the default handlers.
     pub pipeline: Parameters,
 }
@@ -297,6 +304,17 @@ impl Config {
             let last = &self.hours[MAPPER_HOURS_MAX];
             tell(&format!("mapper.hours.{last}.days"), format!("at most {MAPPER_HOURS_MAX} times of day"));
         }
+        if let Err(error) = Publisher::new(&self.pipeline.publisher) {
+            use tapeline_core::publisher::ConfigError;
+            let key = match &error {
+                ConfigError::Feature(feature) | ConfigError::Condition { feature, .. } => feature.as_str(),
+                ConfigError::Apart(features) => features.last().map_or("", String::as_str),
+                _ => "",
+            };
+            let key =
+                if key.is_empty() { "publisher.enter".to_owned() } else { format!("publisher.condition.{key}.weight") };
+            tell(&key, error.to_string());
+        }
         // What is left is no value of one key.
         if wrong.is_empty()
             && let Err(what) = self.pipeline.check()
@@ -324,6 +342,8 @@ impl Config {
             books,
             hours: _,
             zone: _,
+            session: _,
+            health: _,
             pipeline: _,
         } = self;
         let Engine {

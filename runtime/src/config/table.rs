@@ -1,10 +1,11 @@
 //! The table of keys.
 
 use super::Config;
-use super::key::{DRIVERS, IDLES, Key, Names, OVERLOADS, Section, Stored};
+use super::key::{DRIVERS, IDLES, Key, Names, OVERLOADS, REFUSALS, Section, Stored};
 use super::mapper::{
     day_names, days, group_names, hours, hours_mut, rule_names, rule_plan, rule_plan_mut, rules, set_days, set_rules,
 };
+use super::publisher;
 use super::retry::{GROWTHS, ORDERS, SPREADS};
 use super::value::{Form, Value};
 use super::zone::zone;
@@ -23,13 +24,13 @@ use tapeline_core::scanner::{
 
 /// A row whose value is one field of the configuration.
 macro_rules! key {
-    ($name:literal, $form:expr, $($field:ident).+, $doc:literal) => {
+    ($name:literal, $form:expr, $($field:ident).+ $([$index:literal])?, $doc:literal) => {
         Key::new(
             $name,
             $form,
             $doc,
-            |config, _| Stored::value(&config.$($field).+),
-            |config, _, value| config.$($field).+ = Stored::stored(value),
+            |config, _| Stored::value(&config.$($field).+$([$index])?),
+            |config, _, value| config.$($field).+$([$index])? = Stored::stored(value),
         )
     };
 }
@@ -43,6 +44,19 @@ macro_rules! policy_key {
             $doc,
             |config, name| Stored::value(&config.retry.policy(name).$field),
             |config, name, value| config.retry.policy_mut(name).$field = Stored::stored(value),
+        )
+    };
+}
+
+/// A row of a condition of the publisher.
+macro_rules! condition_key {
+    ($name:literal, $form:expr, $field:ident, $doc:literal) => {
+        Key::new(
+            $name,
+            $form,
+            $doc,
+            |config, feature| Stored::value(&publisher::condition(config, feature).$field),
+            |config, feature, value| publisher::condition_mut(config, feature).$field = Stored::stored(value),
         )
     };
 }
@@ -116,6 +130,10 @@ static HOURS: &[Key] = plan_keys!(hours_plan, hours_plan_mut;
 
 const DAY_NS: u64 = 86_400_000_000_000;
 const SLOT: u64 = SLOT_BYTES as u64;
+/// Largest score of a symbol: 16 conditions of the largest weight.
+const SCORE_MAX: f64 = 16e6;
+/// Bound on thresholds of features.
+const VALUE_MAX: f64 = 1e15;
 /// Bound on capacities that an entry of memory stands for: far more than a machine has.
 const ENTRIES_MAX: u64 = 1 << 28;
 
@@ -694,6 +712,118 @@ pub static SECTIONS: &[Section] = &[
                 time(TICK_NS, PUBLISHER_NS_MAX),
                 pipeline.publisher.retry_ns,
                 "When a change that the sink did not take is offered again, in shard time."
+            ),
+            key!(
+                "enter",
+                Form::Number { min: 0.0, max: SCORE_MAX },
+                pipeline.publisher.enter,
+                "Score from which on a symbol qualifies: the sum of the weights of the conditions that hold."
+            ),
+            key!(
+                "margin",
+                Form::Number { min: 0.0, max: SCORE_MAX },
+                pipeline.publisher.margin,
+                "How far below that the score may go before it ceases to."
+            ),
+            Key::new(
+                "rules",
+                Form::Words(rule_names),
+                "The scanner's rules whose alerts count. Those of rules of one's own always do.",
+                |config, _| Value::Words(publisher::rules(&config.pipeline.publisher)),
+                |config, _, value| publisher::set_rules(&mut config.pipeline.publisher, &Vec::stored(value)),
+            ),
+            key!(
+                "on_refusal",
+                Form::Choice(REFUSALS),
+                pipeline.publisher.on_refusal,
+                "What becomes of a change while the sink's breaker is open: it is kept and offered again, or the vector that brought \
+                 it about is dead-lettered."
+            ),
+        ],
+    },
+    Section {
+        path: "publisher.condition.<feature>",
+        doc: "What a symbol is scored by, once a second. Three conditions are there; another name of a feature makes \
+              one more, and a weight of 0 leaves one out.",
+        names: Some(Names::Free(publisher::features)),
+        keys: &[
+            condition_key!("above", Form::Switch, is_above, "Whether it holds above its threshold, or below it."),
+            condition_key!(
+                "enter",
+                Form::Number { min: -VALUE_MAX, max: VALUE_MAX },
+                enter,
+                "The threshold: it begins to hold there."
+            ),
+            condition_key!(
+                "margin",
+                Form::Number { min: 0.0, max: VALUE_MAX },
+                margin,
+                "How far back from there the value may go before it ceases to hold."
+            ),
+            condition_key!(
+                "weight",
+                Form::Number { min: 0.0, max: 1e6 },
+                weight,
+                "What it adds to the score while it holds. 0 = nothing."
+            ),
+        ],
+    },
+    Section {
+        path: "features",
+        doc: "Features per symbol. The lengths of averages and windows are no parameters: they are what a set's number stands for.",
+        names: None,
+        keys: &[Key::new(
+            "zone",
+            Form::Zone,
+            "Time zone whose days are sessions: sums of a session begin anew at midnight there, and half-hours of the day are its own.",
+            |config, _| Value::Word(config.session.0.clone()),
+            |config, _, value| {
+                config.session.0 = Stored::stored(value);
+                config.pipeline.features.zone = zone(&config.session.0).expect("Invariant: the form knows the zone");
+            },
+        )],
+    },
+    Section {
+        path: "health",
+        doc: "From where on the report calls a part of the engine degraded or failed. It acts on nothing else.",
+        names: None,
+        keys: &[
+            key!(
+                "ring_fill",
+                Form::Number { min: 0.0, max: 1.0 },
+                health.queue_fill,
+                "Fill of a ring above which its shard is degraded. A run that is saturated counts as full."
+            ),
+            key!(
+                "errors_degraded",
+                Form::Number { min: 0.0, max: VALUE_MAX },
+                health.error_share[0],
+                "Failed calls of handlers for each event, above which a shard is degraded."
+            ),
+            key!(
+                "errors_failed",
+                Form::Number { min: 0.0, max: VALUE_MAX },
+                health.error_share[1],
+                "The same, above which it has failed."
+            ),
+            key!(
+                "silence_degraded",
+                time(1, DAY_NS),
+                health.silent_ns[0],
+                "Time without a turn of its loop after which a shard is degraded."
+            ),
+            key!("silence_failed", time(1, DAY_NS), health.silent_ns[1], "The same, after which it has failed."),
+            key!(
+                "overruns",
+                Form::Number { min: 0.0, max: 1.0 },
+                health.overrun_share,
+                "Share of a handler's calls over their budget above which it is degraded."
+            ),
+            key!(
+                "memory",
+                Form::Bytes { min: 0, max: u64::MAX / 64 * 64, is_power: false },
+                health.memory_bytes,
+                "Bytes of a shard's structures above which it is degraded. 0B = never."
             ),
         ],
     },

@@ -3,6 +3,7 @@
 use super::key::Stored;
 use super::*;
 use tapeline_core::route::RouteTable;
+use tapeline_core::scanner::Rule;
 
 /// Everything that the engine gets from a configuration.
 fn effect(config: &Config) -> String {
@@ -33,6 +34,8 @@ fn effect(config: &Config) -> String {
             (is_pinned, driver, symbols_max, ring_slots, mesh_ring_slots, idle),
             shard,
             &config.pipeline,
+            // The report's: `tapeline replay` hands it on.
+            &config.health,
         )
     )
 }
@@ -395,4 +398,35 @@ fn damaged_files_are_refused_or_read_and_never_panic() {
     let deep = "[".repeat(100_000);
     assert!(load(&format!("engine.shards = {deep}")).is_err());
     assert!(load(&format!("{}x = 1", "a.".repeat(100_000))).is_err());
+}
+
+#[test]
+fn conditions_of_the_publisher_are_named_by_their_features() {
+    let mut layers = Layers::default();
+    let file = "[publisher.condition.atr]\nenter = 2.5\nmargin = 0.5\n[publisher.condition.spread_bps]\nweight = 0\n\
+                [publisher]\nenter = 2\nrules = [\"gap\", \"breakout\"]\n[features]\nzone = \"America/New_York\"";
+    layers.file("t.toml", file);
+    let config = layers.finish().unwrap().config;
+    let conditions: Vec<_> =
+        config.pipeline.publisher.conditions.iter().map(|of| (&of.feature[..], of.weight)).collect();
+    assert_eq!(conditions, [("trades_bar", 1.0), ("ewma_volatility", 1.0), ("spread_bps", 0.0), ("atr", 1.0)]);
+    assert_eq!(config.pipeline.publisher.conditions[3].leave(), 2.0);
+    let counts = |rule: Rule| config.pipeline.publisher.rules & rule.bit() != 0;
+    assert!(counts(Rule::Gap) && counts(Rule::Breakout) && !counts(Rule::Spread));
+    assert!(config.pipeline.publisher.rules >> 31 == 1, "a rule of a user's own");
+    assert_eq!(config.pipeline.features.zone.offset_s(UnixNanos(0)), -5 * 3_600);
+
+    let told = |file: &str| {
+        let mut layers = Layers::default();
+        layers.file("t.toml", file);
+        layers.finish().unwrap_err().to_string()
+    };
+    let unknown = told("[publisher.condition.luck]\nweight = 3");
+    assert_eq!(unknown, "t.toml:2:1: publisher.condition.luck.weight = 3.0: no set of features has \"luck\"");
+    let apart = told("[publisher.condition.beta]\nweight = 3");
+    assert!(
+        apart.contains("t.toml:2:1: publisher.condition.beta.weight = 3.0: no set of features has all of trades_bar, "),
+        "{apart}"
+    );
+    assert!(told("[publisher.condition.atr]\nmargin = -1").contains("margin = -1: a number, 0 to "));
 }

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tapeline_core::limits::{TIME_NS_MAX, ZONE_TRANSITIONS_MAX};
-use tapeline_core::mapper::Zone;
 use tapeline_core::units::UnixNanos;
+use tapeline_core::zone::Zone;
 
 /// The offsets of a zone from 1970 to the end of time; `None` when there is none of that name.
 pub(super) fn zone(name: &str) -> Option<Zone> {

@@ -1,7 +1,8 @@
 //! A tape as an input.
 //!
 //! The tape's ids are made those of the engine's catalog and its definitions are taken out; everything else passes as it
-//! is, ticks and epochs included. While the two sets of ids are equal (one tape, a fresh catalog) slots are only copied.
+//! is, ticks and epochs included. While the two sets of ids are equal (one tape, a fresh catalog) slots are only copied. Events of an older
+//! version of their kind are made the newest: [`TapeInput::with_schemas`].
 
 use super::{Input, InputError, MESSAGE_SLOTS_MAX, Position, SlotBuf, Status, Tally};
 use crate::tape::format::{BLOCK_SLOTS_MAX, BlockFault, BlockHeader, SlotFault, cause_of, ids_used, is_definition};
@@ -12,6 +13,7 @@ use tapeline_core::catalog::{Catalog, CatalogError, SeqRule, definition_text};
 use tapeline_core::event::payload::SourceDef;
 use tapeline_core::event::{EventRef, Flags, Kind, Slot};
 use tapeline_core::limits::{SOURCE_BYTES_MAX, SOURCES_MAX, SYMBOL_BYTES_MAX};
+use tapeline_core::schema::{Schemas, UpgradeBuf};
 use tapeline_core::units::{SourceId, SymbolId};
 
 const _: () = assert!(MESSAGE_SLOTS_MAX >= BLOCK_SLOTS_MAX, "an empty buffer has room for the messages of a block");
@@ -42,8 +44,19 @@ pub struct TapeInput {
     same_ids: bool,
     messages: u64,
     without_end: u64,
+    /// Where a kind has several versions: what makes old events new.
+    upgrades: Option<Box<Upgrades>>,
     /// What ends the input once everything before it is given out.
     end: Option<End>,
+}
+
+/// Makes old events new. They may be longer then, so that a block with some moves to a buffer of its own.
+struct Upgrades {
+    schemas: Schemas,
+    event: UpgradeBuf,
+    slots: Vec<Slot>,
+    /// The block at hand is in `slots`.
+    is_used: bool,
 }
 
 enum End {
@@ -73,8 +86,39 @@ impl TapeInput {
             same_ids: true,
             messages: 0,
             without_end: 0,
+            upgrades: None,
             end: None,
         })
+    }
+
+    /// The same, for an engine with these layouts: an event of an older version of its kind is upgraded as it is read. One that cannot be, and one
+    /// of a version that is not known, passes as it is: admission refuses its version and counts it. Allocates; reading a block whose events
+    /// are longer than they were may allocate, too.
+    #[must_use]
+    pub fn with_schemas(self, schemas: Schemas) -> Self {
+        let has_versions = schemas.layouts().iter().any(|layout| layout.version > 0);
+        let slots = Vec::with_capacity(if has_versions { 2 * BLOCK_SLOTS_MAX } else { 0 });
+        let upgrades =
+            has_versions.then(|| Box::new(Upgrades { schemas, event: UpgradeBuf::default(), slots, is_used: false }));
+        Self { upgrades, ..self }
+    }
+
+    /// Makes the old events of the block new, if there are any.
+    fn upgrade(&mut self) {
+        let Some(upgrades) = &mut self.upgrades else { return };
+        let Upgrades { schemas, event: buf, slots, is_used } = &mut **upgrades;
+        let mut rest = &self.reader.buffer()[..self.len];
+        *is_used = rest.iter().any(|slot| slot.kind() != Kind::CONTINUATION && schemas.is_old(slot));
+        if !*is_used {
+            return;
+        }
+        slots.clear();
+        while let Some(event) = EventRef::first(rest) {
+            rest = &rest[event.slots().len()..];
+            let new = if schemas.is_old(event.head()) { schemas.upgrade(event, buf).unwrap_or(event) } else { event };
+            slots.extend_from_slice(new.slots());
+        }
+        self.len = slots.len();
     }
 
     /// Whether the header says that a model made this tape.
@@ -92,6 +136,11 @@ impl TapeInput {
     /// Reads the next block and prepares it to be given out: definitions taken out, ids made the catalog's. Sets `end`
     /// when there is none; events before a fault inside the block stay.
     fn load(&mut self, catalog: &mut Catalog) {
+        self.load_block(catalog);
+        self.upgrade();
+    }
+
+    fn load_block(&mut self, catalog: &mut Catalog) {
         (self.cursor, self.len) = (0, 0);
         let block = match self.reader.next_block() {
             Ok(Some(block)) => block,
@@ -130,14 +179,13 @@ impl TapeInput {
 
     /// Moves everything that is left of the block to the carry: the beginning of a message that goes on.
     fn carry_rest(&mut self) -> Result<(), InputError> {
-        let rest = &self.reader.buffer()[self.cursor..self.len];
-        if self.carry.len() + rest.len() > MESSAGE_SLOTS_MAX {
+        if self.carry.len() + self.len - self.cursor > MESSAGE_SLOTS_MAX {
             return Err(self.refuse_message());
         }
         if self.carry.is_empty() {
             self.carry_offset = self.block_offset;
         }
-        self.carry.extend_from_slice(rest);
+        self.carry.extend_from_slice(&block(&self.reader, self.upgrades.as_deref())[self.cursor..self.len]);
         self.cursor = self.len;
         Ok(())
     }
@@ -192,13 +240,18 @@ impl Input for TapeInput {
                     }
                 }
             }
-            let rest = &self.reader.buffer()[self.cursor..self.len];
+            let rest = &block(&self.reader, self.upgrades.as_deref())[self.cursor..self.len];
             if self.carry.is_empty() {
                 let window = &rest[..rest.len().min(out.remaining())];
                 let whole = whole_messages(window);
                 out.extend(&window[..whole]);
                 self.cursor += whole;
                 if whole == 0 && window.len() < rest.len() {
+                    if window.len() >= MESSAGE_SLOTS_MAX {
+                        // Upgrades have made it longer than any room.
+                        self.carry_offset = self.block_offset;
+                        return Err(self.refuse_message());
+                    }
                     return Ok(Status::More);
                 }
                 if self.cursor < self.len && window.len() == rest.len() {
@@ -233,6 +286,15 @@ impl Input for TapeInput {
             tally.messages.insert("without_end".into(), self.without_end);
         }
         tally
+    }
+}
+
+/// The slots of the block at hand.
+#[inline]
+fn block<'a>(reader: &'a TapeReader<Box<dyn Read + Send>>, upgrades: Option<&'a Upgrades>) -> &'a [Slot] {
+    match upgrades {
+        Some(upgrades) if upgrades.is_used => &upgrades.slots,
+        _ => reader.buffer(),
     }
 }
 

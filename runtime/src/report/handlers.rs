@@ -1,5 +1,6 @@
 //! What each handler was called for, how long it took, and what it failed on.
 
+use super::Named;
 use serde::Serialize;
 use std::borrow::Cow;
 use tapeline_core::bus::HandlerStats;
@@ -34,10 +35,14 @@ pub struct HandlerReport {
     pub failed: u64,
     /// Calls that panicked.
     pub panicked: u64,
+    /// Of those that failed or panicked, calls whose state had no copy and began anew.
+    pub states_lost: u64,
     /// Symbols for which it is quarantined.
     pub quarantined: u64,
     /// Events that it was not given because of that.
     pub skipped: u64,
+    /// What it counts of its own, over all symbols: see [`tapeline_core::handler::Handler::COUNTS`].
+    pub counts: Named<u64>,
 }
 
 impl HandlerReport {
@@ -45,6 +50,8 @@ impl HandlerReport {
     #[must_use]
     pub fn new(name: &'static str, stats: &HandlerStats, timed: &TimedBatches) -> Self {
         let time = &stats.time;
+        let mut counts = Named::new();
+        stats.counts.iter().for_each(|(name, count)| counts.set(name, count));
         let mean_ns = (time.calls > 0).then(|| time.total_ns as f64 / time.calls as f64);
         Self {
             name: name.into(),
@@ -59,8 +66,10 @@ impl HandlerReport {
             overruns: time.overruns,
             failed: stats.failed,
             panicked: stats.panicked,
+            states_lost: stats.states_lost,
             quarantined: stats.quarantined,
             skipped: stats.skipped,
+            counts,
         }
     }
 }
@@ -93,20 +102,36 @@ fn add(sum: &mut HandlerStats, stats: &HandlerStats) {
     sum.calls += stats.calls;
     sum.failed += stats.failed;
     sum.panicked += stats.panicked;
+    sum.states_lost += stats.states_lost;
     sum.quarantined += stats.quarantined;
     sum.skipped += stats.skipped;
+    sum.counts.add(&stats.counts);
     HandlerTime::merge(&mut sum.time, &stats.time);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tapeline_core::bus::Counts;
     use tapeline_core::timing::Sampled;
 
     fn stats(calls: u64, timed: u64, ns: u64) -> HandlerStats {
         let sampled = Sampled { calls: timed, ns };
         let time = HandlerTime { calls: timed, total_ns: ns, longest_ns: ns / timed.max(1) + 5, overruns: 0, sampled };
         HandlerStats { calls, time, failed: 1, ..HandlerStats::default() }
+    }
+
+    /// What a batch of the bridge was closed by on one shard and on another.
+    #[test]
+    fn own_counts_are_summed_by_name() {
+        let of = |sums: [u64; 2]| {
+            let mut counts = Counts::new(&["full", "timer"]);
+            counts.sums_mut().copy_from_slice(&sums);
+            [("bridge", HandlerStats { counts, ..stats(1, 0, 0) })]
+        };
+        let (one, other) = (of([3, 0]), of([4, 5]));
+        let told = sum([(&one[..], TimedBatches::default()), (&other[..], TimedBatches::default())].into_iter());
+        assert_eq!(told[0].counts.iter().collect::<Vec<_>>(), [("full", &7), ("timer", &5)]);
     }
 
     #[test]

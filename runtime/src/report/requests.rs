@@ -4,7 +4,7 @@ use super::Named;
 use serde::Serialize;
 use tapeline_core::handler::RequestRefusal;
 use tapeline_core::queue::Waits;
-use tapeline_core::requests::Counters;
+use tapeline_core::requests::{Counters, Jobs};
 
 /// What became of the requests of handlers, over all shards. See [`Counters`] for the two equations between the counts.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
@@ -35,6 +35,25 @@ pub struct Requests {
     pub replies_failed: u64,
     /// Shard time from the wish to the service, ns; `null` when nothing was served.
     pub wait_ns: Option<Waited>,
+    /// Jobs that were done off the cores; `null` when there were none to be done.
+    pub jobs: Option<JobsReport>,
+}
+
+/// Jobs that were done off the cores. Sums over the shards.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct JobsReport {
+    /// Jobs that might be under way at one time, at the end.
+    pub limit: u64,
+    /// Times that this limit grew with the backlog.
+    pub grown: u64,
+    /// Times that it shrank.
+    pub shrunk: u64,
+    /// Instants of service at which a request waited on for want of a place.
+    pub full: u64,
+    /// Jobs whose reply was passed over. They count as failed.
+    pub replies_lost: u64,
+    /// Ends of replies that were of no job.
+    pub stray_ends: u64,
 }
 
 /// How long requests waited in the queue, ns of shard time: known to 1/16 of itself, the longest exactly.
@@ -51,9 +70,9 @@ pub struct Waited {
 }
 
 impl Requests {
-    /// The report of these counts, and of how long requests waited.
+    /// The report of these counts, of how long requests waited, and of jobs off the cores.
     #[must_use]
-    pub fn of(counters: &Counters, waits: Option<&Waits>) -> Self {
+    pub fn of(counters: &Counters, waits: Option<&Waits>, jobs: Option<&Jobs>) -> Self {
         let reasons = RequestRefusal::ALL.iter().map(|reason| (reason.name(), counters.refused_by[*reason as usize]));
         let percentile = |per_million| waits.and_then(|waits| waits.percentile_ns(per_million));
         let wait_ns = waits.zip(percentile(500_000)).zip(percentile(990_000));
@@ -71,6 +90,14 @@ impl Requests {
             retries: counters.retries,
             replies_failed: counters.replies_failed,
             wait_ns: wait_ns.map(|((waits, p50), p99)| Waited { count: waits.count(), p50, p99, max: waits.max_ns() }),
+            jobs: jobs.map(|jobs| JobsReport {
+                limit: jobs.limit as u64,
+                grown: jobs.grown.into(),
+                shrunk: jobs.shrunk.into(),
+                full: counters.jobs_full,
+                replies_lost: counters.replies_lost,
+                stray_ends: counters.stray_ends,
+            }),
         }
     }
 }

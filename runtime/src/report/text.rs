@@ -117,6 +117,18 @@ fn handlers(page: &mut Page, report: &Report) {
         let text = format!("{name}: {} of {calls} calls took longer than its {budget}", count(handler.overruns));
         page.words("over budget", &text);
     }
+    for handler in handlers {
+        let own: Vec<String> = counts(&handler.counts)
+            .into_iter()
+            .zip(handler.counts.iter())
+            .filter(|(_, (_, number))| **number > 0)
+            .map(|(text, _)| text)
+            .collect();
+        if let [first, rest @ ..] = &own[..] {
+            let first = format!("{}: {first}", plain(&handler.name));
+            page.list("counted", &[&[first], rest].concat());
+        }
+    }
     page.blank();
 }
 
@@ -126,6 +138,7 @@ fn failures(page: &mut Page, report: &Report) {
         let counts = [
             (handler.failed, "failed"),
             (handler.panicked, "panicked"),
+            (handler.states_lost, "states lost"),
             (handler.quarantined, "symbols quarantined"),
             (handler.skipped, "events not given"),
         ];
@@ -192,6 +205,18 @@ fn requests(page: &mut Page, report: &Report) {
         line.push(format!("waited p50 {} p99 {} max {}", duration(wait.p50), duration(wait.p99), duration(wait.max)));
     }
     page.list("requests", &line);
+    if let Some(jobs) = &requests.jobs {
+        let counts = [
+            ("limit", jobs.limit),
+            ("grown", jobs.grown),
+            ("shrunk", jobs.shrunk),
+            ("full", jobs.full),
+            ("replies lost", jobs.replies_lost),
+            ("stray ends", jobs.stray_ends),
+        ];
+        let counts = counts.iter().filter(|(_, number)| *number > 0);
+        page.list("jobs", &counts.map(|(what, number)| named(what, *number)).collect::<Vec<_>>());
+    }
 }
 
 /// Verdict, and what heads the report beside it.

@@ -225,7 +225,7 @@ impl<C: Chain> Station for ShardStation<C> {
             timed: self.shard.timed_batches(),
             letters: (*self.shard.letters().stats(), self.shard.letters().parked()),
             requests: *self.shard.requests().counters(),
-            waits: self.shard.requests().waits().cloned(),
+            waits: self.shard.requests().waits(),
             clamped: self.shard.clamped(),
             timers_fired: self.shard.timers_fired(),
             bytes,

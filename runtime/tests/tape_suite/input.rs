@@ -4,7 +4,8 @@ use crate::support::{Prng, catalog, random_events, tape};
 use std::io::Cursor;
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::payload::{Cause, Tick, Trade};
-use tapeline_core::event::{EventBuf, EventRef, Flags, Slot, events};
+use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindVersion, Slot, events};
+use tapeline_core::schema::{Bounds, Field, Layout, Schemas, Tail, Type, UpgradeBuf, UpgradeRefused};
 use tapeline_core::units::{SourceId, SymbolId};
 use tapeline_runtime::input::tape::TapeInput;
 use tapeline_runtime::input::{Input, InputError, MESSAGE_SLOTS_MAX, Position, SlotBuf, Status};
@@ -206,4 +207,66 @@ fn the_header_tells_what_made_the_tape() {
     let error = TapeInput::new("x.tape", Box::new(Cursor::new(b"PAR1".to_vec()))).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert_eq!(error.to_string(), "x.tape: format not recognised at offset 0: the first bytes are not those of a tape");
+}
+
+/// A second version of trades, one slot longer, as a later build may have one.
+fn two_versions_of_trades() -> Schemas {
+    const NOTE: &[Field] = &[Field { name: "note", offset: 0, ty: Type::Bytes(56), unit: "", bounds: Bounds::Any }];
+    fn upgrade(old: &Slot, _tail: &[Slot], new: &mut EventBuf) -> Result<(), UpgradeRefused> {
+        let trade = *old.payload_as::<Trade>();
+        if trade.price == 13 {
+            return Err(UpgradeRefused("thirteen brings bad luck"));
+        }
+        *new.head_mut().payload_mut() = Trade { depth: 9, ..trade };
+        new.push_words([trade.size; 7])?;
+        Ok(())
+    }
+    let first = *Schemas::builtin().layout(Kind::TRADE, 0).unwrap();
+    let mut builder = Schemas::builder().with_builtin();
+    builder.register(Layout { version: 1, tail: Tail::One(NOTE), ..first }.upgraded_by(upgrade)).unwrap();
+    builder.freeze()
+}
+
+#[test]
+fn req_3398_events_of_an_older_version_are_upgraded_as_a_tape_is_read() {
+    let authority = catalog(200, 9);
+    let schemas = two_versions_of_trades();
+    for (codec, block_slots) in [(Codec::None, 100), (Codec::Zstd, 3_000)] {
+        let mut written = random_events(5, 5_000, &authority);
+        // One that cannot be upgraded, and one of a version that nobody knows: they pass as they are, for admission to refuse and count.
+        let mut trades = written.iter_mut().filter(|event| event[0].kind() == Kind::TRADE && event.len() == 1);
+        trades.next().unwrap()[0].payload_mut::<Trade>().price = 13;
+        trades.next().unwrap()[0].kind = KindVersion::new(Kind::TRADE, 7);
+        let bytes = tape(&authority, &written, codec, block_slots);
+        let read = |mut input: TapeInput| {
+            let (mut mine, mut out) = (Catalog::new(1 << 12), SlotBuf::with_capacity(MESSAGE_SLOTS_MAX));
+            let mut read: Vec<Slot> = Vec::new();
+            loop {
+                out.clear();
+                let status = input.read(&mut mine, &mut out).unwrap();
+                read.extend_from_slice(out.slots());
+                if status == Status::End {
+                    return (read, input.tally().messages);
+                }
+            }
+        };
+        let (new, messages) = read(input(&bytes).with_schemas(schemas.clone()));
+        let mut buf = UpgradeBuf::default();
+        let (mut expected, mut upgraded) = (Vec::new(), 0);
+        for event in written.iter().map(|slots| EventRef::first(slots).unwrap()) {
+            let made = schemas.upgrade(event, &mut buf).unwrap_or(event);
+            upgraded += usize::from(made.slots().len() > event.slots().len());
+            expected.extend_from_slice(made.slots());
+        }
+        assert!(upgraded > 500, "{upgraded}");
+        assert_eq!(new.len(), expected.len());
+        for (got, expected) in events(&new).zip(events(&expected)) {
+            assert_eq!(named(got, &authority), named(expected, &authority));
+        }
+        // Where there is one version, or nobody says otherwise, everything passes as it is.
+        let old = read(input(&bytes));
+        assert_eq!(old.1, messages, "messages are those of the tape");
+        assert_eq!(old, read(input(&bytes).with_schemas(Schemas::builtin())));
+        assert_eq!(old.0.len(), written.concat().len());
+    }
 }

@@ -99,6 +99,7 @@ pub(crate) fn run<C: Chain + 'static>(
         sha256,
         commit: option_env!("TAPELINE_COMMIT").map(str::to_owned),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        health: loaded.config.health,
     };
     let outputs = run.outputs_written.as_ref().map(|written| written.as_ref().map_err(ToString::to_string).copied());
     let outputs_failed = match outputs {

@@ -3,6 +3,7 @@
 //! They are outputs of the shard and travel like any other event; a source may send them, too.
 
 use super::{EventRef, codes};
+use crate::limits::CONTINUATION_BYTES;
 use bytemuck::{Pod, Zeroable};
 
 /// A scanner's rule fired.
@@ -43,6 +44,17 @@ impl Features {
         let count = event.get::<Self>().map_or(0, |features| features.count as usize);
         event.tail_words().take(count).map(f64::from_bits)
     }
+
+    /// Value `index` of `event`, if that is a vector and the value has warmed up. O(1).
+    #[inline]
+    #[must_use]
+    pub fn value_of(event: EventRef<'_>, index: usize) -> Option<f64> {
+        const WORDS: usize = CONTINUATION_BYTES / 8;
+        let features = event.get::<Self>()?;
+        let is_ready = index < 64 && features.ready >> index & 1 == 1 && index < features.count as usize;
+        let slot = event.tail().get(index / WORDS).filter(|_| is_ready)?;
+        Some(f64::from_bits(slot.continuation_words()[index % WORDS]))
+    }
 }
 
 /// A strategy's decision.
@@ -68,9 +80,9 @@ codes! {
         Full = 0, "full";
         /// Its timer fired.
         Timer = 1, "timer";
-        /// The shard was idle: a tick came, and no event before it.
+        /// The symbol was idle: no alert of its own came for as long as the bridge waits.
         Idle = 2, "idle";
-        /// Nobody waits for a batch: it was asked for on the spot.
+        /// There was no batch: a handler of a user's asks on the spot. The bridge never says so.
         Asked = 3, "asked";
     }
 }
@@ -243,6 +255,30 @@ pub struct Quarantine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::EventBuf;
+
+    #[test]
+    fn values_by_index_are_those_in_order_where_they_are_ready() {
+        let values: Vec<f64> = (0..20).map(|value| f64::from(value) + 0.5).collect();
+        let mut event = EventBuf::new(&Features { ready: 0xf_ffff & !(1 << 7), interval_ns: 1, count: 20, set: 2 });
+        event.push_bytes(bytemuck::cast_slice(&values)).unwrap();
+        let event = EventRef::first(event.slots()).unwrap();
+        for (index, value) in Features::values_of(event).enumerate() {
+            assert_eq!(Features::value_of(event, index), (index != 7).then_some(value), "{index}");
+        }
+        // Beyond the vector, whatever its bits say: the last slot has room for 21.
+        let mut long = EventBuf::new(&Features { ready: u64::MAX, interval_ns: 1, count: 20, set: 2 });
+        long.push_bytes(bytemuck::cast_slice(&values)).unwrap();
+        let long = EventRef::first(long.slots()).unwrap();
+        assert_eq!(
+            [19, 20, 21, 63, 64, usize::MAX].map(|index| Features::value_of(long, index)),
+            [Some(19.5), None, None, None, None, None]
+        );
+        let short = EventBuf::new(&Features { ready: u64::MAX, interval_ns: 1, count: 20, set: 2 });
+        assert_eq!(Features::value_of(EventRef::first(short.slots()).unwrap(), 0), None, "its values are missing");
+        let other = EventBuf::new(&Signal::default());
+        assert_eq!(Features::value_of(EventRef::first(other.slots()).unwrap(), 0), None);
+    }
 
     /// Golden bytes, as those of market data: a change here is a change of the format.
     #[test]

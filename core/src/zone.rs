@@ -75,6 +75,28 @@ impl Zone {
         let local = (at.0 / SECOND_NS) as i64 + i64::from(self.offset_s(at)) + THURSDAY_S;
         local.rem_euclid(i64::from(WEEK_S)) as u32
     }
+
+    /// End of the local day of `at`: the first instant after it that is 0:00 local time of the next day, or later on a day that
+    /// begins later; [`UnixNanos::UNKNOWN`] where u64 does not hold it. O(log transitions).
+    #[must_use]
+    pub fn day_end(&self, at: UnixNanos) -> UnixNanos {
+        let day_s = i64::from(DAY_S);
+        let second = (at.0 / SECOND_NS) as i64;
+        let mut next = self.transitions.partition_point(|(from, _)| *from <= at.0);
+        let mut offset_s = i64::from(self.offset_s(at));
+        let midnight = ((second + offset_s).div_euclid(day_s) + 1) * day_s;
+        let mut from = 0;
+        loop {
+            let end = u64::try_from(midnight - offset_s).unwrap_or(0).saturating_mul(SECOND_NS).max(from);
+            match self.transitions.get(next) {
+                // The clock is set before, or just when, it shows midnight.
+                Some((until, after_s)) if *until <= end => {
+                    (from, offset_s, next) = (*until, i64::from(*after_s), next + 1);
+                }
+                _ => return UnixNanos(end),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +128,46 @@ mod tests {
             zone.second_of_week(UnixNanos(u64::MAX)),
             Zone::new(-18_000, &[]).unwrap().second_of_week(UnixNanos(u64::MAX))
         );
+    }
+
+    #[test]
+    fn days_end_at_local_midnight() {
+        let at = |s: u64| UnixNanos(s * SECOND_NS);
+        let (utc, zone) = (Zone::utc(), new_york());
+        let end = |zone: &Zone, s: u64| zone.day_end(at(s)).0 / SECOND_NS;
+        assert_eq!((end(&utc, 0), end(&utc, 86_399), end(&utc, 86_400)), (86_400, 86_400, 172_800));
+        assert_eq!(utc.day_end(UnixNanos(u64::MAX)), UnixNanos(u64::MAX));
+        assert_eq!((end(&zone, 0), end(&zone, 5 * 3_600)), (5 * 3_600, 29 * 3_600), "1969-12-31, 19:00 in New York");
+        // 2024-03-10 has 23 hours, 2024-11-03 has 25.
+        assert_eq!(end(&zone, 1_710_046_800), 1_710_046_800 + 23 * 3_600);
+        assert_eq!(end(&zone, 1_730_606_400), 1_730_606_400 + 25 * 3_600);
+        // Clocks that are set at midnight: forward, when the day begins at 1:00; back, when 23:00 comes twice.
+        let set = |to_s| Zone::new(0, &[(at(86_400), to_s)]).unwrap();
+        assert_eq!((end(&set(3_600), 80_000), end(&set(3_600), 86_400)), (86_400, 86_400 + 23 * 3_600));
+        assert_eq!((end(&set(-3_600), 80_000), end(&set(-3_600), 86_400)), (90_000, 90_000));
+    }
+
+    /// Against a search second by second, in zones whose clocks are set all the time.
+    #[test]
+    fn days_end_where_a_search_finds_it() {
+        let mut prng = crate::testing::Prng::new(7);
+        for _ in 0..40 {
+            let mut offset = || [-36_000, -12_600, -3_600, 0, 1_800, 3_600, 20_700, 43_200][prng.index(8)];
+            let first = offset();
+            let offsets: Vec<i32> = (0..4).map(|_| offset()).collect();
+            let mut from = 200_000;
+            let transitions = offsets.iter().map(|offset| {
+                from += prng.in_range(1..200_000);
+                (UnixNanos(from * SECOND_NS), *offset)
+            });
+            let zone = Zone::new(first, &transitions.collect::<Vec<_>>()).unwrap();
+            let day = |s: u64| (s as i64 + i64::from(zone.offset_s(UnixNanos(s * SECOND_NS)))).div_euclid(86_400);
+            for _ in 0..5 {
+                let second = 150_000 + prng.in_range(0..800_000);
+                let found = (second + 1..).find(|later| day(*later) > day(second)).unwrap();
+                assert_eq!(zone.day_end(UnixNanos(second * SECOND_NS + 5)), UnixNanos(found * SECOND_NS), "{zone:?}");
+            }
+        }
     }
 
     #[test]

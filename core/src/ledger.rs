@@ -7,6 +7,9 @@
 //! accepted = delivered + coalesced + expired + refused_after_admission + dead_lettered + in_flight
 //! ```
 //!
+//! No count but `in_flight` and, where a letter is redriven, `dead_lettered` ever goes down. With `--overload live`, an event is offered and
+//! accepted as it is taken into the lanes, and is in flight while it waits; a gap event that is made there is offered and accepted as it leaves.
+//!
 //! A shard has two: one for source events, one for the events that its handlers derive. Ticks, definitions and epochs
 //! are counted apart, as `control`.
 
@@ -81,7 +84,7 @@ impl Refusal {
 /// Counts of one kind, or of all kinds together. Refusals by reason are in [`Ledger::refused_by`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Row {
-    /// Taken from a ring.
+    /// Taken from a ring, or made in the lanes: gap events that tell what a topic's policy has lost.
     pub offered: u64,
     /// Passed admission.
     pub accepted: u64,
@@ -186,16 +189,6 @@ impl Ledger {
             Outcome::Expired => row.expired += 1,
             Outcome::RefusedAfterAdmission => row.refused_after_admission += 1,
         }
-    }
-
-    /// An event that waited is taken into a batch: it is accepted anew as it is begun, as every event of a batch is.
-    #[inline]
-    pub fn hand_over(&mut self, kind: Kind) {
-        let row = &mut self.rows[kind.row()];
-        debug_assert!(row.in_flight > 0, "Invariant: only an accepted event waits");
-        row.offered = row.offered.saturating_sub(1);
-        row.accepted = row.accepted.saturating_sub(1);
-        row.in_flight = row.in_flight.saturating_sub(1);
     }
 
     /// Counts of the kinds of a topic together.

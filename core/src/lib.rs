@@ -7,6 +7,7 @@
 
 pub mod adaptive;
 mod arena;
+pub mod backfill;
 pub mod book;
 pub mod breaker;
 pub mod bridge;

@@ -109,6 +109,8 @@ pub const SUBSCRIPTIONS_MAX: usize = 256;
 pub const LANE_SLOTS_MAX: usize = 1 << 24;
 /// Events of higher lanes that pass a lane in which something waits, at most, before one of that lane goes.
 pub const LANE_TURNS_MAX: u32 = 32;
+/// Events that go between two gap events that nothing waits behind, while other events wait: such gaps are a quarter of a batch at most.
+pub const LANE_GAP_TURNS: u32 = 3;
 /// Transitions of watermarks that are kept for reports. Older ones are counted only.
 pub const TRANSITIONS_MAX: usize = 256;
 
@@ -209,6 +211,26 @@ pub const JOB_DELAY_NS_DEFAULT: u64 = 10 * TICK_NS;
 pub const JOBS_DEFAULT: usize = 64;
 /// The least that this limit shrinks to, and what it begins with, unless configured otherwise.
 pub const JOBS_MIN_DEFAULT: usize = 16;
+/// Jobs of the backfill manager of one shard, pending and in flight, unless configured otherwise.
+pub const BACKFILL_JOBS_DEFAULT: usize = 256;
+/// Most jobs of a backfill manager: it looks at all of them for each ask.
+pub const BACKFILL_JOBS_MAX: usize = 1 << 12;
+/// Most who may wait for jobs of a backfill manager.
+pub const BACKFILL_ASKS_MAX: usize = 1 << 16;
+/// Pending backfills of one symbol, unless configured otherwise.
+pub const BACKFILL_SYMBOL_DEFAULT: usize = 16;
+/// Backfills of one shard in flight, unless configured otherwise.
+pub const BACKFILL_IN_FLIGHT_DEFAULT: usize = 4;
+/// Most backfills of one shard in flight.
+pub const BACKFILL_IN_FLIGHT_MAX: usize = 64;
+/// Most backfills of one symbol in flight: one who asks may wait for all of them.
+pub const BACKFILL_IN_FLIGHT_SYMBOL_MAX: usize = 8;
+/// Completed backfills that are remembered, unless configured otherwise.
+pub const BACKFILL_REMEMBERED_DEFAULT: usize = 1 << 10;
+/// Most completed backfills that are remembered: all of them are looked at for each ask.
+pub const BACKFILL_REMEMBERED_MAX: usize = 1 << 14;
+/// How long a completed backfill is remembered in nanoseconds of shard time, unless configured otherwise: an hour.
+pub const BACKFILL_REMEMBER_NS_DEFAULT: u64 = 3_600 * 1_000_000_000;
 /// Requests that may expire in one step of a shard.
 pub const EXPIRIES_PER_STEP: usize = 64;
 /// How far a request queue's clock can run ahead at the end of time, where nothing else tells requests of one instant apart.
@@ -253,10 +275,14 @@ const _: () = {
     assert!(SUBSCRIPTIONS_MAX >= HANDLERS_MAX, "every handler begins with a subscription");
     assert!(TOPICS_MAX == 64 && BUSES_MAX <= TOPICS_MAX, "the topics of a bus are the bits of one word");
     assert!(LANE_SLOTS_MAX <= 1 << 30, "waiting events are linked by u32, the highest of which are marks");
+    assert!(LANE_GAP_TURNS >= 1 && LANE_GAP_TURNS <= LANE_TURNS_MAX, "gaps wait longer where what waits is urgent");
     assert!(LANE_TURNS_MAX >= 1 && LANE_TURNS_MAX as usize <= BATCH_SLOTS, "every lane has a turn within two batches");
     assert!(REQUESTS_DEFAULT <= REQUESTS_MAX && REQUESTS_MAX <= TIMERS_MAX, "every request may have a timer");
     assert!(REQUESTS_MAX * 2 <= u32::MAX as usize, "a place in a line of four has 32 bits");
     assert!(REQUEST_AGING_NS_DEFAULT <= REQUEST_AGING_NS_MAX && REQUEST_TURN_BITS_DEFAULT <= REQUEST_TURN_BITS_MAX);
+    assert!(BACKFILL_JOBS_DEFAULT <= BACKFILL_JOBS_MAX && 4 * BACKFILL_JOBS_DEFAULT <= BACKFILL_ASKS_MAX);
+    assert!(BACKFILL_IN_FLIGHT_DEFAULT <= BACKFILL_IN_FLIGHT_MAX && BACKFILL_IN_FLIGHT_SYMBOL_MAX >= 1);
+    assert!(BACKFILL_REMEMBERED_DEFAULT <= BACKFILL_REMEMBERED_MAX, "defaults are allowed");
     assert!(SERVICE_INTERVAL_NS.is_multiple_of(TICK_NS) && SERVICE_BUDGET_DEFAULT <= SERVICE_BUDGET_MAX);
     // No time that a shard admits is clamped by a queue.
     assert!(7 * REQUEST_AGING_NS_MAX + REQUEST_CLOCK_SPARE_NS <= u64::MAX - TIME_NS_MAX);

@@ -2,13 +2,15 @@
 //!
 //! # Poll order
 //! Each [`Shard::step`] goes, in this order:
-//! 1. mesh rings are drained into the waiting room, whatever else is stuck (two shards that are full toward each other
-//!    must not deadlock);
-//! 2. with `--overload live`, what the source ring holds is taken into the lanes, where the topics' policies act (see [`crate::lanes`]);
-//!    an event that a panic cut short is finished;
-//! 3. then, until the batch is done, whatever is next by (time, timers before requests before replies of jobs off the core before mesh
-//!    events before source events): timers due, instants of service, replies, events of other symbols that fall due, source events;
-//! 4. effects leave: to the wheel, the digest and the outbox, and to other shards;
+//! 1. with `--overload live`, what the source ring holds is taken into the lanes, where the topics' policies act (see [`crate::lanes`]),
+//!    whatever else is stuck: a feed that cannot wait does not wait for the way out either;
+//! 2. mesh rings are drained into the waiting room, whatever else is stuck (two shards that are full toward each other
+//!    must not deadlock), and what found a mesh ring full is sent;
+//! 3. where outputs and mesh rings have room, a batch is taken once the last one is used up: from the source ring, or from the lanes;
+//! 4. an event that a panic cut short is finished; then, until the batch is done, whatever is next: held events whose turn has come, and by
+//!    (time, timers before requests before replies of jobs off the core before mesh events before source events) what is due: timers,
+//!    instants of service, replies, events of other symbols, source events. The effects of each leave before the next begins: to the wheel,
+//!    the digest and the outbox, and to other shards;
 //! 5. the other shards are told how far this one has come.
 //!
 //! # Time
@@ -54,6 +56,7 @@ use crate::units::{SourceId, SymbolId, UnixNanos};
 use crate::wheel::Wheel;
 
 mod admission;
+mod backfill;
 mod cascade;
 mod config;
 mod inlet;
@@ -67,7 +70,7 @@ mod service;
 mod timers;
 
 pub use config::{Config, Limit};
-pub use inlet::{ERROR_NO_ROOM, NO_ROOM};
+pub use inlet::{ERROR_NO_ROOM, NO_ROOM, NO_ROOM_NAME};
 pub use timers::Cancelled;
 
 use mesh::{Outlet, Peer};
@@ -245,8 +248,6 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     live: Option<Box<inlet::Live>>,
     /// Hashes of the names of [`crate::topics::Topic::market`], and their kinds.
     market: Box<[(u64, KindSet)]>,
-    /// Gap events that were made in the lanes and are accounted for.
-    gaps_told: u64,
     peers: Vec<Peer>,
     /// By shard; `None` for this one.
     outlets: Vec<Option<Outlet>>,
@@ -260,6 +261,8 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     requests: Requests,
     /// Replies of jobs that are done off the core.
     replies: Option<Inlet>,
+    /// History that handlers ask for.
+    archive: Option<Box<backfill::Archive>>,
     dedup: Option<DedupWindow>,
     history: Option<History>,
     books: Option<Books>,
@@ -353,7 +356,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             assert_eq!(outlets.len(), shards, "a ring to each other shard");
         }
         let symbols_max = catalog.symbols_max();
-        let live = config.live.as_ref().map(|buses| Box::new(inlet::Live::new(buses, symbols_max, config.seed)));
+        let retry_of = config.retry_of;
+        let live = config.live.as_ref().map(|buses| {
+            let live = inlet::Live::new(buses, symbols_max, config.seed, retry_of);
+            Box::new(live)
+        });
         if let Some(live) = &live {
             live.set_retries(&mut config.retry_of);
         }
@@ -382,6 +389,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             timer_names: timers::TimerNames::new(config.timers_max),
             requests: Requests::new(&requests, symbols_max, bus.jobs()),
             replies: None,
+            archive: None,
             dedup,
             history,
             origins: vec![letters::Origin::default(); letters.entries].into_boxed_slice(),
@@ -394,7 +402,6 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             input: Inlet::new(input, config.has_dues),
             live,
             market: inlet::market(),
-            gaps_told: 0,
             peers: peers
                 .into_iter()
                 .map(|ring| Peer {
@@ -485,7 +492,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             && self.letters.ready().is_none()
             && (self.pending.is_empty() || self.pending.next_due() > drain_end)
             && self.wheel.next_due_hint().is_none_or(|due| due > drain_end)
-            && self.requests.due().min(self.requests.reply_due()) > drain_end
+            && self.request_due() > drain_end
             && self.outlets.iter().flatten().all(|outlet| outlet.stash.is_empty())
     }
 }

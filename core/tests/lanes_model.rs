@@ -20,7 +20,7 @@ static ALLOC: CountingAlloc = CountingAlloc;
 struct Total {
     stats: TopicStats,
     counts: Counts,
-    others: [u64; 3],
+    others: [u64; 6],
 }
 
 impl Total {
@@ -33,7 +33,9 @@ impl Total {
             .zip(bytemuck::cast::<_, [u64; 5]>(*life.pair.lanes.counts()))
             .for_each(|(mine, more)| *mine += more);
         self.counts = bytemuck::cast(mine);
-        let others = [life.pair.restarts, life.pair.clears, life.pair.readmitted];
+        let pair = &life.pair;
+        let others =
+            [pair.restarts, pair.restarts_closing, pair.clears, pair.drains, pair.refused_opens, pair.readmitted];
         self.others.iter_mut().zip(others).for_each(|(mine, more)| *mine += more);
     }
 
@@ -101,7 +103,7 @@ fn soak_agrees_with_its_twin_over_a_hundred_million_operations() {
     total.assert_all_happened(10_000);
 }
 
-/// A waiting room after some random life with no clearing in it, the bus it was made with, and its seed.
+/// A waiting room after some random life, with its bus open, the bus it was made with, and its seed.
 fn lived(from_seed: u64, capacity: usize) -> (Lanes, Bus, u64) {
     for seed in from_seed.. {
         let bus = random_bus(&mut Prng::new(seed), capacity);
@@ -109,7 +111,7 @@ fn lived(from_seed: u64, capacity: usize) -> (Lanes, Bus, u64) {
         for _ in 0..60 {
             life.step();
         }
-        if life.pair.lanes.len() >= 2 && life.pair.clears == 0 {
+        if life.pair.lanes.len() >= 2 && !life.pair.is_closed() {
             life.pair.lanes.assert_invariants();
             return (life.pair.lanes, bus, seed);
         }

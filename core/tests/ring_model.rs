@@ -769,3 +769,25 @@ fn empty_arguments_do_nothing() {
     assert_eq!(consumer.pop_batch(&mut [], None), 0);
     assert_eq!(consumer.len(), 1);
 }
+
+#[test]
+fn req_3389_3394_a_batch_is_published_as_one_operation_of_the_ring() {
+    let (mut producer, mut consumer) = ring::channel(256);
+    let mut prng = Prng::new(3_389);
+    let slots: Vec<Slot> = (0..100).flat_map(|id| event(id, 1, &mut prng)).collect();
+    // One by one and not yet published: the consumer sees none of it, then all of it.
+    for slot in &slots {
+        producer.claim(core::slice::from_ref(slot)).unwrap();
+        assert!(consumer.is_empty());
+    }
+    producer.commit();
+    let mut out = [Slot::ZERO; 256];
+    assert_eq!(consumer.pop_batch(&mut out, None), 100);
+    assert_eq!(untagged(&out[..100]), untagged(&slots));
+    // A slice goes in by one call, and what does not fit stays with the caller: whole events, from the front.
+    assert_eq!(producer.push_batch(&slots, None), 100);
+    assert_eq!(producer.push_batch(&slots, None), 100);
+    assert_eq!(producer.push_batch(&slots, None), 56);
+    assert_eq!(consumer.pop_batch(&mut out, None), 256);
+    assert_eq!(untagged(&out[200..]), untagged(&slots[..56]));
+}

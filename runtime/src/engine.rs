@@ -1,10 +1,14 @@
 //! The engine of a replay: rings, stations and threads, put together, run to the end, and taken apart.
 
+use crate::backfill::{Archive, Backfill, ReaderReport};
 use crate::clock::RunClock;
 use crate::doctor;
 use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle};
 use crate::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport, Progress};
+use crate::lifecycle::{Lifecycle, Phase};
+use crate::log::{Log, LogReport, LogThread, Names};
 use crate::machine::{Limits, Machine};
+use crate::memory::{self, Sizes, TooLarge};
 use crate::pacer::{Pace, Pacer};
 use crate::placement::{Plan, PlanError, Seat};
 use crate::sink::{Sink, SinkError};
@@ -77,6 +81,12 @@ pub struct Setup {
     pub shard: shard::Config,
     /// Changes of subscriptions while it runs, from another thread: see [`tapeline_core::commands`].
     pub commands: Option<CommandReceiver<Subscription>>,
+    /// How far the engine is, to be watched from outside.
+    pub lifecycle: Lifecycle,
+    /// What is logged, and who is told.
+    pub log: Log,
+    /// What history is read from for handlers that ask for it; `None` = nobody reads.
+    pub backfill: Option<crate::backfill::Settings>,
     /// Set from outside to end the replay early.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -108,6 +118,9 @@ impl Setup {
             timers_max: None,
             shard: shard::Config::single(),
             commands: None,
+            lifecycle: Lifecycle::default(),
+            log: Log::default(),
+            backfill: None,
             interrupt: Arc::default(),
         }
     }
@@ -120,6 +133,7 @@ impl Setup {
             timers_max: self.timers_max.unwrap_or(TIMERS_DEFAULT.max(self.symbols_max * 2)),
             has_dues: self.has_dues(),
             seed: self.seed,
+            log: self.log.filter,
             live: (self.overload == Overload::Live).then(|| self.buses.clone()),
             ..self.shard.clone()
         }
@@ -144,6 +158,9 @@ pub enum EngineError {
     /// The topics cannot be.
     #[error(transparent)]
     Topics(#[from] OpenError),
+    /// The capacities take more memory than there is.
+    #[error(transparent)]
+    Memory(#[from] TooLarge),
     /// A topic spills, and there is no store for what it spills.
     #[error("topic {0}: there is no store for spilled events in this build")]
     NoStore(String),
@@ -153,12 +170,18 @@ pub enum EngineError {
     /// A core's loop failed.
     #[error(transparent)]
     Run(#[from] DriverError),
+    /// The log's thread could not be started.
+    #[error("the log's thread could not be started: {0}")]
+    Log(std::io::Error),
     /// The outputs' file could not be created.
     #[error(transparent)]
     Sink(#[from] SinkError),
     /// The reader's thread could not be started, or died.
     #[error("the reader's thread {0}")]
     Reader(String),
+    /// The thread that reads history could not be started, or died.
+    #[error("the backfill's thread {0}")]
+    Backfill(String),
 }
 
 /// What a run left behind: raw counts, for the report.
@@ -176,6 +199,10 @@ pub struct Run {
     pub ingest: IngestReport,
     /// Wall time of the loops, ns.
     pub elapsed_ns: u64,
+    /// What was logged.
+    pub log: LogReport,
+    /// What the thread that reads history says; `None` where nobody reads.
+    pub history: Option<ReaderReport>,
     /// Outputs written to the file; `None` without one.
     pub outputs_written: Option<Result<u64, SinkError>>,
     /// Whether the interrupt was set before the end.
@@ -204,7 +231,8 @@ pub fn choose_driver(forced: Option<Driver>, limits: &Limits, executors: usize) 
 
 /// Replays until the captures end, the interrupt is set, or something fails.
 ///
-/// `pipeline` is called once for each shard and appends the handlers to its bus. `notice` is told the plan and the driver
+/// `pipeline` is called once for each shard and appends the handlers to its bus; also for some small ones, which do not run, where
+/// capacities are larger than by default: see [`crate::memory`]. `notice` is told the plan and the driver
 /// before anything runs.
 ///
 /// # Errors
@@ -215,8 +243,9 @@ pub fn run<C: Chain + 'static>(
     pipeline: impl Fn(BusBuilder<End>) -> BusBuilder<C>,
     notice: impl FnOnce(&Plan, Driver, &str),
 ) -> Result<Run, EngineError> {
+    let guard = setup.lifecycle.begin();
     if setup.overload == Overload::Live {
-        check_topics(&setup.buses)?;
+        check_topics(&setup.buses, setup.shard.retry.len())?;
     }
     let machine = Machine::here();
     let allowed: Vec<usize> = match &machine.limits.affinity {
@@ -229,6 +258,12 @@ pub fn run<C: Chain + 'static>(
         choose_driver(setup.driver, &machine.limits, plan.cores.len()).map_err(EngineError::Driver)?;
     notice(&plan, driver, &driver_why);
 
+    if let Some(machine_bytes) = memory::machine_bytes() {
+        let shard = setup.shard_config(0, RouteTable::new(1));
+        let sizes = Sizes { symbols_max: setup.symbols_max, ring_slots: setup.ring_slots, shard };
+        memory::check(&sizes, plan.shards, machine_bytes, &pipeline)??;
+    }
+
     let clock = RunClock::start();
     let routes = RouteTable::new(plan.shards);
     let has_dues = setup.has_dues();
@@ -240,6 +275,9 @@ pub fn run<C: Chain + 'static>(
         // Every shard interns the same handlers in the same order: their sources have the same ids everywhere.
         buses.push(pipeline(BusBuilder::new(setup.symbols_max)).build(&mut catalog)?);
     }
+    // Before anybody copies the catalog: its sources have the same ids everywhere.
+    let archive = setup.backfill.as_ref().map(|settings| Archive::open(&settings.paths, &mut catalog));
+    let mut backfill = archive.map(Backfill::new);
     let is_meshed = plan.shards > 1 && buses.iter().any(|bus| bus.crosses_symbols());
     let background = background_cores(&allowed, &plan);
     let (mut shard_sinks, definitions, sink) = match &setup.outputs {
@@ -251,6 +289,15 @@ pub fn run<C: Chain + 'static>(
         }
     };
     shard_sinks.resize_with(plan.shards, || None);
+
+    let names = Names {
+        catalog: catalog.clone(),
+        handlers: buses.first().map_or_else(Vec::new, |bus| bus.names().to_vec()),
+        topics: if setup.overload == Overload::Live { Names::topics(&setup.buses) } else { Vec::new() },
+    };
+    let (log, logs, log_definitions) =
+        LogThread::start(setup.log.clone(), names, plan.shards, background.clone()).map_err(EngineError::Log)?;
+    let mut logs = logs.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
 
     let queue = BlockQueue::new(BLOCKS);
     let ingest = Ingest {
@@ -277,10 +324,15 @@ pub fn run<C: Chain + 'static>(
             if has_dues { ring::channel_with_dues(setup.ring_slots) } else { ring::channel(setup.ring_slots) };
         rings.push(producer);
         let number = config.shard;
-        let probe = RunProbe::new(clock.clone());
+        let probe = RunProbe::new(clock.clone()).logging_to(logs.next().flatten());
         let (peers, outlets) = (std::mem::take(&mut mesh_in[number]), std::mem::take(&mut mesh_out[number]));
-        let shard = Shard::new(config, catalog.clone(), bus, probe, consumer, peers, outlets);
-        let station = ShardStation::new(number, shard, Egress::new(sink));
+        let mut shard = Shard::new(config, catalog.clone(), bus, probe, consumer, peers, outlets);
+        let port = backfill.as_mut().zip(setup.backfill.as_ref()).map(|(backfill, settings)| {
+            let (port, history) = backfill.add_shard(settings.desk.manager.in_flight, settings.ring_slots);
+            shard.attach_backfill(&settings.desk, history);
+            port
+        });
+        let station = ShardStation::new(number, shard, Egress::new(sink)).with_history(port);
         stations.push(Box::new(station.giving_letters(setup.gives_letters)));
     }
     let source = SourceConfig {
@@ -295,8 +347,9 @@ pub fn run<C: Chain + 'static>(
         interrupt: Arc::clone(&setup.interrupt),
     };
     prefill(&queue, || reader.is_finished() || setup.interrupt.load(Ordering::Relaxed));
-    let mut source: Option<Box<dyn Station>> =
-        Some(Box::new(SourceStation::new(source, clock.clone(), queue.clone(), rings, definitions)));
+    let mut source: Option<Box<dyn Station>> = Some(Box::new(
+        SourceStation::new(source, clock.clone(), queue.clone(), rings, definitions).telling(log_definitions),
+    ));
     let mut stations: Vec<Option<Box<dyn Station>>> = stations.into_iter().map(Some).collect();
     let has_spare_core = allowed.len() > plan.cores.len();
     let (mut loops, mut idles) = (Vec::new(), Vec::new());
@@ -313,23 +366,36 @@ pub fn run<C: Chain + 'static>(
         loops.push(CoreLoop::new(core.clone(), seats.collect(), idle, clock.clone()));
     }
 
+    let history_stop = Arc::new(AtomicBool::new(false));
+    let history = backfill.map(|backfill| backfill.start(idle_cores(&allowed, &plan), Arc::clone(&history_stop)));
+    let history = history.transpose();
+    let history = history.map_err(|error| EngineError::Backfill(format!("could not be started: {error}")))?;
+
     let steal_before = steal(&plan);
     let begun = Instant::now();
+    guard.turn(Phase::Running);
     let cores = driver::run(driver, loops, &setup.interrupt);
+    guard.turn(Phase::Stopping);
     let elapsed_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let is_interrupted = setup.interrupt.load(Ordering::Relaxed);
     let steal_ns =
         steal_before.iter().zip(steal(&plan)).map(|(before, after)| Some(after?.saturating_sub((*before)?))).collect();
     queue.stop();
+    let log = log.finish();
+    history_stop.store(true, Ordering::Relaxed);
+    let history = history.map(JoinHandle::join).transpose();
+    let history = history.map_err(|_| EngineError::Backfill("died".to_owned()))?;
     let outputs_written = sink.map(|sink| sink.finish());
-    let ingest = last_words(reader, &setup.interrupt, &progress)?;
+    let (cores, ingest) = last_words(cores, reader, &setup.interrupt, &progress)?;
     Ok(Run {
         plan,
         driver,
         driver_why,
-        cores: cores?,
+        cores,
         ingest,
         elapsed_ns,
+        log,
+        history,
         outputs_written,
         has_prelude: setup.start.is_some(),
         is_interrupted,
@@ -338,9 +404,10 @@ pub fn run<C: Chain + 'static>(
     })
 }
 
-/// Whether the buses can be open together, and every policy is one that this build has.
-fn check_topics(buses: &[Bus]) -> Result<(), EngineError> {
+/// Whether the buses can be open together, and every policy is one that this build has, or among the retry policies.
+fn check_topics(buses: &[Bus], retry_policies: usize) -> Result<(), EngineError> {
     Registry::of(buses)?;
+    buses.iter().try_for_each(|bus| bus.check_retries(retry_policies))?;
     let spills = buses.iter().flat_map(|bus| &bus.topics).find(|topic| topic.policy == Policy::Spill);
     spills.map_or(Ok(()), |topic| Err(EngineError::NoStore(topic.name.clone())))
 }
@@ -379,6 +446,13 @@ fn background_cores(allowed: &[usize], plan: &Plan) -> Vec<usize> {
     if free.is_empty() { allowed.to_vec() } else { free }
 }
 
+/// Cores for what reads history: those that have no station, or all where every core has one.
+fn idle_cores(allowed: &[usize], plan: &Plan) -> Vec<usize> {
+    let taken = plan.pinned_cores();
+    let free: Vec<usize> = allowed.iter().copied().filter(|core| !taken.contains(core)).collect();
+    if free.is_empty() { allowed.to_vec() } else { free }
+}
+
 /// Keeps the calling thread to these cores, as far as the kernel lets it.
 pub(crate) fn keep_to(cores: &[usize]) {
     let mut set = rustix::thread::CpuSet::new();
@@ -395,25 +469,68 @@ fn prefill(queue: &BlockQueue, is_ended: impl Fn() -> bool) {
     }
 }
 
-/// What the reader has to say. One that still waits for its input when the run was interrupted is left behind: it ends
-/// with the process, and what it handed over is known.
-fn last_words(
+/// What the cores and the reader have to say. What went wrong on a core is told at once, before what the reader says of itself, which may
+/// follow from it: the reader is left behind then, since it may wait for a pipe for ever. So is one that still waits for its input when
+/// the run was interrupted: it ends with the process, and what it handed over is known.
+fn last_words<T>(
+    cores: Result<T, DriverError>,
     reader: JoinHandle<IngestReport>,
     interrupt: &AtomicBool,
     progress: &Progress,
-) -> Result<IngestReport, EngineError> {
+) -> Result<(T, IngestReport), EngineError> {
+    let cores = cores?;
     let begun = Instant::now();
     while !reader.is_finished() && interrupt.load(Ordering::Relaxed) {
         if begun.elapsed() > READER_LAST_WORDS_MAX {
-            return Ok(progress.report());
+            return Ok((cores, progress.report()));
         }
         thread::sleep(Duration::from_millis(1));
     }
-    reader.join().map_err(|_| EngineError::Reader("died".to_owned()))
+    let ingest = reader.join().map_err(|_| EngineError::Reader("died".to_owned()))?;
+    Ok((cores, ingest))
 }
 
 /// Steal time of each pinned core so far.
 fn steal(plan: &Plan) -> Vec<Option<u64>> {
     let all = crate::machine::steal_ns(std::path::Path::new("/"), crate::machine::ticks_per_second()).ok();
     plan.cores.iter().map(|core| all.as_ref()?.get(&(u32::try_from(core.core?).ok()?)).copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use tapeline_core::event::{Kind, KindSet};
+    use tapeline_core::topics::Topic;
+
+    #[test]
+    fn req_3384_a_core_that_died_is_told_whatever_the_reader_does() {
+        let died = || Err::<(), _>(DriverError::Died("core 1".to_owned(), "wanted by a test".to_owned()));
+        let is_told = |words: Result<((), IngestReport), EngineError>| matches!(words, Err(EngineError::Run(DriverError::Died(core, _))) if core == "core 1");
+        let (interrupt, progress) = (AtomicBool::new(false), Progress::default());
+        // A reader that waits for its input for ever: nobody waits for it.
+        let (input, waits) = mpsc::channel::<()>();
+        let reader = thread::spawn(move || {
+            let _ = waits.recv();
+            Progress::default().report()
+        });
+        assert!(is_told(last_words(died(), reader, &interrupt, &progress)));
+        drop(input);
+        // One that died does not hide it.
+        let reader = thread::spawn(|| std::panic::resume_unwind(Box::new("wanted by a test")));
+        assert!(is_told(last_words(died(), reader, &interrupt, &progress)));
+        // Where all cores are well, a reader that died is told.
+        let reader = thread::spawn(|| std::panic::resume_unwind(Box::new("wanted by a test")));
+        let words = last_words(Ok(()), reader, &interrupt, &progress);
+        assert!(matches!(words, Err(EngineError::Reader(_))), "{words:?}");
+    }
+
+    #[test]
+    fn a_topic_with_a_retry_policy_that_is_not_there_is_refused() {
+        let news = Topic { retry: 1, ..Topic::new("news", KindSet::one(Kind::NEWS), 8) };
+        let buses = [Bus::new("bus", vec![news])];
+        let error = check_topics(&buses, 1).unwrap_err();
+        assert_eq!(error.to_string(), "topic news: there is no retry policy 1, the engine has 1");
+        assert!(check_topics(&buses, 2).is_ok());
+    }
 }

@@ -1,6 +1,7 @@
 //! The tapeline runtime: drivers, placement, sources, tape, report. It moves bytes and time into the shards of
 //! `tapeline-core` and what they make out of them. See `ARCHITECTURE.md` for the map.
 
+pub mod backfill;
 pub mod clock;
 pub mod config;
 pub mod diff;
@@ -12,14 +13,18 @@ pub mod input;
 pub mod jitter;
 pub mod layouts;
 pub mod letters;
+pub mod lifecycle;
+pub mod log;
 pub mod machine;
 mod market;
+pub mod memory;
 pub mod ndjson;
 pub mod pacer;
 pub mod pipeline;
 pub mod placement;
 pub mod replay;
 pub mod report;
+pub mod resident;
 pub mod sink;
 pub mod station;
 pub mod tape;

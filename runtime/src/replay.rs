@@ -7,24 +7,24 @@ use crate::letters::Parked;
 use crate::machine::Machine;
 use crate::pacer::Pace;
 use crate::placement::Seat;
-use crate::report::health::{DeadLetterCount, HealthReport, ShardRun, rates};
+use crate::report::health::{HealthReport, LogCounts, MemoryReport, ShardRun, rates};
 use crate::report::latency::new_histogram;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
-    Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit, Manifest, Named,
-    Pacer, Report, Requests, Retries, Speed, Summary, handlers, judge, topics,
+    BackfillReport, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit,
+    Manifest, Named, Pacer, Report, Requests, Retries, Speed, Summary, dead_letters, handlers, judge, topics,
 };
 use crate::station::{Overload, ShardReport, SourceReport, StationReport};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
-use tapeline_core::dead;
 use tapeline_core::event::Kind;
 use tapeline_core::health::Thresholds;
 use tapeline_core::ledger::{Ledger, Refusal};
-use tapeline_core::limits::BATCH_SLOTS;
+use tapeline_core::limits::{BATCH_SLOTS, KIND_ROWS};
 use tapeline_core::queue::Waits;
 use tapeline_core::requests::{Counters, Jobs};
 use tapeline_core::shard::Limit;
+use tapeline_core::{backfill, dead};
 
 /// What the user asked for, as the report repeats it.
 #[derive(Clone, Debug)]
@@ -103,7 +103,10 @@ pub fn tell(run: Run, request: &Request) -> Told {
         sums.samples_in_gaps += source.samples_in_gaps;
     }
     let is_paced = request.pace.is_paced();
-    let ledger_balanced = sums.ledger.is_balanced() && sums.derived.is_balanced() && sums.requests.is_balanced();
+    let ledger_balanced = sums.ledger.is_balanced()
+        && sums.derived.is_balanced()
+        && sums.requests.is_balanced()
+        && sums.backfill.0.is_balanced();
 
     let samples = if is_paced { sums.response.len() } else { sums.service.len() };
     let evidence = Evidence {
@@ -148,7 +151,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         command: "replay",
         manifest: manifest(request, &machine, &placed, &run.ingest.captures),
         kinds: kinds(&sums.ledger),
-        outputs: outputs(&sums.derived),
+        outputs: outputs(&sums.derived, &sums.past),
         limits_hit: sums
             .limits
             .iter()
@@ -176,8 +179,11 @@ pub fn tell(run: Run, request: &Request) -> Told {
         topics: topics::sum(shards.iter().map(|shard| &shard.topics[..])),
         watermarks: shards.iter().flat_map(|shard| shard.watermarks.iter().cloned()).collect(),
         requests: Requests::of(&sums.requests, sums.waits.as_ref(), sums.jobs.as_ref()),
-        dead_letters: dead_letters(&shards),
-        health: HealthReport::of_run(&runs, &handlers, saturated, &request.health),
+        backfill: run.history.as_ref().map(|reader| BackfillReport::of(&sums.backfill.0, &sums.backfill.1, reader)),
+        dead_letters: dead_letters::sum(shards.iter().map(|shard| &shard.left[..])),
+        health: HealthReport::of_run(&runs, &handlers, saturated, run.log.resident_most, &request.health),
+        memory: MemoryReport::of(run.log.resident_most, &sums.bytes),
+        log: LogCounts { written: run.log.written, dropped: shards.iter().map(|shard| shard.log_dropped).sum() },
         rates: rates(&runs),
         handlers,
         events,
@@ -191,19 +197,6 @@ pub fn tell(run: Run, request: &Request) -> Told {
         bytes: sums.bytes,
         letters,
     }
-}
-
-/// Dead letters that are left, over all shards.
-fn dead_letters(shards: &[Box<ShardReport>]) -> Vec<DeadLetterCount> {
-    let mut sums = BTreeMap::<_, u64>::new();
-    for (handler, kind, error, count) in shards.iter().flat_map(|shard| &shard.left) {
-        *sums.entry((*handler, kind.name(), *error)).or_default() += count;
-    }
-    let count = |((handler, kind, error), count): ((&'static str, &'static str, Option<u16>), u64)| {
-        let panicked = error == Some(dead::ERROR_PANIC);
-        DeadLetterCount { handler: handler.to_owned(), kind, error: error.filter(|_| !panicked), panicked, count }
-    };
-    sums.into_iter().map(count).collect()
 }
 
 /// What became of failed events, over all shards.
@@ -236,6 +229,8 @@ struct Sums {
     span_ns: Option<(u64, u64)>,
     limits: Vec<(Limit, u64)>,
     requests: Counters,
+    backfill: (backfill::Counters, backfill::DeskCounters),
+    past: [u64; KIND_ROWS],
     waits: Option<Waits>,
     jobs: Option<Jobs>,
     bytes: Vec<(&'static str, usize)>,
@@ -255,6 +250,8 @@ impl Sums {
             span_ns: source.span_ns,
             limits: Vec::new(),
             requests: Counters::default(),
+            backfill: Default::default(),
+            past: [0; KIND_ROWS],
             waits: None,
             jobs: None,
             bytes: Vec::new(),
@@ -274,6 +271,11 @@ impl Sums {
             sums.requests.add(&shard.requests);
             if let Some(jobs) = &shard.stats.jobs {
                 sums.jobs.get_or_insert_default().add(jobs);
+            }
+            sums.past.iter_mut().zip(shard.past).for_each(|(sum, count)| *sum += count);
+            if let Some((counters, desk)) = &shard.backfill {
+                sums.backfill.0.add(counters);
+                sums.backfill.1.add(desk);
             }
             match (&mut sums.waits, &shard.waits) {
                 (Some(sum), Some(waits)) => sum.add(waits),
@@ -323,10 +325,10 @@ fn kinds(ledger: &Ledger) -> Named<u64> {
     known.chain([("unknown", ledger.unknown_offered())]).filter(|(_, count)| *count > 0).collect()
 }
 
-/// Derived events by kind. The three that every run may have are always there.
-fn outputs(derived: &Ledger) -> Named<u64> {
+/// Derived events by kind, without those of the past that came for who asked. The three that every run may have are always there.
+fn outputs(derived: &Ledger, past: &[u64; KIND_ROWS]) -> Named<u64> {
     let always = [Kind::ALERT, Kind::FEATURES, Kind::SIGNAL];
-    let count = |kind: &Kind| derived.row(*kind).offered;
+    let count = |kind: &Kind| derived.row(*kind).offered - past[kind.row()];
     Kind::ALL
         .iter()
         .filter(|kind| always.contains(kind) || count(kind) > 0)

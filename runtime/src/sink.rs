@@ -65,9 +65,7 @@ impl Out {
 
 /// The sink's thread, and the ends of the rings that feed it.
 pub struct Sink {
-    path: PathBuf,
-    stop: Arc<StopWord>,
-    thread: JoinHandle<Result<u64, String>>,
+    handle: SinkHandle,
     /// By shard.
     pub shards: Vec<Producer>,
     /// For the source station.
@@ -111,22 +109,32 @@ impl Sink {
                 run(out, catalog, &mut drain, &mut consumers, &is_stopped)
             })
             .map_err(|error| fail(error.to_string()))?;
-        Ok(Self { path: path.to_owned(), stop, thread, shards: producers, definitions })
+        let handle = SinkHandle { path: path.to_owned(), stop, thread: Some(thread) };
+        Ok(Self { handle, shards: producers, definitions })
     }
 
     /// Gives the ring ends away, and keeps what is needed to end the sink.
     #[must_use]
     pub fn split(self) -> (Vec<Producer>, Producer, SinkHandle) {
-        let handle = SinkHandle { path: self.path, stop: self.stop, thread: self.thread };
-        (self.shards, self.definitions, handle)
+        (self.shards, self.definitions, self.handle)
     }
 }
 
-/// A sink that is running.
+/// A sink that is running. Dropped without [`SinkHandle::finish`], as by a start that fails, it ends and closes its file.
 pub struct SinkHandle {
     path: PathBuf,
     stop: Arc<StopWord>,
-    thread: JoinHandle<Result<u64, String>>,
+    thread: Option<JoinHandle<Result<u64, String>>>,
+}
+
+impl Drop for SinkHandle {
+    fn drop(&mut self) {
+        self.stop.request(Stop::Drain);
+        if let Some(thread) = self.thread.take() {
+            // What it has to say, nobody is there to hear.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl SinkHandle {
@@ -135,9 +143,10 @@ impl SinkHandle {
     ///
     /// # Errors
     /// When anything could not be written.
-    pub fn finish(self) -> Result<u64, SinkError> {
+    pub fn finish(mut self) -> Result<u64, SinkError> {
         self.stop.request(Stop::Drain);
-        let written = self.thread.join().unwrap_or_else(|_| Err("the sink's thread died".to_owned()));
+        let died = || Err("the sink's thread died".to_owned());
+        let written = self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_else(died);
         written.map_err(|why| SinkError { path: self.path.display().to_string(), why })
     }
 }

@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use tapeline_runtime::report::health::FindingReport;
 use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
 use tapeline_runtime::report::requests::{JobsReport, Waited};
+use tapeline_runtime::report::topics::TopicReport;
 use tapeline_runtime::report::{
     BadLine, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope, Events, HandlerReport,
-    HealthReport, Latency, LimitHit, Manifest, Named, Pacer, RateReport, Report, Requests, Retries, Speed, Summary,
-    Verdict, hgrm, json, text,
+    HealthReport, Latency, LimitHit, LogCounts, Manifest, MemoryReport, Named, Pacer, RateReport, Report, Requests,
+    Retries, Speed, Summary, Verdict, hgrm, json, text,
 };
 
 /// 20,000 values with a long tail, from a generator of our own: they are the same everywhere.
@@ -157,6 +158,7 @@ fn eventful() -> Report {
             parked_by: [("attempts", 2), ("failed", 42), ("panicked", 2)].into_iter().collect(),
             refused_by: [("slots_full", 3)].into_iter().collect(),
         },
+        backfill: None,
         requests: Requests {
             asked: 1_204,
             refused_by: [("symbol_full", 4)].into_iter().collect(),
@@ -234,6 +236,12 @@ fn eventful() -> Report {
         ]
         .into_iter()
         .collect(),
+        memory: MemoryReport {
+            resident_most: Some(123_456_789),
+            resident_peak: Some(130_000_000),
+            structures: [("dedup", 11_141_120), ("history", 1_310_720)].into_iter().collect(),
+        },
+        log: LogCounts { written: 12, dropped: 3 },
     }
 }
 
@@ -269,11 +277,14 @@ fn plain() -> Report {
         measured_cores: vec![],
         allocations: None,
         retries: Retries::default(),
+        backfill: None,
         requests: Requests::default(),
         handlers: vec![],
         dead_letters: vec![],
         health: HealthReport { state: "ready", findings: vec![] },
         rates: Named::new(),
+        memory: MemoryReport::default(),
+        log: LogCounts::default(),
         ..eventful()
     }
 }
@@ -353,6 +364,39 @@ fn the_table_of_an_eventful_run() {
 #[test]
 fn the_table_of_a_plain_run() {
     assert_same(&text::table(&plain()), include_str!("golden/plain.txt"));
+}
+
+#[test]
+fn topics_name_the_states_of_their_events_as_the_ledger_does() {
+    let topic = TopicReport {
+        topic: "quotes".to_owned(),
+        lane: "normal".into(),
+        policy: "conflate".into(),
+        offered: 1_000,
+        refused: 1,
+        delivered: 700,
+        coalesced: 200,
+        expired: 50,
+        refused_after_admission: 30,
+        dead_lettered: 12,
+        in_flight: 7,
+        peak_slots: 64,
+        crowded: 3,
+        ..TopicReport::default()
+    };
+    let mut report = plain();
+    report.topics = vec![topic.clone(), TopicReport { offered: 5, delivered: 5, ..TopicReport::default() }];
+    assert!(!text::table(&report).contains("quotes"), "no policy acts while the source waits");
+    report.manifest.overload = "live".to_owned();
+    let table = text::table(&report);
+    let lines: Vec<&str> = table.lines().skip_while(|line| !line.starts_with("topics")).take(4).collect();
+    let expected = [
+        "topics                          offered     delivered     peak  crowded",
+        "  quotes (normal, conflate)         1,000           700       64        3",
+        "           refused 1  coalesced 200  expired 50  refused_after_admission 30  dead_lettered 12",
+        "           in_flight 7",
+    ];
+    assert_eq!(lines, expected, "{table}");
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tapeline_core::dead::ERROR_PANIC;
 use tapeline_core::event::Kind;
 use tapeline_core::limits::{SYMBOLS_DEFAULT, SYMBOLS_MAX};
+use tapeline_core::log::Follow;
 use tapeline_core::units::UnixNanos;
-use tapeline_runtime::config::{self, Config};
+use tapeline_runtime::config::{self, Config, Form, Raw, Value};
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 a check failed; 2 wrong usage, or a file that could not be opened, \
     recognised or written; 3 a capture that is damaged, cut short or has bad lines: what could be read was processed; \
@@ -98,12 +99,24 @@ pub(crate) struct ReplayArgs {
     pub(crate) passes: Option<String>,
     #[arg(long, value_name = "POLICY", help = about("replay.overload"))]
     pub(crate) overload: Option<String>,
+    #[arg(long, value_name = "LEVEL", help = about("log.level"))]
+    pub(crate) log_level: Option<String>,
+    #[arg(long, value_name = "FORMAT", help = about("log.format"))]
+    pub(crate) log_format: Option<String>,
+    /// Log the way of one event through the engine, and of what it causes: SEQ@SOURCE or SEQ@SOURCE/SYMBOL, with names
+    /// as dump prints them
+    #[arg(long, value_name = "EVENT")]
+    pub(crate) follow: Option<Follow>,
     /// Write every output with its cause: NDJSON for a name in .ndjson, else a tape
     #[arg(long, value_name = "FILE")]
     pub(crate) outputs: Option<PathBuf>,
     /// Write the dead letters that are left at the end, whole events with the record of their failures, as a tape: see dlq
     #[arg(long, value_name = "FILE")]
     pub(crate) dead_letters: Option<PathBuf>,
+    /// Dead letters whose events this replays again, as dlq redrive wrote them: those that fail again keep the history of
+    /// their failures in --dead-letters
+    #[arg(long, value_name = "FILE", requires = "dead_letters")]
+    pub(crate) redriven: Option<String>,
     /// Write the response times (unpaced: service times) as a percentile distribution that HdrHistogram's plotter reads
     #[arg(long, value_name = "FILE")]
     pub(crate) hgrm: Option<PathBuf>,
@@ -462,17 +475,14 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn instant(text: &str) -> Result<UnixNanos, String> {
-    if let Ok(ns) = text.parse() {
-        return Ok(UnixNanos(ns));
-    }
-    let time = humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?;
-    let since = time.duration_since(std::time::UNIX_EPOCH).map_err(|_| "before 1970".to_owned())?;
-    u64::try_from(since.as_nanos()).map(UnixNanos).map_err(|_| "after 2554".to_owned())
+    config::instant(text).ok_or_else(|| Form::Instant.allowed())
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| format!("{text} is not a number"))?;
-    if number > 0.0 && number.is_finite() { Ok(number) } else { Err("must be above 0".to_owned()) }
+    match Form::Positive.read(&Raw::Text(text.to_owned())) {
+        Some(Value::Number(number)) => Ok(number),
+        _ => Err(Form::Positive.allowed()),
+    }
 }
 
 fn kind(text: &str) -> Result<Kind, String> {

@@ -1,14 +1,15 @@
 //! The files that a command line names: opened before anything starts, and kept from being overwritten.
 
 use crate::out;
-use std::fs::{self, File, Metadata};
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File, Metadata, TryLockError};
+use std::io::{self, BufWriter, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use tapeline_runtime::ingest::Capture;
 use tapeline_runtime::input::detect::{OpenOptions, open};
 use tapeline_runtime::input::{Input, InputError};
 use tapeline_runtime::sink::create;
+use tapeline_runtime::tape::format::MAGIC;
 
 /// Opens all captures but standard input, and says whether all of them are generated.
 ///
@@ -89,6 +90,121 @@ impl Prepared {
     pub(crate) fn discard(self) {
         if self.is_new {
             let _ = fs::remove_file(self.path);
+        }
+    }
+}
+
+/// A new file that takes the place of an old one: whoever looks sees the old one or the new one, whole. While it is there, no other
+/// one of the same file can be.
+pub(crate) struct Replacement {
+    /// What is replaced, behind all symbolic links.
+    path: PathBuf,
+    old: Metadata,
+    new_path: PathBuf,
+    new: File,
+}
+
+impl Replacement {
+    /// Makes the new file beside the old one, empty, and keeps others from doing the same. One that a run left behind that was cut
+    /// short is taken over.
+    ///
+    /// # Errors
+    /// The line to tell: what is there is no tape in a file of one name, or is being replaced already, or nothing can be written
+    /// beside it.
+    pub(crate) fn of(name: &str) -> Result<Self, String> {
+        if name == "-" {
+            return Err("standard input cannot be changed: name a file".to_owned());
+        }
+        // A link stays what it is, and what it leads to is replaced.
+        let path = fs::canonicalize(name).map_err(|error| format!("cannot open: {error}"))?;
+        let (old, start) = File::open(&path)
+            .and_then(|file| {
+                let (old, mut start) = (file.metadata()?, Vec::new());
+                if old.is_file() {
+                    (&file).take(MAGIC.len() as u64).read_to_end(&mut start)?;
+                }
+                Ok((old, start))
+            })
+            .map_err(|error| format!("cannot open: {error}"))?;
+        if !old.is_file() {
+            return Err("is no regular file: it cannot be replaced".to_owned());
+        }
+        if old.nlink() > 1 {
+            return Err(format!("has {} names (hard links), and only this one would be changed", old.nlink()));
+        }
+        if start != MAGIC {
+            return Err("is no tape as it stands; where it is compressed, unpack it first".to_owned());
+        }
+        let (Some(folder), Some(file)) = (path.parent(), path.file_name()) else {
+            return Err("is no regular file: it cannot be replaced".to_owned());
+        };
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(file);
+        hidden.push(".purge");
+        let new_path = folder.join(hidden);
+        let told = |error: &dyn std::fmt::Display| format!("{}: {error}", new_path.display());
+        // Readable to others only once it has what the old file says about that.
+        let mut options = File::options();
+        let mut new = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&new_path)
+            .map_err(|error| told(&error))?;
+        match new.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err("is being changed by another process".to_owned()),
+            Err(TryLockError::Error(error)) => return Err(told(&error)),
+        }
+        // Between opening and locking, another one may have put this very file in the place of the old one; or it is a link.
+        let (mine, named) = (new.metadata(), fs::symlink_metadata(&new_path));
+        let is_it =
+            mine.is_ok_and(|mine| named.is_ok_and(|named| (mine.dev(), mine.ino()) == (named.dev(), named.ino())));
+        if !is_it {
+            return Err("is being changed by another process".to_owned());
+        }
+        let mut left = Vec::new();
+        (&new).take(MAGIC.len() as u64).read_to_end(&mut left).map_err(|error| told(&error))?;
+        if !MAGIC.starts_with(&left) {
+            return Err(told(&"is in the way, and no tape"));
+        }
+        new.set_len(0).and_then(|()| new.rewind()).map_err(|error| told(&error))?;
+        Ok(Self { path, old, new_path, new })
+    }
+
+    /// Fills the new file, gives it the owner and the permissions of the old one, and puts it in that one's place.
+    ///
+    /// # Errors
+    /// The line to tell: the old file stands then.
+    pub(crate) fn put(self, write: impl FnOnce(&mut BufWriter<&File>) -> Result<(), String>) -> Result<(), String> {
+        let told = |error: io::Error| format!("{}: {error}", self.new_path.display());
+        write(&mut BufWriter::with_capacity(1 << 20, &self.new))?;
+        let mine = self.new.metadata().map_err(told)?;
+        if (mine.uid(), mine.gid()) != (self.old.uid(), self.old.gid()) {
+            fchown(&self.new, Some(self.old.uid()), Some(self.old.gid()))
+                .map_err(|error| format!("its owner would not be the same any more: {error}"))?;
+        }
+        self.new.set_permissions(self.old.permissions()).map_err(told)?;
+        self.new.sync_all().map_err(told)?;
+        fs::rename(&self.new_path, &self.path).map_err(told)?;
+        // The name is on stable storage with its folder.
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(told)
+    }
+}
+
+/// What is half done is of no use to anybody.
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        // After it took the old one's place, nothing has that name, or something that another one made, which is not this file.
+        let (mine, named) = (self.new.metadata(), fs::symlink_metadata(&self.new_path));
+        if let (Ok(mine), Ok(named)) = (mine, named)
+            && (mine.dev(), mine.ino()) == (named.dev(), named.ino())
+        {
+            // What cannot be removed is taken over by the next one.
+            let _ = fs::remove_file(&self.new_path);
         }
     }
 }

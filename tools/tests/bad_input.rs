@@ -310,6 +310,7 @@ fn wrong_usage_exits_2_and_nothing_is_overwritten_without_force() {
         "replay a.tape --max-gap 5",
         "replay a.tape --overload never",
         "replay a.tape --overload live --speed max",
+        "replay a.tape --overload live --start 1700000000000000000",
         "replay a.tape --ring-slots 1000",
         "replay a.tape --symbols-max 1",
         "replay a.tape --format xml",

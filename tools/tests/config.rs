@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Place, Ran, wait};
+use common::{Place, Ran, assert_balanced, wait};
 use serde_json::Value;
 
 /// Runs with variables.
@@ -83,6 +83,45 @@ fn every_mistake_is_a_line_with_its_place_and_nothing_runs() {
     }
     place.run("replay --set engine.shards").exits(2).says_once(&["--set", "no ="]);
     place.run("replay - --config -").exits(2).says_once(&["stdin"]);
+}
+
+#[test]
+fn req_3387_capacities_that_the_machine_has_no_room_for_are_refused_by_key() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 1000 --symbols 5 --duration 1s").exits(0);
+    let replay = "replay a.tape --speed max --driver threads --shards 200 --no-pin";
+    for (key, value) in [
+        ("requests.capacity", "268435456"),
+        ("dead_letters.entries", "268435456"),
+        ("engine.timers_max", "1073741824"),
+        ("engine.symbols_max", "16777216"),
+        ("history.size", "64GiB"),
+        ("engine.ring_slots", "16777216"),
+    ] {
+        let ran = place.run(&format!("{replay} --set {key}={value} --outputs out.tape")).exits(2);
+        ran.says_once(&[key, "on 200 shards", "there is"]);
+        assert!(!place.path("out.tape").exists(), "{key}");
+    }
+}
+
+#[test]
+fn req_3454_topics_of_the_configuration_act_with_overload_live() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 20000 --symbols 10 --duration 20s").exits(0);
+    place.write("t.toml", "[topics.fast]\nkinds = [\"status\", \"news\"]\nlane = \"critical\"\n[topics.news]\nkinds = []\n[topics.status]\nkinds = []\n");
+    let line = "replay a.tape --speed 1000 --overload live --driver threads --shards 1 --format json --config t.toml";
+    let report = place.run(line).exits(0).json();
+    assert_balanced(&report);
+    let topics = report["topics"].as_array().expect("topics");
+    let names: Vec<&str> = topics.iter().filter_map(|topic| topic["topic"].as_str()).collect();
+    assert!(names.contains(&"fast") && !names.contains(&"news") && !names.contains(&"status"), "{names:?}");
+    let fast = topics.iter().find(|topic| topic["topic"] == "fast").expect("it is there");
+    let of = |kind: &str| report["kinds"][kind].as_u64().unwrap_or_default();
+    assert_eq!((&fast["lane"], fast["offered"].as_u64()), (&"critical".into(), Some(of("news") + of("status"))));
+    place
+        .run("replay a.tape --set topics.quotes.policy=spill")
+        .exits(2)
+        .says_once(&["topics.quotes.policy", "no store"]);
 }
 
 #[test]

@@ -229,3 +229,52 @@ fn cores_are_taken_in_the_order_of_the_list() {
         assert_eq!(ran.json()["manifest"]["cores"], serde_json::json!([source, shard]));
     }
 }
+
+#[test]
+fn req_l1_one_event_is_traced_through_the_engine_by_its_identity_as_text_and_as_json() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 3000 --symbols 3 --duration 10s").exits(0);
+    let dumped = place.run("dump a.tape").exits(0).stdout;
+    let quote = dumped
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|event| event["kind"] == "quote")
+        .nth(100)
+        .expect("there are quotes");
+    let (seq, source, symbol) = (&quote["seq"], quote["source"].as_str().unwrap(), quote["symbol"].as_str().unwrap());
+    let event = format!("{seq}@{source}/{symbol}");
+    let plain = place.replay("a.tape --shards 2 --driver threads");
+
+    let run = place.run(&format!(
+        "replay a.tape --speed max --shards 2 --driver threads --format json --log-level off --log-format json --follow {event}"
+    ));
+    let run = run.exits(0);
+    assert_eq!(run.json()["digest"], plain["digest"], "who is followed changes nothing");
+    let lines: Vec<Value> = run
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told: Vec<&str> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    assert_eq!((told.first(), told.last()), (Some(&"admitted"), Some(&"done")), "{told:?}");
+    let handlers: Vec<&str> = lines.iter().filter_map(|line| line["handler"].as_str()).collect();
+    assert!(handlers.contains(&"features"), "{handlers:?}");
+    for line in &lines {
+        assert_eq!(
+            (&line["seq"], &line["source"], &line["symbol"]),
+            (seq, &quote["source"], &quote["symbol"]),
+            "{line}"
+        );
+    }
+    assert_eq!(count(&run.json(), "/log/written"), lines.len() as u64);
+    assert_eq!(count(&run.json(), "/log/dropped"), 0);
+
+    let text = place.run(&format!("replay a.tape --speed max --shards 1 --log-level off --follow {event}")).exits(0);
+    let lines: Vec<&str> = text.stderr.lines().filter(|line| line.contains("TRACE")).collect();
+    assert_eq!(lines.len(), told.len(), "{}", text.stderr);
+    assert!(lines[0].contains("admitted") && lines[0].contains(symbol), "{}", lines[0]);
+
+    let refused = place.run("replay a.tape --follow quote-7").exits(2);
+    assert!(refused.stderr.contains("SEQ@SOURCE"), "{}", refused.stderr);
+}

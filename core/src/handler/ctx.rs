@@ -1,7 +1,7 @@
 //! What a handler may ask of its shard, and where a call of it stands.
 
-use super::staging::{StagedCancel, StagedWish};
-use super::{Full, RequestId, Staging, TimerId, TimerRequest, Wish};
+use super::staging::{StagedCancel, StagedHistory, StagedWish};
+use super::{Full, History, HistoryAct, RequestId, Staging, TimerId, TimerRequest, Wish};
 use crate::book::{BookView, Books};
 use crate::catalog::Catalog;
 use crate::event::payload::{Alert, Cause, Features, Payload, Signal};
@@ -292,6 +292,39 @@ impl<'a> Ctx<'a> {
         let id = self.staging.next_request(self.site.symbol);
         let (handler, cause) = (self.site.handler, self.site.root);
         self.staging.wishes.push(StagedWish { id, wish: *wish, handler, cause });
+        self.staging.is_touched = true;
+        Ok(id)
+    }
+
+    /// Asks for history of the symbol at hand, as an effect. It is read off the core and comes one job delay after the next instant of
+    /// service, in order of time, as events marked [`Flags::HISTORICAL`]: to all who are interested in their kinds, and to this handler as
+    /// [`super::Handler::on_reply`]; at last an event of [`crate::event::Kind::BACKFILL_DONE`], and
+    /// [`super::Handler::on_request_end`], once, also when it was refused. What has come before and is remembered does not come again
+    /// ([`super::RequestEnd::Completed`]): see [`crate::backfill`].
+    ///
+    /// # Errors
+    /// [`Full`] when the handlers of the root event have asked for history, or taken asks back, [`STAGED_REQUESTS_MAX`] times already; counted.
+    pub fn backfill(&mut self, history: &History) -> Result<RequestId, Full> {
+        self.stage_history(HistoryAct::Ask(*history))
+    }
+
+    /// Takes an ask of this handler for history of this symbol back, as an effect: no event of it comes any more, and its end
+    /// is [`super::RequestEnd::Cancelled`]. One that has ended, or that is another handler's, is left alone and counted.
+    ///
+    /// # Errors
+    /// [`Full`] as [`Ctx::backfill`].
+    pub fn cancel_backfill(&mut self, request: RequestId) -> Result<(), Full> {
+        self.stage_history(HistoryAct::Cancel(request)).map(|_| ())
+    }
+
+    fn stage_history(&mut self, act: HistoryAct) -> Result<RequestId, Full> {
+        if self.staging.histories.len() == STAGED_REQUESTS_MAX {
+            self.staging.refused += 1;
+            return Err(Full);
+        }
+        let id = self.staging.next_request(self.site.symbol);
+        let (handler, cause) = (self.site.handler, self.site.root);
+        self.staging.histories.push(StagedHistory { id, act, handler, cause });
         self.staging.is_touched = true;
         Ok(id)
     }

@@ -11,8 +11,9 @@ mod request;
 mod staging;
 
 pub use ctx::{CallSite, Ctx};
-pub use request::{Ask, Job, JobSet, RequestEnd, RequestId, RequestRefusal, Wish};
-pub(crate) use staging::StagedWish;
+pub(crate) use request::HistoryAct;
+pub use request::{Ask, History, Job, JobSet, RequestEnd, RequestId, RequestRefusal, Wish};
+pub(crate) use staging::{StagedHistory, StagedWish};
 pub use staging::{Staging, TimerId, TimerRequest};
 
 use crate::event::{EventRef, KindSet};

@@ -1,5 +1,7 @@
 //! What a handler asks others to do: jobs, and what becomes of a request.
 
+use crate::backfill::Range;
+use crate::event::KindSet;
 use crate::queue::Priority;
 use crate::units::{SymbolId, UnixNanos};
 use bytemuck::{Pod, Zeroable};
@@ -14,7 +16,7 @@ impl Job {
     pub const MAX: usize = 64;
     /// The current features of a symbol, as a `features` event. `groups` are feature groups; 0 asks for all.
     pub const FEATURES: Self = Self(1);
-    /// History of a symbol that is missing: done off the hot cores.
+    /// History of a symbol, read off the hot cores. Asked for with [`super::Ctx::backfill`], since it is of a range of time.
     pub const BACKFILL: Self = Self(2);
     /// First number for jobs of users' own.
     pub const USER: Self = Self(16);
@@ -99,6 +101,26 @@ pub struct Wish {
     pub token: u64,
 }
 
+/// History that a handler asks for, of the symbol at hand: see [`super::Ctx::backfill`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct History {
+    /// Kinds of events.
+    pub kinds: KindSet,
+    /// Of which time, by `ts_recv` in the capture that it is read from.
+    pub range: Range,
+    /// How urgent it is.
+    pub priority: Priority,
+}
+
+/// What a handler does about history.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HistoryAct {
+    /// It asks.
+    Ask(History),
+    /// It takes an ask back.
+    Cancel(RequestId),
+}
+
 /// A request as it comes to whoever serves it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ask {
@@ -129,7 +151,7 @@ pub struct Ask {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum RequestRefusal {
-    /// No handler of the bus serves the job, and nobody off the core does.
+    /// No handler of the bus serves the job, and nobody off the core does; or it is for history of no time or no kind.
     Unserved = 0,
     /// As many requests of the symbol are pending as may be.
     SymbolFull = 1,
@@ -166,4 +188,8 @@ pub enum RequestEnd {
     Failed(u16),
     /// It was taken out of the queue with all others of its symbol.
     Cleared,
+    /// It is for history that has come before, to all who are interested in its kinds, and is remembered: it does not come again.
+    Completed,
+    /// Who asked has taken it back.
+    Cancelled,
 }

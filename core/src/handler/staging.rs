@@ -1,6 +1,6 @@
 //! Where effects wait until the handlers are through.
 
-use super::{RequestId, Wish};
+use super::{HistoryAct, RequestId, Wish};
 use crate::event::Identity;
 use crate::event::Slot;
 use crate::event::payload::Cause;
@@ -52,6 +52,8 @@ pub struct Staging {
     pub(super) timers: Vec<TimerRequest>,
     pub(super) cancels: Vec<StagedCancel>,
     pub(super) wishes: Vec<StagedWish>,
+    /// What is asked of the past, and taken back.
+    pub(super) histories: Vec<StagedHistory>,
     /// Timers and requests that each symbol has had.
     serials: Box<[Serials]>,
     /// Where things stood when the running call began.
@@ -75,6 +77,7 @@ struct StagingMark {
     timers: usize,
     cancels: usize,
     wishes: usize,
+    histories: usize,
     next_index: u32,
 }
 
@@ -92,6 +95,16 @@ pub(crate) struct StagedWish {
     pub(crate) wish: Wish,
     pub(crate) handler: u16,
     /// The event, or the event during which the timer was set, that made the handler ask.
+    pub(crate) cause: Identity,
+}
+
+/// What is asked of the past, and who asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StagedHistory {
+    /// Names an ask. One that is taken back has taken a number of the symbol, too.
+    pub(crate) id: RequestId,
+    pub(crate) act: HistoryAct,
+    pub(crate) handler: u16,
     pub(crate) cause: Identity,
 }
 
@@ -119,6 +132,7 @@ impl Staging {
             timers: Vec::with_capacity(STAGED_TIMERS_MAX),
             cancels: Vec::with_capacity(STAGED_TIMERS_MAX),
             wishes: Vec::with_capacity(STAGED_REQUESTS_MAX),
+            histories: Vec::with_capacity(STAGED_REQUESTS_MAX),
             serials: bytemuck::allocation::zeroed_slice_box(symbols),
             mark: StagingMark::default(),
             is_touched: false,
@@ -137,6 +151,7 @@ impl Staging {
             self.timers.clear();
             self.cancels.clear();
             self.wishes.clear();
+            self.histories.clear();
             self.next_index = 0;
             self.reserved = 0;
             self.mark = StagingMark::default();
@@ -165,6 +180,7 @@ impl Staging {
             timers: self.timers.len(),
             cancels: self.cancels.len(),
             wishes: self.wishes.len(),
+            histories: self.histories.len(),
             next_index: self.next_index,
         };
         (self.is_used, self.is_touched) = (true, false);
@@ -185,6 +201,7 @@ impl Staging {
         self.timers.truncate(mark.timers);
         self.cancels.truncate(mark.cancels);
         self.wishes.truncate(mark.wishes);
+        self.histories.truncate(mark.histories);
         self.next_index = mark.next_index;
         self.is_touched = false;
     }
@@ -198,14 +215,14 @@ impl Staging {
     /// The name of the next request for `symbol`.
     pub(super) fn next_request(&self, symbol: SymbolId) -> RequestId {
         let before = self.serials.get(symbol.index()).map_or(0, |serials| serials.requests);
-        RequestId(before + self.wishes.len() as u64 + 1)
+        RequestId(before + (self.wishes.len() + self.histories.len()) as u64 + 1)
     }
 
     /// The effects for `symbol`, the running root's, take place: names that were given out are not given out again.
     pub(crate) fn advance_serials(&mut self, symbol: SymbolId) {
         if let Some(serials) = self.serials.get_mut(symbol.index()) {
             serials.timers += self.timers.len() as u64;
-            serials.requests += self.wishes.len() as u64;
+            serials.requests += (self.wishes.len() + self.histories.len()) as u64;
         }
     }
 
@@ -233,13 +250,22 @@ impl Staging {
         &self.wishes
     }
 
+    /// What is asked of the past, and taken back.
+    pub(crate) fn histories(&self) -> &[StagedHistory] {
+        &self.histories
+    }
+
     /// Whether nothing is staged.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         // Nothing else is looked at for the many events that nobody makes anything of.
         !(self.is_used || self.is_touched)
-            || self.slots.is_empty() && self.timers.is_empty() && self.cancels.is_empty() && self.wishes.is_empty()
+            || self.slots.is_empty()
+                && self.timers.is_empty()
+                && self.cancels.is_empty()
+                && self.wishes.is_empty()
+                && self.histories.is_empty()
     }
 
     /// Writes the hashes of the root's symbol and source into every staged event's [`Cause`]. What a timer made gets a
@@ -272,6 +298,7 @@ impl Staging {
             + self.timers.capacity() * size_of::<TimerRequest>()
             + self.cancels.capacity() * size_of::<StagedCancel>()
             + self.wishes.capacity() * size_of::<StagedWish>()
+            + self.histories.capacity() * size_of::<StagedHistory>()
             + size_of_val(&*self.serials)
     }
 }

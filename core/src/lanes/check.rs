@@ -51,6 +51,15 @@ impl Lanes {
         require(spilled == self.spilled, "what is spilled is counted by topic", spilled)?;
         let closing = self.registry.buses().filter(|(bus, _)| self.registry.is_closing(*bus)).count();
         require(closing == self.closing as usize, "closing buses are counted", closing)?;
+        let closing = self.registry.buses().filter(|(bus, _)| self.registry.is_closing(*bus));
+        for (number, (bus, _)) in closing.enumerate() {
+            let mut topics = self.registry.topics_of(bus).map(|topic| &self.state[topic.index()]);
+            require(
+                topics.any(|state| state.used > 0 || state.spilled > 0),
+                "what is being closed holds something",
+                number,
+            )?;
+        }
         require(self.next_position < 1 << 62, "places are far from their end", self.next_position)?;
         let is_tick_past = self.tick.is_none_or(|(position, time)| position < self.next_position && time <= self.now);
         require(is_tick_past, "a tick has come", 0_u64)?;

@@ -10,6 +10,9 @@
 //!   being dispatched to the caller, with the reason: at every instant `queued = dispatched + coalesced + dropped_oldest + expired + closed +
 //!   waiting`, for each topic.
 //! - **Holes are told**: where a trade or a change of a book was lost, a gap event of its symbol goes out in its place (see `losses.rs`).
+//!   A gap that nothing waits behind takes turns with what waits elsewhere: one after [`LANE_GAP_TURNS`] events at the earliest, and one after
+//!   [`LANE_TURNS_MAX`] while something waits in the critical or the high lane. So many symbols with holes keep nobody waiting, and where
+//!   nothing waits, gaps fill the batch.
 //! - O(1) each: queueing, conflation by key, dropping the oldest or the newest, taking the next. Expiry costs O(1) for each event that
 //!   expires, and O(topics) when one does. No allocation after construction.
 //!
@@ -59,7 +62,7 @@ use crate::arena::Arena;
 use crate::chain::Chains;
 use crate::event::payload::{Payload, Tick};
 use crate::event::{EventRef, Kind, KindVersion, Lane, Slot};
-use crate::limits::{BUSES_MAX, LANE_SLOTS_MAX, LANE_TURNS_MAX, TOPICS_MAX};
+use crate::limits::{BUSES_MAX, LANE_GAP_TURNS, LANE_SLOTS_MAX, LANE_TURNS_MAX, TOPICS_MAX};
 use crate::ring::DUE_NONE;
 use crate::topics::{Bus, BusId, CloseError, Key, OpenError, OpenTopic, Policy, Registry, STRICT_KINDS, TopicId};
 use crate::units::UnixNanos;
@@ -199,7 +202,7 @@ pub struct Counts {
     pub overtaken: u64,
     /// Ticks replaced by later ones.
     pub ticks_merged: u64,
-    /// Gap events made.
+    /// Gap events made. A shard's ledger counts them as offered and accepted, by the kind `gap`, beside those that the source sent.
     pub gaps: u64,
     /// Events dispatched from a lower lane because it was its turn.
     pub turns: u64,
@@ -222,6 +225,8 @@ pub struct Lanes {
     state: Box<[State; TOPICS_MAX]>,
     /// Events that went by since the lane had its turn, while something waited in it.
     passed: [u32; LANES],
+    /// Events that went since the last gap that nothing waited behind.
+    since_gap: u32,
     next_position: u64,
     /// Where the tick stands that waits, and its time.
     tick: Option<(u64, UnixNanos)>,
@@ -255,6 +260,8 @@ impl Lanes {
             losses: Losses::new(symbols, slots),
             state: Box::new([State::default(); TOPICS_MAX]),
             passed: [0; LANES],
+            // The first gap need not wait for its turn.
+            since_gap: LANE_TURNS_MAX,
             next_position: 0,
             tick: None,
             now: UnixNanos::ZERO,
@@ -665,9 +672,21 @@ impl Lanes {
         (0..LANES).find(|lane| !self.lanes.is_empty(*lane as u32) || *lane == NORMAL && self.tick.is_some())
     }
 
+    /// Whether a gap that nothing waits behind goes now, where `lane` would have its turn.
+    #[inline]
+    fn is_gaps_turn(&self, lane: Option<usize>) -> bool {
+        // What was lost while events are spilled is behind those.
+        if !self.losses.has_due() || self.spilled > 0 {
+            return false;
+        }
+        let is_urgent = (0..NORMAL).any(|lane| !self.lanes.is_empty(lane as u32));
+        lane.is_none() || self.since_gap >= if is_urgent { LANE_TURNS_MAX } else { LANE_GAP_TURNS }
+    }
+
     /// Takes the next events into the front of `out`, whole, until it is full or nothing is left, with their due stamps into `dues`
     /// ([`DUE_NONE`] for ticks and gaps, which are made here). Returns the slots taken. An event that is longer than what is left of `out`
-    /// stays; with [`SPAN_SLOTS_MAX`](crate::limits::SPAN_SLOTS_MAX) slots or more, 0 means that nothing waits. O(slots).
+    /// stays; with [`SPAN_SLOTS_MAX`](crate::limits::SPAN_SLOTS_MAX) slots or more, 0 means that nothing waits, no gap either, but for gaps that stand
+    /// behind spilled events. O(slots).
     ///
     /// # Panics
     /// When `dues` is shorter than `out`.
@@ -675,16 +694,17 @@ impl Lanes {
         assert!(dues.len() >= out.len(), "room for one due time for each slot");
         let mut done = 0;
         while done < out.len() {
-            // What was lost while events are spilled is behind those.
-            if self.spilled == 0
+            let lane = self.pick();
+            if self.is_gaps_turn(lane)
                 && let Some(gap) = self.losses.pop_due()
             {
                 (out[done], dues[done]) = (gap, DUE_NONE);
                 self.counts.gaps += 1;
+                self.since_gap = 0;
                 done += 1;
                 continue;
             }
-            let Some(lane) = self.pick() else { break };
+            let Some(lane) = lane else { break };
             let front = self.lanes.first(lane as u32);
             if lane == NORMAL
                 && let Some((position, time)) = self.tick
@@ -729,6 +749,7 @@ impl Lanes {
     fn turn(&mut self, lane: usize, position: u64) {
         self.counts.turns += u64::from(self.passed[lane] >= LANE_TURNS_MAX);
         self.passed[lane] = 0;
+        self.since_gap = self.since_gap.saturating_add(1);
         let mut overtakes = false;
         for lower in lane + 1..LANES {
             if let Some(first) = self.lanes.first(lower as u32) {

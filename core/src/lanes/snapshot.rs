@@ -11,11 +11,11 @@ use crate::units::UnixNanos;
 use bytemuck::Zeroable;
 
 const NAME: &str = "lanes";
-const LAYOUT: &str = "u64: symbols seed config position tick_position tick_time has_tick now deadline spilled closing, counts 5 u64, \
+const LAYOUT: &str = "u64: symbols seed config position tick_position tick_time has_tick now deadline spilled closing since_gap, counts 5 u64, \
     passed 4 u32, states of open topics (stats 15 u64, spilled crowded_since u64, used is_crowded u32); waiting: position due deadline since \
     key 2 u64, topic lane span is_keyed u8, pad u32; arena: free used u32, next u32, slot 64; chains: lanes, topics; losses: chains by \
     symbol, before, owed: from to ts_recv u64, count u32, source u8; chain of those due";
-const NUMBERS: usize = 11;
+const NUMBERS: usize = 12;
 
 const _: () = assert!(size_of::<State>() == 18 * 8 && size_of::<Waiting>() == 56 && size_of::<Counts>() == 40);
 
@@ -57,7 +57,8 @@ impl Lanes {
             let (tick_position, tick_time) = self.tick.unwrap_or_default();
             body.slice(&[self.losses.symbols() as u64, self.keys.seed(), self.registry.config()]);
             body.slice(&[self.next_position, tick_position, tick_time.0, u64::from(self.tick.is_some())]);
-            body.slice(&[self.now.0, self.next_deadline, self.spilled, u64::from(self.closing)]);
+            body.slice(&[self.now.0, self.next_deadline, self.spilled, self.registry.closing()]);
+            body.slice(&[u64::from(self.since_gap)]);
             body.slice(core::slice::from_ref(&self.counts));
             body.slice(&self.passed);
             for (topic, _) in self.registry.topics() {
@@ -75,8 +76,8 @@ impl Lanes {
         });
     }
 
-    /// The waiting room that [`Lanes::snapshot`] wrote: it goes on as that would. `registry` has to be as it was, opened in the same
-    /// order. Allocates as [`Lanes::new`] does. O(slots + symbols).
+    /// The waiting room that [`Lanes::snapshot`] wrote: it goes on as that would. `registry` has to have the same buses open, in
+    /// the same places: opened in the same order. A bus that was being closed is opened like the others, and its closing goes on. Allocates as [`Lanes::new`] does. O(slots + symbols).
     ///
     /// Everything is checked before it is used, so that no bytes whatever make a structure that could lose an event, panic or loop.
     ///
@@ -109,7 +110,10 @@ impl Lanes {
         self.now = UnixNanos(body.u64()?);
         self.next_deadline = body.u64()?;
         self.spilled = body.u64()?;
-        self.closing = body.u64()? as u32;
+        let closing = body.u64()?;
+        self.closing = closing.count_ones();
+        require(self.registry.begin_close_all(closing), "what is being closed is open", closing).map_err(invalid)?;
+        self.since_gap = body.u64()? as u32;
         body.fill(core::slice::from_mut(&mut self.counts))?;
         body.fill(&mut self.passed)?;
         for (topic, _) in self.registry.topics() {

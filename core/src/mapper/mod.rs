@@ -273,7 +273,8 @@ impl Handler for Mapper {
             RequestEnd::Refused(_) => &mut st.refused,
             RequestEnd::Expired => &mut st.expired,
             RequestEnd::Failed(_) => &mut st.failed,
-            RequestEnd::Cleared => &mut st.cleared,
+            // The last two are of history, which it does not ask for.
+            RequestEnd::Cleared | RequestEnd::Completed | RequestEnd::Cancelled => &mut st.cleared,
         };
         *count += 1;
         Verdict::Done

@@ -24,7 +24,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         match self.admission(at, len) {
             Ok(()) => {
-                self.ledger.accept(head.kind());
+                // With lanes it was accepted as it was taken in, or as the gap was made.
+                if self.live.is_none() {
+                    self.ledger.accept(head.kind());
+                }
                 self.log_accepted(&head);
                 if let Some(history) = &mut self.history
                     && let Some(event) = EventRef::first(&self.input.slots[at..len])

@@ -1,6 +1,7 @@
 //! The active event and what it causes: handlers, generations, effects.
 
 use super::{Active, Limit, Outbox, Probe, Shard, letters, logging, service};
+use crate::backfill::Desk;
 use crate::bus::{Bus, Call, Chain, Missed, Progress};
 use crate::dead::Fate;
 use crate::event::EventRef;
@@ -23,6 +24,8 @@ enum Turn<'a> {
     Request(&'a Ask),
     /// Those who asked, from this one on.
     Reply(&'a Requests, &'a mut Option<u32>, EventRef<'a>),
+    /// Those who asked for history, from this one on.
+    History(&'a Desk, &'a mut Option<u32>, EventRef<'a>),
     /// The one who asked.
     End(Notice),
 }
@@ -50,6 +53,15 @@ impl Turn<'_> {
                 while let Some(asker) = *next {
                     let (handler, request, following) = requests.asker(asker);
                     // Before the call: after a panic it goes on with the next.
+                    *next = following;
+                    if let Some(failure) = bus.on_reply((handler, request), event, call, timing) {
+                        call.unfinished.push(handler, Missed::Failed(failure));
+                    }
+                }
+            }
+            Self::History(desk, next, event) => {
+                while let Some(link) = *next {
+                    let (handler, request, following) = desk.asker(link, event.kind());
                     *next = following;
                     if let Some(failure) = bus.on_reply((handler, request), event, call, timing) {
                         call.unfinished.push(handler, Missed::Failed(failure));
@@ -160,7 +172,12 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             Active::Reply => {
                 let event = EventRef::first(&self.scratch[..self.scratch_span]);
                 let event = event.expect("Invariant: staged events are whole");
-                Turn::Reply(&self.requests, &mut self.service.asker, event)
+                match &self.archive {
+                    Some(archive) if self.service.is_history => {
+                        Turn::History(&archive.desk, &mut self.service.asker, event)
+                    }
+                    _ => Turn::Reply(&self.requests, &mut self.service.asker, event),
+                }
             }
             Active::End => match self.service.notice {
                 Some(notice) => Turn::End(notice),
@@ -227,6 +244,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         for wish in self.staging.wishes() {
             self.requests.ask(self.clock, self.site.symbol, wish);
+        }
+        if !self.staging.histories().is_empty() {
+            self.commit_histories();
         }
         self.staging.advance_serials(self.site.symbol);
         let hashes = (self.catalog.symbol_hash(self.site.root.symbol), self.catalog.source_hash(self.site.root.source));

@@ -4,7 +4,7 @@ use crate::limits::{
     DEDUP_CAPACITY_DEFAULT, DEDUP_WINDOW_NS_DEFAULT, HISTORY_AGE_NS_DEFAULT, HISTORY_SLOTS_DEFAULT, KIND_ROWS,
     MESH_PENDING_DEFAULT,
 };
-use crate::log;
+use crate::log::Filter;
 use crate::retry::Policy;
 use crate::route::RouteTable;
 use crate::schema::Schemas;
@@ -51,7 +51,7 @@ pub struct Config {
     /// ([`Schemas::upgrade`]).
     pub schemas: Schemas,
     /// What is logged, where the probe takes logs.
-    pub log: log::Filter,
+    pub log: Filter,
 }
 
 /// A shared limit that acted: outputs may then depend on the number of shards, or on the run.
@@ -77,6 +77,8 @@ pub enum Limit {
     ServiceBudget = 7,
     /// As many jobs were under way off the core as may be, and a request waited on.
     JobsFull = 8,
+    /// A limit that the backfills of all symbols share.
+    Backfill = 9,
 }
 
 impl Config {
@@ -102,14 +104,14 @@ impl Config {
             book_pages: 0,
             book_orders: 0,
             schemas: Schemas::builtin(),
-            log: log::Filter::default(),
+            log: Filter::default(),
         }
     }
 }
 
 impl Limit {
     /// Every limit, by number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Timers,
         Self::MeshPending,
         Self::Staging,
@@ -119,6 +121,7 @@ impl Limit {
         Self::Requests,
         Self::ServiceBudget,
         Self::JobsFull,
+        Self::Backfill,
     ];
 
     /// Name in JSON (`limits_hit`).
@@ -134,6 +137,7 @@ impl Limit {
             Self::Requests => "requests",
             Self::ServiceBudget => "service_budget",
             Self::JobsFull => "jobs_full",
+            Self::Backfill => "backfill",
         }
     }
 

@@ -13,7 +13,7 @@ use super::{Limit, Outbox, Shard, letters, runs};
 use crate::bus::Chain;
 use crate::dead::{Cause, Failure, Refused, Site, State, Subject};
 use crate::event::payload::Tick;
-use crate::event::{EventRef, Kind, KindSet, Slot};
+use crate::event::{EventRef, Flags, Kind, KindSet, Slot};
 use crate::hash;
 use crate::lanes::{Lanes, Left, Offered};
 use crate::ledger::{Ledger, Outcome, Refusal};
@@ -27,6 +27,8 @@ use crate::units::UnixNanos;
 
 /// In the place of a handler's number: the event was parked because its topic had no room, and no handler has seen it.
 pub const NO_ROOM: u16 = u16::MAX - 2;
+/// Name that stands for [`NO_ROOM`] in reports and in files of dead letters.
+pub const NO_ROOM_NAME: &str = "no_room";
 /// Error code of such an event.
 pub const ERROR_NO_ROOM: u16 = u16::MAX - 1;
 
@@ -43,12 +45,14 @@ pub(super) struct Live {
     back_span: usize,
     /// Running maximum of the times that have come.
     time: UnixNanos,
+    /// Retry policies of kinds whose topic names none, by [`Kind::row`].
+    retry_base: [u8; KIND_ROWS],
 }
 
 impl Live {
     /// # Panics
     /// When the buses cannot be open together.
-    pub(super) fn new(buses: &[TopicBus], symbols: usize, seed: u64) -> Self {
+    pub(super) fn new(buses: &[TopicBus], symbols: usize, seed: u64, retry_base: [u8; KIND_ROWS]) -> Self {
         let registry = Registry::of(buses).unwrap_or_else(|error| panic!("{error}"));
         Self {
             lanes: Lanes::new(registry, symbols, seed),
@@ -59,14 +63,16 @@ impl Live {
             back: Box::new([Slot::ZERO; SPAN_SLOTS_MAX]),
             back_span: 0,
             time: UnixNanos::ZERO,
+            retry_base,
         }
     }
 
-    /// Notes the retry policies of topics that name one.
+    /// Notes the retry policies of the open topics: a topic's own, or, where it names none, what is configured for the kind.
     pub(super) fn set_retries(&self, retry_of: &mut [u8; KIND_ROWS]) {
-        for (_, topic) in self.lanes.registry().topics().filter(|(_, topic)| topic.retry() != 0) {
+        for (_, topic) in self.lanes.registry().topics() {
             for kind in Kind::ALL.iter().filter(|kind| topic.kinds().contains(**kind)) {
-                retry_of[kind.row()] = topic.retry();
+                let row = kind.row();
+                retry_of[row] = if topic.retry() == 0 { self.retry_base[row] } else { topic.retry() };
             }
         }
     }
@@ -120,10 +126,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             return 0;
         }
         let Some(mut live) = self.live.take() else { return 0 };
+        let told = live.lanes.counts().gaps;
         let mut taken = live.lanes.pop_batch(&mut self.input.slots[..], &mut self.input.dues[..]);
-        let gaps = live.lanes.counts().gaps;
-        self.hand_over(taken, gaps - self.gaps_told);
-        self.gaps_told = gaps;
+        // All others were accepted as they were taken in; gaps that are made in the lanes begin here.
+        (told..live.lanes.counts().gaps).for_each(|_| self.ledger.accept(Kind::GAP));
         if taken == 0 {
             taken = self.take_control(&mut live);
         }
@@ -142,23 +148,6 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         let taken = self.take_in_all(&mut live, out);
         self.live = Some(live);
         taken
-    }
-
-    /// The first `taken` slots of the batch are accepted anew as each of their events is begun. `gaps` of them were made in the lanes, and
-    /// are accepted for the first time.
-    fn hand_over(&mut self, taken: usize, gaps: u64) {
-        let mut gaps = gaps;
-        for head in self.input.slots[..taken].iter().filter(|slot| slot.kind() != Kind::CONTINUATION) {
-            if head.kind().is_control() {
-                continue;
-            }
-            // Gaps of one kind of row are alike: which of them were made here does not matter to the ledger.
-            if head.kind() == Kind::GAP && gaps > 0 {
-                gaps -= 1;
-                continue;
-            }
-            self.ledger.hand_over(head.kind());
-        }
     }
 
     fn take_in_all(&mut self, live: &mut Live, out: &mut impl Outbox) -> usize {
@@ -222,10 +211,12 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         let event = EventRef::first(slots).expect("Invariant: admission has seen the span whole");
         let ledger = &mut self.ledger;
         live.lanes.advance(now, &mut |left, head| settle(ledger, left, head));
+        // What stays outside is not remembered, since it may come again; what was seen before is a duplicate all the same.
         let refused = match live.lanes.door(&head) {
+            Offered::NoTopic => Some(Refusal::NoTopic),
+            Offered::Blocked | Offered::Refused if self.was_seen(&head, now) => Some(Refusal::Duplicate),
             // Offered all the same, to be counted.
             Offered::Blocked => None,
-            Offered::NoTopic => Some(Refusal::NoTopic),
             Offered::Refused => Some(Refusal::TopicFull),
             _ => self.recognise(&head, now).err(),
         };
@@ -260,6 +251,12 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
         }
         Some(span)
+    }
+
+    /// Whether an event would be refused as a duplicate. Remembers nothing.
+    fn was_seen(&self, head: &Slot, now: UnixNanos) -> bool {
+        let is_exempt = head.flags.contains(Flags::UNSEQUENCED);
+        !is_exempt && self.dedup.as_ref().is_some_and(|dedup| dedup.contains(head.identity(), now))
     }
 
     /// Parks an event that found no room among the dead letters. False when there is none either: it is refused then.
@@ -362,7 +359,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
 
     /// Opens a bus while the shard runs: see [`Lanes::open`]. `None` without lanes.
     pub fn open_bus(&mut self, bus: &TopicBus) -> Option<Result<BusId, OpenError>> {
-        self.live.as_mut().map(|live| live.lanes.open(bus))
+        let live = self.live.as_mut()?;
+        let opened = bus.check_retries(self.config.retry.len()).and_then(|()| live.lanes.open(bus));
+        live.set_retries(&mut self.config.retry_of);
+        Some(opened)
     }
 
     /// Closes a bus: see [`Lanes::close`]. Events of its kinds are refused (`refused_by.no_topic`) from now on, what waits is dispatched.

@@ -177,7 +177,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             self.source_time
         };
         let timer = self.wheel.next_due_hint().unwrap_or(UnixNanos::UNKNOWN);
-        let request = self.requests.due().min(self.requests.reply_due());
+        let request = self.request_due();
         let next = source.min(timer).min(request).min(self.pending.next_due());
         // Events that were held and are ready run at this very instant, whatever kept them from it in this step.
         let next = if self.letters.ready().is_some() { next.min(self.clock) } else { next };

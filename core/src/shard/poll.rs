@@ -38,7 +38,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         if step.work == 0 && !meshed && self.input.at == self.input.len && self.source_time < self.quiet_until {
             // Idle, the most frequent state of a paced shard: nothing came and no timer can be due.
-            let is_over = self.wheel.is_empty() && self.pending.is_empty() && self.requests.is_idle();
+            let is_over = self.wheel.is_empty()
+                && self.pending.is_empty()
+                && self.requests.is_idle()
+                && self.archive.as_ref().is_none_or(|archive| archive.desk.is_idle());
             if !self.source_done || is_over {
                 return step;
             }
@@ -163,9 +166,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             self.source_time
         };
         let mesh_due = self.pending.next_due();
-        let reply_due = self.requests.reply_due();
+        let reply_due = self.requests.reply_due().min(self.history_reply_due());
         let timers_until = source_known.min(mesh_due).min(reply_due).min(self.horizon);
-        let service = self.requests.due();
+        let service = self.requests.due().min(self.history_due());
         // The wheel is polled at what it says is next, and not ahead of it: it would go on from the latest time that it
         // was polled at, past what the timer publishes for another symbol in between.
         while let Some(next) = self.wheel.next_due_hint().filter(|next| *next <= timers_until.min(service)) {
@@ -190,12 +193,22 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 return false;
             }
             *budget -= 1;
-            self.begin_service(service);
+            if self.requests.due() == service {
+                self.begin_service(service);
+            } else {
+                self.begin_history_service(service);
+            }
             return true;
         }
         if reply_due <= source_known && reply_due <= mesh_due && reply_due < self.horizon {
             // Also when it has not come yet: nothing later is begun without it.
-            return *budget > 0 && self.begin_reply(reply_due, budget);
+            let is_history = self.requests.reply_due() != reply_due;
+            return *budget > 0
+                && if is_history {
+                    self.begin_history(reply_due, budget)
+                } else {
+                    self.begin_reply(reply_due, budget)
+                };
         }
         if mesh_due <= source_known && mesh_due < self.horizon {
             if *budget == 0 {
@@ -226,7 +239,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     #[inline]
     pub(super) fn update_quiet(&mut self) {
         let timer = self.wheel.next_due_hint().unwrap_or(UnixNanos::UNKNOWN);
-        let request = self.requests.due().min(self.requests.reply_due());
+        let request = self.request_due();
         self.quiet_until = timer.min(request).min(self.pending.next_due()).min(self.horizon).min(self.rates.next());
         if self.letters.ready().is_some() {
             self.quiet_until = UnixNanos::ZERO;

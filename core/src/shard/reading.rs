@@ -39,6 +39,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     pub(super) fn turn_rates(&mut self, at: UnixNanos) {
         let counts = self.counts();
         self.rates.turn(&counts, at);
+        // Once a second of shard time, also where nobody asks for anything.
+        if let Some(archive) = &mut self.archive {
+            archive.desk.forget(at);
+        }
     }
 
     /// All that the shard says of itself now, in one call. No allocation; O(kinds + cells of the windows, some ten thousand): for
@@ -163,6 +167,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
             Limit::ServiceBudget => self.requests.counters().over_budget,
             Limit::JobsFull => self.requests.counters().jobs_full,
+            Limit::Backfill => self.backfill().map_or(0, crate::backfill::Desk::shared_hits),
             limit => self.limits_hit[limit as usize],
         }
     }
@@ -194,7 +199,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
 
     /// Bytes per structure. Those of states and digest are zero pages until a symbol is used.
     #[must_use]
-    pub fn bytes(&mut self) -> [(&'static str, usize); 14] {
+    pub fn bytes(&mut self) -> [(&'static str, usize); 15] {
         [
             ("catalog", self.catalog.bytes()),
             ("schemas", self.config.schemas.bytes()),
@@ -202,6 +207,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             ("digest", self.digest.bytes()),
             ("wheel", self.wheel.bytes() + self.timer_names.bytes()),
             ("requests", self.requests.bytes()),
+            ("backfill", self.archive.as_ref().map_or(0, |archive| archive.desk.bytes())),
             ("books", self.books.as_ref().map_or(0, Books::bytes)),
             ("mesh", self.pending.bytes()),
             ("lanes", self.live.as_ref().map_or(0, |live| live.bytes())),

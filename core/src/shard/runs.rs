@@ -124,7 +124,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             let head = self.input.slots[at];
             self.clamped += u64::from(head.ts_recv < self.clock);
             self.clock = self.time_at(at);
-            self.ledger.accept(head.kind());
+            if self.live.is_none() {
+                self.ledger.accept(head.kind());
+            }
             let event = EventRef::first(&self.input.slots[at..len]).expect("Invariant: it was given to the handler");
             if let Some(history) = &mut self.history {
                 let _ = history.record(event, self.clock);

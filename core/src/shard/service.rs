@@ -45,11 +45,30 @@ pub(super) struct Service {
     pub(super) notice: Option<Notice>,
     /// How the handler failed on it.
     failure: Option<Failure>,
+    /// The event at hand is of a reply of the desk for history.
+    pub(super) is_history: bool,
 }
 
 impl Service {
-    pub(super) const NONE: Self =
-        Self { request: Handle::NULL, ask: None, reply_end: 0, asker: None, notice: None, failure: None };
+    pub(super) const NONE: Self = Self {
+        request: Handle::NULL,
+        ask: None,
+        reply_end: 0,
+        asker: None,
+        notice: None,
+        failure: None,
+        is_history: false,
+    };
+
+    /// The end of what was asked of the past.
+    pub(super) const fn of_history_end(notice: Notice) -> Self {
+        Self { notice: Some(notice), ..Self::NONE }
+    }
+
+    /// An event of the past, for who asked from this one on.
+    pub(super) const fn of_history(asker: Option<u32>) -> Self {
+        Self { asker, is_history: true, ..Self::NONE }
+    }
 
     /// Whether the staged slot at `at` is part of a reply.
     #[inline]
@@ -158,7 +177,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     }
 
     /// What is made here carries T, as what a timer makes does, and is told apart from what anything else makes of the same event.
-    fn begin_for_request(
+    pub(super) fn begin_for_request(
         &mut self,
         active: Active,
         cause: Identity,
@@ -226,7 +245,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// Takes all pending requests of a symbol out; who asked is told at the next instant of service. Returns how many. An act from
     /// outside, as [`Shard::redrive`] is.
     pub fn clear_requests(&mut self, symbol: SymbolId) -> usize {
-        let cleared = self.requests.clear(self.clock, symbol);
+        let histories = self.archive.as_mut().map_or(0, |archive| archive.desk.clear(self.clock, symbol));
+        let cleared = self.requests.clear(self.clock, symbol) + histories;
         self.update_quiet();
         cleared
     }

@@ -48,9 +48,11 @@ pub enum Policy {
     /// Of each key only the newest waits, room or not: what it replaces is `coalesced`. When there is no room for a further key, the
     /// oldest make room.
     Conflate = 4,
-    /// It goes to the store of spilled events, and so does all of its topic that follows, until the store is read again.
+    /// It goes to the store of spilled events, and so does all of its topic that follows, until the store is read again. Nothing is lost or
+    /// overtaken, unless the store fails: then it is dropped, counted, and told by a gap event.
     Spill = 5,
-    /// It is parked among the dead letters.
+    /// It is parked among the dead letters, and dropped where they have no room either. What is sent on its way again comes behind what came
+    /// later.
     DeadLetter = 6,
 }
 
@@ -79,10 +81,10 @@ impl Policy {
         Self::ALL.into_iter().find(|policy| policy.name() == name)
     }
 
-    /// Whether an event may be gone for good where it acts.
+    /// Whether an event may be gone for good where it acts, or come out of its order.
     #[must_use]
     pub const fn is_lossy(self) -> bool {
-        matches!(self, Self::Refuse | Self::DropNewest | Self::DropOldest | Self::Conflate)
+        matches!(self, Self::Refuse | Self::DropNewest | Self::DropOldest | Self::Conflate | Self::DeadLetter)
     }
 }
 

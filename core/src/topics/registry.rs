@@ -45,6 +45,17 @@ impl Bus {
         Self { name: name.to_owned(), slots: topics.iter().map(|topic| topic.capacity).sum(), topics }
     }
 
+    /// Whether the retry policies that its topics name are among `policies`, numbered from 0. O(topics).
+    ///
+    /// # Errors
+    /// [`OpenError::NoRetryPolicy`] for the first that is not.
+    pub fn check_retries(&self, policies: usize) -> Result<(), OpenError> {
+        match self.topics.iter().find(|topic| usize::from(topic.retry) >= policies) {
+            None => Ok(()),
+            Some(topic) => Err(OpenError::NoRetryPolicy { topic: topic.name.clone(), number: topic.retry, policies }),
+        }
+    }
+
     /// The bus of [`Topic::market`], which an engine has unless it is configured otherwise.
     #[must_use]
     pub fn market() -> Self {
@@ -80,7 +91,7 @@ pub enum OpenError {
     /// A topic cannot be.
     #[error("topic {0}: {1}")]
     Topic(String, TopicError),
-    /// The kind belongs to another topic.
+    /// The kind belongs to another topic, which may be one that is still being drained.
     #[error("topic {topic}: {} belongs to another topic", .kind.name())]
     KindTaken {
         /// The topic that asks for it.
@@ -91,6 +102,16 @@ pub enum OpenError {
     /// Changes of a book would wait in different lanes, and overtake each other.
     #[error("topic {0}: the kinds that change a book have to be in one lane")]
     BookLanes(String),
+    /// A topic names a retry policy that the engine does not have.
+    #[error("topic {topic}: there is no retry policy {number}, the engine has {policies}")]
+    NoRetryPolicy {
+        /// The topic.
+        topic: String,
+        /// The policy that it names.
+        number: u8,
+        /// Policies that there are, numbered from 0.
+        policies: usize,
+    },
     /// The topics ask for more room than the bus has.
     #[error("the topics of bus {bus} ask for {asked} slots, it has {slots}")]
     BusRoom {
@@ -168,7 +189,6 @@ pub struct OpenTopic {
     pub(crate) conflate_by: ConflateBy,
     pub(crate) lane: Lane,
     pub(crate) retry: u8,
-    pub(crate) is_open: bool,
 }
 
 impl OpenTopic {
@@ -289,7 +309,6 @@ impl Registry {
                 conflate_by: topic.conflate_by,
                 lane: topic.lane,
                 retry: topic.retry,
-                is_open: true,
             });
         }
         self.buses.at_mut(handle.index()).topics = taken;
@@ -318,9 +337,12 @@ impl Registry {
             if before.iter().any(|other| other.name == topic.name) {
                 return Err(OpenError::TopicTaken(topic.name.clone()));
             }
+            // A topic that is being drained takes nothing more, and still has its kinds: what waits in it, or is to be read again into it,
+            // would be overtaken by what a second topic takes.
             let is_taken = |kind: &&Kind| {
                 topic.kinds.contains(**kind)
-                    && (self.route[kind.row()] != NONE || before.iter().any(|other| other.kinds.contains(**kind)))
+                    && (self.topics.iter().flatten().any(|open| open.kinds.contains(**kind))
+                        || before.iter().any(|other| other.kinds.contains(**kind)))
             };
             if let Some(kind) = Kind::ALL.iter().find(is_taken) {
                 return Err(OpenError::KindTaken { topic: topic.name.clone(), kind: *kind });
@@ -371,6 +393,24 @@ impl Registry {
             left &= left.wrapping_sub(1);
             (index < u64::BITS).then_some(TopicId(index as u8))
         })
+    }
+
+    /// Buses that are being closed, one bit for each place.
+    pub(crate) fn closing(&self) -> u64 {
+        let closing = self.buses.iter().filter(|(_, bus)| bus.closing != 0);
+        closing.fold(0, |set, (handle, _)| set | 1 << handle.index())
+    }
+
+    /// Begins to close the buses at these places. False when one of them is not there.
+    pub(crate) fn begin_close_all(&mut self, places: u64) -> bool {
+        let mut left = places;
+        for place in 0..BUSES_MAX as u32 {
+            if places >> place & 1 == 1 && self.buses.is_used(place) {
+                self.begin_close(BusId(self.buses.handle_at(place)));
+                left &= !(1 << place);
+            }
+        }
+        left == 0
     }
 
     /// A topic, while its bus is open.
@@ -427,13 +467,6 @@ impl Registry {
                 *route = NONE;
             }
         }
-        for (index, topic) in self.topics.iter_mut().enumerate() {
-            if open.topics >> index & 1 == 1
-                && let Some(topic) = topic
-            {
-                topic.is_open = false;
-            }
-        }
         true
     }
 
@@ -454,14 +487,13 @@ impl Registry {
         }
     }
 
-    /// Stable hash of all that is configured, for snapshots.
+    /// Stable hash of all that is configured, for snapshots: buses and topics with their places. Whether a bus is being closed is no
+    /// configuration, and neither is how often its place was given before.
     pub(crate) fn config(&self) -> u64 {
         let fold = |hash: u64, words: [u64; 3]| hash::stable(bytemuck::bytes_of(&[hash, words[0], words[1], words[2]]));
-        let hash = self
-            .buses
-            .iter()
-            .fold(self.slots as u64, |hash, (handle, bus)| fold(hash, [handle.to_bits(), bus.config, bus.closing]));
-        self.buses.iter().fold(hash, |hash, (_, bus)| fold(hash, [bus.topics, bus.slots, 0]))
+        self.buses.iter().fold(self.slots as u64, |hash, (handle, bus)| {
+            fold(fold(hash, [u64::from(handle.index()), bus.config, 0]), [bus.topics, bus.slots, 0])
+        })
     }
 }
 

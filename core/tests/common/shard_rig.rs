@@ -6,14 +6,14 @@
 // Each test file that includes this module uses a part of it.
 #![allow(dead_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use tapeline_core::bus::{Bus, Chain};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::payload::{Quote, QuoteWide, Tick, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Slot};
 use tapeline_core::handler::JobSet;
 use tapeline_core::ledger::Ledger;
-use tapeline_core::limits::{MESH_DELAY_NS, STAGED_SLOTS_MAX, TIME_NS_MAX};
+use tapeline_core::limits::{MESH_DELAY_NS, SPAN_SLOTS_MAX, STAGED_SLOTS_MAX, TIME_NS_MAX};
 use tapeline_core::requests::Counters as Requested;
 use tapeline_core::ring::{self, Producer};
 use tapeline_core::route::RouteTable;
@@ -50,11 +50,16 @@ pub(crate) struct Recorder {
     pub(crate) room: usize,
     pub(crate) used: usize,
     pub(crate) outputs: Outputs,
+    /// Spilled events, in order, and how many there may be.
+    store: VecDeque<Vec<Slot>>,
+    pub(crate) store_max: usize,
+    /// The store has nothing at hand for now.
+    pub(crate) is_reading: bool,
 }
 
 impl Recorder {
     pub(crate) fn new(room: usize) -> Self {
-        Self { room, used: 0, outputs: Outputs::default() }
+        Self { room, used: 0, outputs: Outputs::default(), store: VecDeque::new(), store_max: 0, is_reading: false }
     }
 
     pub(crate) fn take(&mut self) {
@@ -71,6 +76,23 @@ impl Outbox for Recorder {
         self.used += output.slots().len();
         assert!(self.used <= self.room, "an output that found no room");
         self.outputs.0.entry(output.head().symbol.0).or_default().push(output.slots().to_vec());
+    }
+
+    fn spill(&mut self, event: EventRef<'_>) -> bool {
+        let has_room = self.store.len() < self.store_max;
+        if has_room {
+            self.store.push_back(event.slots().to_vec());
+        }
+        has_room
+    }
+
+    fn unspill(&mut self, event: &mut [Slot; SPAN_SLOTS_MAX]) -> usize {
+        if self.is_reading {
+            return 0;
+        }
+        let Some(slots) = self.store.pop_front() else { return 0 };
+        event[..slots.len()].copy_from_slice(&slots);
+        slots.len()
     }
 }
 
@@ -89,7 +111,8 @@ pub(crate) struct Source {
     defined: usize,
     pub(crate) events: Vec<Vec<Slot>>,
     at: usize,
-    time: UnixNanos,
+    /// Running maximum of the times that were sent.
+    pub(crate) time: UnixNanos,
     next_tick: UnixNanos,
     is_meshed: bool,
     pub(crate) is_done: bool,

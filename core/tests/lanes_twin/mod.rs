@@ -7,11 +7,11 @@ use tapeline_core::event::payload::{
 };
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet, Lane, Slot};
 use tapeline_core::lanes::{Counts, Lanes, Left, Offered, TopicStats};
-use tapeline_core::limits::LANE_TURNS_MAX;
+use tapeline_core::limits::{LANE_GAP_TURNS, LANE_TURNS_MAX};
 use tapeline_core::ring::DUE_NONE;
 use tapeline_core::section;
 use tapeline_core::testing::{Prng, without_allocation};
-use tapeline_core::topics::{Bus, BusId, ConflateBy, Policy, Registry, Topic};
+use tapeline_core::topics::{Bus, BusId, ConflateBy, OpenError, Policy, Registry, Topic};
 use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
 
 pub(crate) const SYMBOLS: usize = 4;
@@ -122,6 +122,7 @@ pub(crate) struct Twin {
     streams: BTreeMap<u32, VecDeque<Item>>,
     due_gaps: VecDeque<u32>,
     passed: [u32; 4],
+    since_gap: u32,
     position: u64,
     tick: Option<(u64, u64)>,
     now: u64,
@@ -149,6 +150,7 @@ impl Twin {
             streams: BTreeMap::new(),
             due_gaps: VecDeque::new(),
             passed: [0; 4],
+            since_gap: LANE_TURNS_MAX,
             position: 0,
             tick: None,
             now: 0,
@@ -386,12 +388,17 @@ impl Twin {
     fn pop_batch(&mut self, room: usize) -> Vec<(Slot, u64)> {
         let mut out: Vec<(Slot, u64)> = Vec::new();
         while out.len() < room {
+            let waits = |lane: usize| self.front(lane).is_some();
+            let wait = if waits(0) || waits(1) { LANE_TURNS_MAX } else { LANE_GAP_TURNS };
+            let has_others = (0..4).any(waits) || self.tick.is_some();
             if self.topics.iter().all(|topic| topic.spilled == 0)
+                && (!has_others || self.since_gap >= wait)
                 && let Some(symbol) = self.due_gaps.pop_front()
             {
                 let Some(Item::Hole(hole)) = self.streams.get_mut(&symbol).unwrap().pop_front() else { unreachable!() };
                 out.push((hole.slot(symbol), DUE_NONE));
                 self.counts.gaps += 1;
+                self.since_gap = 0;
                 continue;
             }
             let waits = |lane: usize| self.front(lane).is_some();
@@ -433,6 +440,7 @@ impl Twin {
             self.watch(event.topic);
             self.counts.turns += u64::from(self.passed[lane] >= LANE_TURNS_MAX);
             self.passed[lane] = 0;
+            self.since_gap += 1;
             let fronts: Vec<Option<u64>> = (0..4).map(|lane| self.front(lane).map(|event| event.position)).collect();
             let mut overtakes = false;
             for (lower, front) in fronts.iter().enumerate().skip(lane + 1) {
@@ -455,8 +463,12 @@ impl Twin {
         is_merged
     }
 
+    /// Nothing waits, and nothing is in the store: a bus that is being closed is gone.
+    fn holds_nothing(&self) -> bool {
+        self.waits.is_empty() && self.topics.iter().all(|topic| topic.spilled == 0)
+    }
+
     fn clear(&mut self, left: &mut Vec<(Left, Slot)>) -> u64 {
-        self.is_closed = true;
         let events = self.waits.len() as u64;
         // By topic, as they came.
         for topic in 0..self.topics.len() {
@@ -479,9 +491,12 @@ pub(crate) struct Pair {
     store: VecDeque<Vec<Slot>>,
     letters: VecDeque<Vec<Slot>>,
     pub(crate) restarts: u64,
+    pub(crate) restarts_closing: u64,
     pub(crate) clears: u64,
+    pub(crate) drains: u64,
+    pub(crate) refused_opens: u64,
     pub(crate) readmitted: u64,
-    pub(crate) before_close: TopicStats,
+    before_close: TopicStats,
     left: Vec<(Left, Slot)>,
     out: Vec<Slot>,
     dues: Vec<u64>,
@@ -500,7 +515,10 @@ impl Pair {
             store: VecDeque::new(),
             letters: VecDeque::new(),
             restarts: 0,
+            restarts_closing: 0,
             clears: 0,
+            drains: 0,
+            refused_opens: 0,
             readmitted: 0,
             before_close: TopicStats::default(),
             left: Vec::with_capacity(10_000),
@@ -579,14 +597,13 @@ impl Pair {
         assert_eq!(bytes.len(), self.lanes.snapshot_bytes());
         assert!(section::Section::parse(&bytes).is_ok());
         let mut registry = Registry::new(self.lanes.registry().slots());
-        // As often as it was opened and closed, so that its handle is the same.
-        for _ in 0..self.clears {
-            let bus = registry.open(&self.config).unwrap();
-            let mut lanes = Lanes::new(registry, 0, 0);
-            lanes.close(bus).unwrap();
-            registry = lanes.into_registry();
+        // However often it was closed and opened again before, and also while it is being closed.
+        if self.lanes.registry().name(self.bus).is_some() {
+            self.restarts_closing += u64::from(self.twin.is_closed);
+            self.bus = registry.open(&self.config).unwrap();
+        } else {
+            self.keep_counts();
         }
-        assert_eq!(registry.open(&self.config), Ok(self.bus));
         let transitions = self.lanes.transitions().count();
         self.lanes = Lanes::restore(registry, SYMBOLS, self.seed, &bytes).unwrap();
         self.twin.transitions -= transitions;
@@ -595,33 +612,56 @@ impl Pair {
         assert!(bytes == again, "equal structures give equal bytes");
     }
 
-    /// Clears the bus and opens it again.
-    fn reopen(&mut self) {
-        self.clears += 1;
-        let mut expected = Vec::new();
-        let events = self.twin.clear(&mut expected);
-        let (lanes, left, bus) = (&mut self.lanes, &mut self.left, self.bus);
-        assert_eq!(without_allocation(|| lanes.clear(bus, &mut |why, head| left.push((why, *head)))), Ok(events));
-        self.left(&expected);
-        // What was spilled is dispatched before its bus is gone.
-        while !self.store.is_empty() {
-            assert!(self.lanes.registry().is_closing(self.bus));
-            self.unspill();
-            self.pop(64);
+    /// Whether the bus takes nothing more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.twin.is_closed
+    }
+
+    /// Closes the bus, at once or when what waits has gone. While it is being closed, nobody can have its kinds; once it is gone, it is opened
+    /// again.
+    fn close_or_open(&mut self, at_once: bool) {
+        if !self.twin.is_closed {
+            self.twin.is_closed = true;
+            self.clears += u64::from(at_once);
+            self.drains += u64::from(!at_once);
+            if !at_once {
+                let (lanes, bus) = (&mut self.lanes, self.bus);
+                assert_eq!(without_allocation(|| lanes.close(bus)), Ok(()));
+            }
+        } else if self.twin.holds_nothing() {
+            return self.reopen();
+        } else {
+            self.refused_opens += 1;
+            assert_eq!(self.lanes.open(&self.config), Err(OpenError::Closing("bus".into())));
+            let other = Bus { name: "other".into(), ..self.config.clone() };
+            let refused = self.lanes.open(&other);
+            assert!(matches!(refused, Err(OpenError::KindTaken { .. })), "{refused:?}");
+        }
+        if at_once && !self.twin.holds_nothing() {
+            let mut expected = Vec::new();
+            let events = self.twin.clear(&mut expected);
+            let (lanes, left, bus) = (&mut self.lanes, &mut self.left, self.bus);
+            assert_eq!(without_allocation(|| lanes.clear(bus, &mut |why, head| left.push((why, *head)))), Ok(events));
+            self.left(&expected);
+        } else if at_once && self.lanes.registry().name(self.bus).is_some() {
+            assert_eq!(self.lanes.clear(self.bus, &mut |_, _| unreachable!("nothing waits")), Ok(0));
         }
         self.compare();
-        assert_eq!(self.lanes.registry().name(self.bus), None, "closed");
+    }
+
+    /// What the closed bus has counted is kept.
+    fn keep_counts(&mut self) {
+        self.before_close = self.totals();
+        self.twin.topics.iter_mut().for_each(|topic| topic.stats = TopicStats::default());
+    }
+
+    fn reopen(&mut self) {
         assert_eq!(
             (self.lanes.used_slots(), self.lanes.registry().reserved()),
             (0, 0),
             "it has freed all that it held"
         );
-        for topic in &mut self.twin.topics {
-            let mut mine: [u64; 15] = bytemuck::cast(self.before_close);
-            mine.iter_mut().zip(bytemuck::cast::<_, [u64; 15]>(topic.stats)).for_each(|(mine, more)| *mine += more);
-            self.before_close = bytemuck::cast(mine);
-            topic.stats = TopicStats::default();
-        }
+        self.keep_counts();
         self.twin.is_closed = false;
         self.bus = self.lanes.open(&self.config).unwrap();
         assert_eq!(self.lanes.open(&self.config), Ok(self.bus));
@@ -640,6 +680,8 @@ impl Pair {
         assert_eq!(self.lanes.spilled(), self.store.len() as u64);
         let is_empty = self.twin.waits.is_empty() && self.twin.tick.is_none() && self.twin.due_gaps.is_empty();
         assert_eq!(self.lanes.is_empty(), is_empty);
+        let is_gone = self.twin.is_closed && self.twin.holds_nothing();
+        assert_eq!(self.lanes.registry().name(self.bus).is_none(), is_gone, "a bus is gone with its last event");
     }
 
     /// All counts, those of closed buses included.
@@ -757,7 +799,10 @@ impl Life {
             940..=979 => self.pair.unspill(),
             980..=993 => self.pair.readmit(),
             994..=997 => self.pair.restart(),
-            _ => self.pair.reopen(),
+            _ => self.pair.close_or_open(prng.one_in(2)),
+        }
+        if self.pair.is_closed() && self.prng.one_in(16) {
+            self.pair.close_or_open(self.prng.one_in(2));
         }
     }
 }

@@ -3,8 +3,10 @@
 use super::Config;
 use super::value::{Form, Raw, Value, is_name, quoted};
 use crate::driver::{Driver, Idle};
+use crate::log::LogFormat;
 use crate::station::Overload;
 use std::fmt;
+use tapeline_core::log::Level;
 use tapeline_core::publisher::OnRefusal;
 use tapeline_core::units::UnixNanos;
 
@@ -85,11 +87,19 @@ impl Key {
     }
 }
 
+/// Makes what has that name, with its defaults, where it is not there.
+pub type Make = fn(&mut Config, &str);
+
 /// The names that stand for `<...>` in a section.
 #[derive(Debug)]
 pub enum Names {
-    /// Those that the configuration gives. The function lists those that there are.
-    Free(fn(&Config) -> Vec<String>),
+    /// Those that the configuration gives.
+    Free {
+        /// Those that there are.
+        list: fn(&Config) -> Vec<String>,
+        /// Makes one, with its defaults, where it is not there.
+        make: Make,
+    },
     /// These.
     Of(fn() -> Vec<&'static str>),
 }
@@ -113,7 +123,7 @@ impl Section {
     pub fn names(&self, config: &Config) -> Vec<String> {
         match &self.names {
             None => vec![String::new()],
-            Some(Names::Free(list)) => list(config),
+            Some(Names::Free { list, .. }) => list(config),
             Some(Names::Of(list)) => list().into_iter().map(str::to_owned).collect(),
         }
     }
@@ -121,7 +131,7 @@ impl Section {
     fn admits(&self, name: &str) -> bool {
         match &self.names {
             None => false,
-            Some(Names::Free(_)) => is_name(name),
+            Some(Names::Free { .. }) => is_name(name),
             Some(Names::Of(list)) => list().contains(&name),
         }
     }
@@ -224,6 +234,16 @@ pub(super) fn find_variable(sections: &'static [Section], name: &str) -> Option<
     })
 }
 
+/// The table of that path, where the configuration gives it its name, and that name.
+#[must_use]
+pub(super) fn find_named(sections: &'static [Section], path: &str) -> Option<(Make, String)> {
+    sections.iter().find_map(|section| {
+        let Some(Names::Free { make, .. }) = section.names else { return None };
+        let name = matched(section.path, path).filter(|name| section.admits(name))?;
+        Some((make, name))
+    })
+}
+
 /// Whether there are keys below that path.
 #[must_use]
 pub(super) fn is_table(sections: &'static [Section], path: &str) -> bool {
@@ -251,7 +271,7 @@ pub(super) fn nearest(sections: &'static [Section], path: &str) -> String {
         let at = pattern.split('.').position(|part| part.starts_with('<'));
         let names: Vec<String> = match (at, &section.names) {
             (None, _) | (_, None) => vec![String::new()],
-            (Some(at), Some(Names::Free(_))) => vec![parts.get(at).copied().unwrap_or("name").to_owned()],
+            (Some(at), Some(Names::Free { .. })) => vec![parts.get(at).copied().unwrap_or("name").to_owned()],
             (Some(_), Some(Names::Of(list))) => list().into_iter().map(str::to_owned).collect(),
         };
         names.into_iter().map(move |name| fill(&pattern, &name)).collect::<Vec<_>>()
@@ -268,8 +288,11 @@ pub(super) fn nearest(sections: &'static [Section], path: &str) -> String {
 /// The table that is nearest to one that nobody knows.
 #[must_use]
 pub(super) fn nearest_table(sections: &'static [Section], path: &str) -> &'static str {
+    // A table above others is compared with what is above those.
+    let depth = path.split('.').count();
+    let above = |known: &str| known.split('.').take(depth).collect::<Vec<_>>().join(".");
     let paths = sections.iter().map(|section| section.path);
-    paths.min_by_key(|known| strsim::damerau_levenshtein(known, path)).unwrap_or_default()
+    paths.min_by_key(|known| strsim::damerau_levenshtein(&above(known), path)).unwrap_or_default()
 }
 
 /// The variable that is nearest to one that nobody knows.
@@ -400,15 +423,13 @@ macro_rules! words {
 
         impl $crate::config::key::Stored for $type {
             fn value(&self) -> Value {
-                use $crate::config::key::Words;
-                let word = Self::ALL.iter().find(|(_, variant)| variant == self).map(|(word, _)| *word);
+                let word = <Self as $crate::config::key::Words>::ALL.iter().find(|(_, variant)| variant == self).map(|(word, _)| *word);
                 Value::Word(word.expect("Invariant: every variant has a word").to_owned())
             }
 
             fn of(value: Value) -> Option<Self> {
-                use $crate::config::key::Words;
                 let Value::Word(word) = value else { return None };
-                Self::ALL.iter().find(|(known, _)| *known == word).map(|(_, variant)| *variant)
+                <Self as $crate::config::key::Words>::ALL.iter().find(|(known, _)| *known == word).map(|(_, variant)| *variant)
             }
         }
     };
@@ -418,5 +439,15 @@ pub(super) use words;
 
 words!(Driver, DRIVERS, "glommio" = Driver::Glommio, "threads" = Driver::Threads);
 words!(Idle, IDLES, "busy-spin" = Idle::BusySpin, "yield" = Idle::Yield);
+words!(
+    Level,
+    LEVELS,
+    "off" = Level::Off,
+    "error" = Level::Error,
+    "warn" = Level::Warn,
+    "info" = Level::Info,
+    "trace" = Level::Trace
+);
+words!(LogFormat, LOG_FORMATS, "text" = LogFormat::Text, "json" = LogFormat::Json);
 words!(OnRefusal, REFUSALS, "keep" = OnRefusal::Keep, "dead_letter" = OnRefusal::DeadLetter);
 words!(Overload, OVERLOADS, "wait" = Overload::Wait, "live" = Overload::Live);

@@ -6,6 +6,7 @@ use super::table::SECTIONS;
 use super::value::{Raw, Value};
 use crate::engine::Setup;
 use crate::ingest::Capture;
+use crate::report::text::plain;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
@@ -45,16 +46,16 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { name, line, column } => write!(f, "{name}:{line}:{column}"),
-            Self::Environment(name) => f.write_str(name),
-            Self::Flag(flag) => f.write_str(flag),
+            Self::File { name, line, column } => write!(f, "{}:{line}:{column}", plain(name)),
+            Self::Environment(name) => f.write_str(&plain(name)),
+            Self::Flag(flag) => f.write_str(&plain(flag)),
         }
     }
 }
 
 /// One thing that is wrong with a configuration: a line.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{origin}: {what}")]
+#[error("{origin}: {}", plain(.what))]
 pub struct Fault {
     /// Where it was written.
     pub origin: Origin,
@@ -62,9 +63,13 @@ pub struct Fault {
     pub what: String,
 }
 
-/// Everything that is wrong with a configuration, in the order in which it was found: a line each.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Faults(pub Vec<Fault>);
+/// Faults of a configuration that are told: a file that is no configuration at all can have any number.
+pub const FAULTS_TOLD_MAX: usize = 50;
+
+/// What is wrong with a configuration, in the order in which it was found, a line each: at most [`FAULTS_TOLD_MAX`], and how many there
+/// are beyond.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Faults(pub Vec<Fault>, pub usize);
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,6 +78,9 @@ impl fmt::Display for Faults {
                 f.write_char('\n')?;
             }
             fault.fmt(f)?;
+        }
+        if self.1 > 0 {
+            write!(f, "\nand {} mistakes more", self.1)?;
         }
         Ok(())
     }
@@ -106,7 +114,9 @@ pub struct Layers {
     layer: Layer,
     /// Paths that the layer under construction has set.
     set: BTreeSet<String>,
-    faults: Vec<Fault>,
+    faults: Faults,
+    /// What a key took the place of that says the same in another way, by the path of the other one.
+    replaced: BTreeMap<String, (Value, Origin)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -136,7 +146,7 @@ impl Layers {
             let at = error.span().map_or(0, |span| span.start);
             // Its message may have several lines.
             let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-            self.faults.push(Fault { origin: file.at(at), what });
+            self.fault(file.at(at), what);
         }
         // What is left of a text that is no TOML would be told as unknown keys.
         if errors.is_empty() {
@@ -154,18 +164,24 @@ impl Layers {
             match (value.get_ref(), key::find(SECTIONS, &path)) {
                 (DeValue::Table(_), Some(setting)) => {
                     let what = format!("{path} is a table: {}", setting.key.allowed());
-                    self.faults.push(Fault { origin, what });
+                    self.fault(origin, what);
                 }
-                (DeValue::Table(inner), None) if key::is_table(SECTIONS, &path) => self.table(file, &path, inner),
+                (DeValue::Table(inner), None) if key::is_table(SECTIONS, &path) => {
+                    // A table without keys is there, too.
+                    if let Some((make, name)) = key::find_named(SECTIONS, &path) {
+                        make(&mut self.config, &name);
+                    }
+                    self.table(file, &path, inner);
+                }
                 (_, Some(setting)) => self.apply(&setting, &file.raw(value), origin),
                 (_, None) if key::is_table(SECTIONS, &path) => {
                     let what = format!("{path} = {}: it is a table, [{path}]", file.raw(value).text());
-                    self.faults.push(Fault { origin, what });
+                    self.fault(origin, what);
                 }
                 (DeValue::Table(_), None) => {
                     let nearest = key::nearest_table(SECTIONS, &path);
                     let what = format!("[{path}] is no table; the nearest is [{nearest}]");
-                    self.faults.push(Fault { origin, what });
+                    self.fault(origin, what);
                 }
                 (_, None) => self.unknown(&path, origin),
             }
@@ -187,7 +203,7 @@ impl Layers {
                 Some(setting) => self.apply(&setting, &Raw::Text(text), origin),
                 None => {
                     let what = format!("no key has this variable; the nearest is {}", nearest_variable(&name));
-                    self.faults.push(Fault { origin, what });
+                    self.fault(origin, what);
                 }
             }
         }
@@ -203,21 +219,25 @@ impl Layers {
         }
     }
 
-    /// A fault that was found outside, for instance in a file that cannot be read.
+    /// A fault that was found, here or outside. Beyond [`FAULTS_TOLD_MAX`] they are counted only.
     pub fn fault(&mut self, origin: Origin, what: String) {
-        self.faults.push(Fault { origin, what });
+        if self.faults.0.len() < FAULTS_TOLD_MAX {
+            self.faults.0.push(Fault { origin, what });
+        } else {
+            self.faults.1 += 1;
+        }
     }
 
     fn unknown(&mut self, path: &str, origin: Origin) {
         let what = format!("{path} is no key; the nearest is {}", key::nearest(SECTIONS, path));
-        self.faults.push(Fault { origin, what });
+        self.fault(origin, what);
     }
 
     fn apply(&mut self, setting: &Setting, raw: &Raw, origin: Origin) {
         let path = setting.to_string();
         let Some(value) = setting.key.read(raw) else {
             let what = format!("{path} = {}: {}", raw.text(), setting.key.allowed());
-            self.faults.push(Fault { origin, what });
+            self.fault(origin, what);
             return;
         };
         // "none" says nothing that another key could contradict.
@@ -225,14 +245,26 @@ impl Layers {
         if let Some(other) = setting.key.excludes.filter(|_| !is_none) {
             if self.set.contains(other) {
                 let what = format!("{path} and {other} exclude each other");
-                self.faults.push(Fault { origin, what });
+                self.fault(origin, what);
                 return;
             }
             let other = key::find(SECTIONS, other).expect("Invariant: a key excludes one that there is");
-            let default = other.value(&Config::default());
+            let (default, before) = (other.value(&Config::default()), other.value(&self.config));
             other.set(&mut self.config, default);
-            self.origins.remove(&other.to_string());
+            let other = other.to_string();
+            if let Some(origin) = self.origins.remove(&other) {
+                self.replaced.insert(other, (before, origin));
+            }
         }
+        // Whoever takes back what went over another key has that one in force again.
+        if is_none
+            && let Some(other) = setting.key.excludes
+            && let Some((before, origin)) = self.replaced.remove(other)
+        {
+            key::find(SECTIONS, other).expect("Invariant: as above").set(&mut self.config, before);
+            self.origins.insert(other.to_owned(), origin);
+        }
+        self.replaced.remove(&path);
         setting.set(&mut self.config, value);
         self.origins.insert(path.clone(), origin);
         if !is_none {
@@ -249,12 +281,12 @@ impl Layers {
             let setting = key::find(SECTIONS, &path);
             let value = setting.map(|setting| setting.key.show(&setting.value(&self.config)));
             let what = value.map_or_else(|| format!("{path}: {what}"), |value| format!("{path} = {value}: {what}"));
-            self.faults.push(Fault { origin: self.origins.get(&path).cloned().unwrap_or(Origin::Default), what });
+            self.fault(self.origins.get(&path).cloned().unwrap_or(Origin::Default), what);
         }
-        if self.faults.is_empty() {
+        if self.faults.0.is_empty() {
             Ok(Loaded { config: self.config, origins: self.origins })
         } else {
-            Err(Faults(self.faults))
+            Err(self.faults)
         }
     }
 }

@@ -11,7 +11,8 @@
 //! [`SECTIONS`] is the one table of keys. Parsing, the check for unknown keys, the variables, `--print-config`, the reference and the
 //! sample are made from it, and the defaults are those of the engine's own types: none of them can drift from another. A row
 //! that sets nothing turns `every_key_changes_what_the_engine_gets` red; a field that nobody takes does not compile, as
-//! [`Config::setup`] and the pipeline take their sections apart without `..`.
+//! [`Config::setup`] and the pipeline take their sections apart without `..`; and a field of the engine's own types that the engine
+//! does not look at turns `every_field_that_a_key_sets_is_read` red.
 //!
 //! A key more: a field in the section's struct below (or in the engine's own type that the section holds), and a row in `table.rs`.
 
@@ -22,31 +23,37 @@ mod publisher;
 mod retry;
 mod table;
 mod tell;
+mod topics;
 mod value;
 mod zone;
 
 #[cfg(test)]
 mod tests;
 
-pub use key::{Key, Names, Section, Setting};
-pub use layers::{FILE_BYTES_MAX, FILE_VARIABLE, Fault, Faults, Layers, Loaded, Origin};
+pub use key::{Key, Make, Names, Section, Setting};
+pub use layers::{FAULTS_TOLD_MAX, FILE_BYTES_MAX, FILE_VARIABLE, Fault, Faults, Layers, Loaded, Origin};
 pub use retry::{Growth, Retry, RetryPolicy, STANDARD, Spread};
 pub use table::SECTIONS;
 pub use tell::{Style, reference, sample};
+pub use topics::{TopicKeys, Topics};
 pub use value::{Form, Raw, Value};
 
+use crate::backfill;
 use crate::driver::{Driver, Idle};
 use crate::engine::Setup;
 use crate::ingest::Capture;
+use crate::log::{self, LogFormat};
 use crate::pacer::Pace;
 use crate::pipeline::Parameters;
 use crate::station::Overload;
+use tapeline_core::backfill::DeskConfig;
 use tapeline_core::dead;
 use tapeline_core::health::Thresholds;
 use tapeline_core::limits::{
     DEDUP_CAPACITY_DEFAULT, DEDUP_WINDOW_NS_DEFAULT, HISTORY_AGE_NS_DEFAULT, HISTORY_SLOTS_DEFAULT, MAPPER_HOURS_MAX,
     MESH_PENDING_DEFAULT, MESH_RING_SLOTS_DEFAULT, RING_SLOTS_DEFAULT, SYMBOLS_DEFAULT,
 };
+use tapeline_core::log::{Filter, Level};
 use tapeline_core::publisher::Publisher;
 use tapeline_core::units::UnixNanos;
 use tapeline_core::{queue, requests, shard};
@@ -58,6 +65,8 @@ pub struct Config {
     pub engine: Engine,
     /// How captures are replayed.
     pub replay: Replay,
+    /// What is told while it runs.
+    pub log: Log,
     /// Recognition of duplicates.
     pub dedup: Dedup,
     /// The last events.
@@ -66,8 +75,12 @@ pub struct Config {
     pub dead_letters: DeadLetters,
     /// Retry policies.
     pub retry: Retry,
+    /// Topics.
+    pub topics: Topics,
     /// The request queue and its service.
     pub requests: Requests,
+    /// History for handlers that ask for it.
+    pub backfill: Backfill,
     /// Order books.
     pub books: Books,
     /// Names of the times of day of the mapper, in their order.
@@ -80,6 +93,23 @@ pub struct Config {
     pub health: Thresholds,
     /// Parameters of the default handlers.
     pub pipeline: Parameters,
+}
+
+/// History for handlers that ask for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Backfill {
+    /// As [`backfill::Settings::paths`].
+    pub tapes: Vec<String>,
+    /// As [`backfill::Settings::ring_slots`].
+    pub ring_slots: usize,
+    /// As [`backfill::Settings::desk`].
+    pub desk: DeskConfig,
+}
+
+impl Default for Backfill {
+    fn default() -> Self {
+        Self { tapes: Vec::new(), ring_slots: backfill::RING_SLOTS_DEFAULT, desk: DeskConfig::default() }
+    }
 }
 
 /// Order books of each shard.
@@ -150,6 +180,21 @@ impl Default for Engine {
             mesh_pending_slots: MESH_PENDING_DEFAULT,
             timers_max: None,
         }
+    }
+}
+
+/// What is told while it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Log {
+    /// As [`tapeline_core::log::Filter::level`].
+    pub level: Level,
+    /// Form of it.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: Level::Warn, format: LogFormat::Text }
     }
 }
 
@@ -276,10 +321,17 @@ impl Config {
     #[must_use]
     pub fn check(&self) -> Vec<(String, String)> {
         let mut wrong = self.retry.check();
+        if wrong.is_empty() {
+            wrong.extend(self.topics.check(&self.retry));
+        }
         wrong.extend(self.retry.check_name("requests.retry", &self.requests.retry));
         let mut tell = |key: &str, what: String| wrong.push((key.to_owned(), what));
         if self.replay.overload == Overload::Live && !self.replay.pace().is_paced() {
             tell("replay.overload", "live needs a schedule: without one, every ring is full at once".to_owned());
+        }
+        if self.replay.overload == Overload::Live && self.replay.start.is_some() {
+            let what = "not with replay.overload = live: what is before it comes at once, to build state, and policies would thin it";
+            tell("replay.start", what.to_owned());
         }
         if let (Some(start), Some(end)) = (self.replay.start, self.replay.end)
             && start >= end
@@ -334,11 +386,14 @@ impl Config {
         let Self {
             engine,
             replay,
+            log: Log { level, format },
             dedup,
             history,
             dead_letters,
             retry,
+            topics,
             requests,
+            backfill: history_read,
             books,
             hours: _,
             zone: _,
@@ -364,14 +419,17 @@ impl Config {
         let History { slots: history_slots, age_ns } = history;
         let DeadLetters { entries, slots, holds, held_per_symbol, error_codes } = dead_letters;
         let Requests { queue, service_interval_ns, service_budget, retry: request_retry } = requests;
+        let Backfill { tapes, ring_slots: history_ring_slots, desk } = history_read;
         let Books { pages, orders } = books;
-        let (policies, retry_of) = retry.tables();
+        let (policies, mut retry_of) = retry.tables();
+        topics.set_retries(retry, &mut retry_of);
         let request_retry = policies[usize::from(retry.number(request_retry))];
         Setup {
             passes: *passes,
             pace: replay.pace(),
             max_gap_ns: *max_gap_ns,
             overload: *overload,
+            buses: vec![topics.bus(retry)],
             start: *start,
             end: *end,
             shards: *shards,
@@ -384,6 +442,13 @@ impl Config {
             idle: *idle,
             seed: *seed,
             timers_max: *timers_max,
+            // Who is told is for the program to say.
+            log: log::Log { filter: Filter { level: *level, follow: None }, format: *format, ..log::Log::default() },
+            backfill: (!tapes.is_empty()).then(|| backfill::Settings {
+                paths: tapes.iter().map(Into::into).collect(),
+                ring_slots: *history_ring_slots,
+                desk: *desk,
+            }),
             shard: shard::Config {
                 mesh_pending_slots: *mesh_pending_slots,
                 dedup_capacity: *capacity,
@@ -407,13 +472,22 @@ impl Config {
                     service_interval_ns: *service_interval_ns,
                     service_budget: *service_budget,
                     retry: request_retry,
-                    // Jobs off the core have no ring for their replies here yet.
+                    // Jobs off the core other than reading history have no ring for their replies here yet.
                     ..requests::Config::default()
                 },
                 ..shard::Config::single()
             },
             ..Setup::new(captures)
         }
+    }
+}
+
+/// The instant that a text says: RFC 3339, with or without an offset from UTC, or ns since the UNIX epoch.
+#[must_use]
+pub fn instant(text: &str) -> Option<UnixNanos> {
+    match Form::Instant.read(&Raw::Text(text.to_owned())) {
+        Some(Value::Whole(ns)) => Some(UnixNanos(ns)),
+        _ => None,
     }
 }
 

@@ -1,19 +1,21 @@
 //! The table of keys.
 
 use super::Config;
-use super::key::{DRIVERS, IDLES, Key, Names, OVERLOADS, REFUSALS, Section, Stored};
+use super::key::{DRIVERS, IDLES, Key, LEVELS, LOG_FORMATS, Names, OVERLOADS, REFUSALS, Section, Stored};
 use super::mapper::{
     day_names, days, group_names, hours, hours_mut, rule_names, rule_plan, rule_plan_mut, rules, set_days, set_rules,
 };
 use super::publisher;
 use super::retry::{GROWTHS, ORDERS, SPREADS};
+use super::topics::{KEYS, LANES, POLICIES, kind_names};
 use super::value::{Form, Value};
 use super::zone::zone;
-use tapeline_core::event::Kind;
 use tapeline_core::limits::{
-    BOOK_ORDERS_MAX, BOOK_PAGES_MAX, BRIDGE_BATCH_MAX, BRIDGE_NS_MAX, DEDUP_CAPACITY_MAX, HISTORY_SLOTS_MAX,
-    MAPPER_EXPIRES_NS_MAX, PUBLISHER_NS_MAX, REQUEST_AGING_NS_MAX, REQUEST_TURN_BITS_MAX, REQUESTS_MAX,
-    RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SERVICE_BUDGET_MAX, SHARDS_MAX, SLOT_BYTES, SYMBOLS_MAX, TICK_NS, TIMERS_MAX,
+    BACKFILL_ASKS_MAX, BACKFILL_IN_FLIGHT_MAX, BACKFILL_IN_FLIGHT_SYMBOL_MAX, BACKFILL_JOBS_MAX,
+    BACKFILL_REMEMBERED_MAX, BOOK_ORDERS_MAX, BOOK_PAGES_MAX, BRIDGE_BATCH_MAX, BRIDGE_NS_MAX, DEDUP_CAPACITY_MAX,
+    HISTORY_SLOTS_MAX, LANE_SLOTS_MAX, MAPPER_EXPIRES_NS_MAX, PUBLISHER_NS_MAX, REQUEST_AGING_NS_MAX,
+    REQUEST_TURN_BITS_MAX, REQUESTS_MAX, RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SERVICE_BUDGET_MAX, SHARDS_MAX,
+    SLOT_BYTES, SYMBOLS_MAX, TICK_NS, TIMERS_MAX,
 };
 use tapeline_core::mapper::Plan;
 use tapeline_core::scanner::breakout::RANGE_BARS_MAX;
@@ -44,6 +46,19 @@ macro_rules! policy_key {
             $doc,
             |config, name| Stored::value(&config.retry.policy(name).$field),
             |config, name, value| config.retry.policy_mut(name).$field = Stored::stored(value),
+        )
+    };
+}
+
+/// A row of a topic.
+macro_rules! topic_key {
+    ($name:literal, $form:expr, $field:ident, $doc:literal) => {
+        Key::new(
+            $name,
+            $form,
+            $doc,
+            |config, name| Stored::value(&config.topics.topic(name).$field),
+            |config, name, value| config.topics.topic_mut(name).$field = Stored::stored(value),
         )
     };
 }
@@ -290,6 +305,24 @@ pub static SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        path: "log",
+        doc: "What is told on stderr while it runs. Records go through a ring to a thread off the measured cores; what finds no room there is \
+                 dropped and counted.",
+        names: None,
+        keys: &[
+            key!(
+                "level",
+                Form::Choice(LEVELS),
+                log.level,
+                "What is told, with all that matters more: quarantined handlers (error); limits, gaps, crowded topics (warn); failures and dead \
+                 letters one by one (info). trace adds nothing by itself: --follow traces one event."
+            )
+            .flag("log-level"),
+            key!("format", Form::Choice(LOG_FORMATS), log.format, "A line of text, or an object of JSON on a line.")
+                .flag("log-format"),
+        ],
+    },
+    Section {
         path: "dedup",
         doc: "Recognition of duplicates: an event whose identity (source, symbol, seq, part) was seen \
                  within the window is refused.",
@@ -366,7 +399,10 @@ pub static SECTIONS: &[Section] = &[
         path: "retry.policy.<name>",
         doc: "Retry policies. `standard` is always there; any other name makes a policy that begins \
                  with its defaults.",
-        names: Some(Names::Free(|config| config.retry.policies.iter().map(|(name, _)| name.clone()).collect())),
+        names: Some(Names::Free {
+            list: |config| config.retry.policies.iter().map(|(name, _)| name.clone()).collect(),
+            make: |config, name| _ = config.retry.policy_mut(name),
+        }),
         keys: &[
             policy_key!(
                 "attempts",
@@ -406,8 +442,8 @@ pub static SECTIONS: &[Section] = &[
     },
     Section {
         path: "retry.kinds",
-        doc: "Which kind of event uses which retry policy.",
-        names: Some(Names::Of(|| Kind::ALL.iter().map(|kind| kind.name()).collect())),
+        doc: "Which kind of event uses which retry policy. A topic's own goes over it.",
+        names: Some(Names::Of(kind_names)),
         keys: &[Key::new(
             "<kind>",
             Form::Name,
@@ -415,6 +451,65 @@ pub static SECTIONS: &[Section] = &[
             |config, kind| Stored::value(config.retry.kind(kind)),
             |config, kind, value| *config.retry.kind_mut(kind) = Stored::stored(value),
         )],
+    },
+    Section {
+        path: "topics.<name>",
+        doc: "Topics: kinds of events that wait together on a shard, and what happens when there is no room. They act with \
+                 `replay.overload = \"live\"`, but for `retry`, which always does. `quotes`, `trades`, `books`, `status`, `news` \
+                 and `others` are there; any other name makes a topic more. A kind is in one topic.",
+        names: Some(Names::Free {
+            list: |config| config.topics.0.iter().map(|(name, _)| name.clone()).collect(),
+            make: |config, name| _ = config.topics.topic_mut(name),
+        }),
+        keys: &[
+            topic_key!(
+                "kinds",
+                Form::Words(kind_names),
+                kinds,
+                "Kinds of its events. None at all = there is no such topic. Events of a kind that is in no topic are refused."
+            )
+            .unset("rest", "all that no other topic names"),
+            topic_key!(
+                "policy",
+                Form::Choice(POLICIES),
+                policy,
+                "What happens without room: the source waits; the event is refused; it is dropped; the oldest make room; of \
+                 each key only the newest waits; it goes to a store (there is none in this build); it is parked among the \
+                 dead letters."
+            ),
+            topic_key!("capacity", count(1, LANE_SLOTS_MAX as u64), capacity, "Slots of 64 bytes that may wait, on each shard."),
+            topic_key!("high", count(1, LANE_SLOTS_MAX as u64), high, "Slots from which on the topic is crowded.")
+                .unset("auto", "three quarters of the capacity"),
+            topic_key!("low", count(0, LANE_SLOTS_MAX as u64), low, "Slots down to which a crowded topic is.")
+                .unset("auto", "a quarter of the capacity"),
+            topic_key!(
+                "lane",
+                Form::Choice(LANES),
+                lane,
+                "Lane of its events, but for those that carry another one than normal themselves. Kinds that change a book \
+                 share one."
+            ),
+            topic_key!(
+                "conflate_by",
+                Form::Choice(KEYS),
+                conflate_by,
+                "What the policy conflate goes by: kind, symbol and source; or price and side besides."
+            ),
+            topic_key!(
+                "expire_after",
+                time(0, DAY_NS),
+                expire_after_ns,
+                "Source time after which an event that still waits is dropped. 0s = it never is."
+            ),
+            topic_key!("retry", Form::Name, retry, "Name of the retry policy of its events.")
+                .unset("inherit", "those of their kinds"),
+            topic_key!(
+                "lossy",
+                Form::Switch,
+                lossy,
+                "Trades and changes of a book may be lost. A gap event then tells their symbol."
+            ),
+        ],
     },
     Section {
         path: "requests",
@@ -473,6 +568,85 @@ pub static SECTIONS: &[Section] = &[
                 Form::Name,
                 requests.retry,
                 "Name of the retry policy for requests whose handler asks for another try."
+            ),
+        ],
+    },
+    Section {
+        path: "backfill",
+        doc: "History for handlers that ask for it: read from tapes, off the measured cores.",
+        names: None,
+        keys: &[
+            key!(
+                "tapes",
+                Form::Paths,
+                backfill.tapes,
+                "Tapes, and folders whose *.tape files are meant. Parquet is refused. None at all = history is refused to who asks."
+            ),
+            key!(
+                "jobs",
+                count(1, BACKFILL_JOBS_MAX as u64),
+                backfill.desk.manager.jobs,
+                "Readings that may wait or be under way, on each shard. One more is refused, and who asked is told."
+            ),
+            key!(
+                "asks",
+                count(1, BACKFILL_ASKS_MAX as u64),
+                backfill.desk.manager.asks,
+                "Those who may wait for readings, on each shard."
+            ),
+            key!(
+                "jobs_per_symbol",
+                count(1, BACKFILL_JOBS_MAX as u64),
+                backfill.desk.manager.jobs_per_symbol,
+                "Readings of one symbol that may wait."
+            ),
+            key!(
+                "in_flight",
+                count(1, BACKFILL_IN_FLIGHT_MAX as u64),
+                backfill.desk.manager.in_flight,
+                "Readings that may be under way, on each shard; the others wait."
+            ),
+            key!(
+                "in_flight_per_symbol",
+                count(1, BACKFILL_IN_FLIGHT_SYMBOL_MAX as u64),
+                backfill.desk.manager.in_flight_per_symbol,
+                "Readings of one symbol that may be under way."
+            ),
+            key!(
+                "aging",
+                time(0, REQUEST_AGING_NS_MAX),
+                backfill.desk.manager.aging_step_ns,
+                "Head start of one priority class over the next, in shard time."
+            ),
+            key!(
+                "remembered",
+                count(0, BACKFILL_REMEMBERED_MAX as u64),
+                backfill.desk.manager.remembered,
+                "Completed ranges that are remembered, on each shard: what is in them does not come again. The oldest is forgotten first."
+            ),
+            key!(
+                "remember",
+                time(1, 365 * DAY_NS),
+                backfill.desk.manager.remember_ns,
+                "Age at which a completed range is forgotten, in shard time."
+            ),
+            key!(
+                "service_interval",
+                Form::Time { min: TICK_NS, max: DAY_NS, step: TICK_NS },
+                backfill.desk.service_interval_ns,
+                "What is asked is looked at at multiples of this, in shard time."
+            ),
+            key!(
+                "delay",
+                Form::Time { min: TICK_NS, max: DAY_NS, step: TICK_NS },
+                backfill.desk.delay_ns,
+                "From then until the history comes, in shard time. The shard waits there as long as the reading takes."
+            ),
+            key!(
+                "ring_slots",
+                Form::Power { min: 256, max: RING_SLOTS_MAX as u64 },
+                backfill.ring_slots,
+                "Slots of 64 bytes of the ring by which history comes to each shard. Full, the reading waits."
             ),
         ],
     },
@@ -686,7 +860,10 @@ pub static SECTIONS: &[Section] = &[
     Section {
         path: "mapper.hours.<name>",
         doc: "A time of day, and what is asked for then instead. The first one that holds counts.",
-        names: Some(Names::Free(|config| config.hours.clone())),
+        names: Some(Names::Free {
+            list: |config| config.hours.clone(),
+            make: |config, name| _ = hours_mut(config, name),
+        }),
         keys: HOURS,
     },
     Section {
@@ -745,7 +922,10 @@ pub static SECTIONS: &[Section] = &[
         path: "publisher.condition.<feature>",
         doc: "What a symbol is scored by, once a second. Three conditions are there; another name of a feature makes \
               one more, and a weight of 0 leaves one out.",
-        names: Some(Names::Free(publisher::features)),
+        names: Some(Names::Free {
+            list: publisher::features,
+            make: |config, name| _ = publisher::condition_mut(config, name),
+        }),
         keys: &[
             condition_key!("above", Form::Switch, is_above, "Whether it holds above its threshold, or below it."),
             condition_key!(

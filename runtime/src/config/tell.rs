@@ -1,7 +1,7 @@
 //! What is told of the keys: the effective values, the reference, the sample.
 
 use super::Config;
-use super::key::{Key, Section, Setting, find};
+use super::key::{Key, Names, Section, Setting, find};
 use super::layers::{Loaded, Origin};
 use super::table::SECTIONS;
 use super::value::Value;
@@ -71,14 +71,20 @@ pub fn sample() -> String {
         let names = section.names(&default);
         let (of_table, of_key) =
             if section.path.contains('<') { (names, vec![]) } else { (vec![String::new()], names) };
-        for name in of_table {
+        for (index, name) in of_table.into_iter().enumerate() {
+            // The second table of a kind has the same keys.
+            let is_first = index == 0;
             put(&mut out, "");
-            comment(&mut out, section.doc);
+            if is_first {
+                comment(&mut out, section.doc);
+            }
             let table = Setting { section, key: &section.keys[0], name: name.clone() }.table();
             put(&mut out, format_args!("[{table}]"));
             for key in section.keys {
-                put(&mut out, "");
-                comment(&mut out, &format!("{} Allowed: {}.", key.doc, key.allowed()));
+                if is_first {
+                    put(&mut out, "");
+                    comment(&mut out, &format!("{} Allowed: {}.", key.doc, key.allowed()));
+                }
                 let names = if key.name.contains('<') { of_key.clone() } else { vec![name.clone()] };
                 for name in names {
                     let setting = Setting { section, key, name };
@@ -140,9 +146,13 @@ pub fn reference(style: Style) -> String {
     out
 }
 
-/// The default of a row; for a row with a name, that of the first.
+/// The default of a row; for a row with a name, that of a new one, or of the first where no new one can be.
 fn shown_default(section: &'static Section, key: &'static Key, default: &Config) -> String {
-    let name = section.names(default).first().cloned().unwrap_or_default();
+    let name = match &section.names {
+        // What one begins with that the configuration adds.
+        Some(Names::Free { .. }) => "name".to_owned(),
+        _ => section.names(default).first().cloned().unwrap_or_default(),
+    };
     key.show(&Setting { section, key, name }.value(default))
 }
 

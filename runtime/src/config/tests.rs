@@ -25,14 +25,19 @@ fn effect(config: &Config) -> String {
         ring_slots,
         mesh_ring_slots,
         idle,
+        log,
+        backfill,
+        buses,
         ..
     } = setup;
     format!(
         "{:?}",
         (
             (passes, pace, max_gap_ns, overload, start, end, shards, cores),
-            (is_pinned, driver, symbols_max, ring_slots, mesh_ring_slots, idle),
+            (is_pinned, driver, symbols_max, ring_slots, mesh_ring_slots, idle, buses),
+            (log.filter, log.format),
             shard,
+            backfill,
             &config.pipeline,
             // The report's: `tapeline replay` hands it on.
             &config.health,
@@ -40,13 +45,26 @@ fn effect(config: &Config) -> String {
     )
 }
 
+/// Another legal value for a setting of this configuration.
+fn another(setting: &Setting, config: &Config) -> Value {
+    let value = setting.value(config);
+    let is_of_topics = setting.section.path.starts_with("topics.");
+    match setting.key.name {
+        // What is legal here depends on the topic's other keys.
+        "kinds" if is_of_topics => Value::Words(Vec::new()),
+        "policy" if is_of_topics => Value::Word("dead_letter".to_owned()),
+        "high" if is_of_topics => Value::Whole(config.topics.topic(&setting.name).capacity as u64),
+        "low" if is_of_topics => Value::Whole(1),
+        // The one name that there is beside the default.
+        _ => setting.key.form.another(&value).unwrap_or(Value::Word("other".to_owned())),
+    }
+}
+
 /// Settings of this configuration that the engine does not notice when each is set to another value.
 fn silent(settings: &[Setting], config: &Config) -> Vec<String> {
     let before = effect(config);
     let is_silent = |setting: &&Setting| {
-        let value = setting.value(config);
-        // The one name that there is beside the default.
-        let another = setting.key.form.another(&value).unwrap_or(Value::Word("other".to_owned()));
+        let another = another(setting, config);
         let mut changed = config.clone();
         setting.set(&mut changed, another.clone());
         assert_eq!(setting.value(&changed), another, "{setting} keeps what it is set to");
@@ -57,10 +75,25 @@ fn silent(settings: &[Setting], config: &Config) -> Vec<String> {
     settings.iter().filter(is_silent).map(ToString::to_string).collect()
 }
 
-/// A configuration with a second policy, which differs from the first, and a time of day.
+/// Keys under which every other one matters: a policy that differs from the standard one, a time of day, and topics that may lose what
+/// they hold.
+const BASE: [(&str, &str); 5] = [
+    ("retry.policy.other.attempts", "2"),
+    ("mapper.hours.open.from", "\"09:30\""),
+    ("topics.trades.lossy", "true"),
+    ("topics.books.lossy", "true"),
+    // Without a tape nobody reads.
+    ("backfill.tapes", "[\"a.tape\"]"),
+];
+
+/// [`BASE`] without a path, as a file.
+fn base_without(path: &str) -> String {
+    BASE.iter().filter(|(key, _)| *key != path).map(|(key, value)| format!("{key} = {value}\n")).collect()
+}
+
 fn with_another_policy() -> Loaded {
     let mut layers = Layers::default();
-    layers.file("t.toml", "[retry.policy.other]\nattempts = 2\n[mapper.hours.open]\nfrom = \"09:30\"");
+    layers.file("t.toml", &base_without(""));
     layers.finish().unwrap()
 }
 
@@ -83,6 +116,97 @@ fn req_c1_every_key_changes_what_the_engine_gets() {
     config.retry.policy_mut("other").backoff = Growth::Fixed;
     let mute = Setting { section: &SECTIONS[0], key: &MUTE, name: String::new() };
     assert_eq!(silent(&[mute], &config), ["engine.mute"]);
+
+    // Handlers get no ticks and no definitions, so that no retry of one can come about.
+    for kind in tapeline_core::event::Kind::ALL {
+        let path = format!("retry.kinds.{}", kind.name());
+        assert_eq!(setting(&path).is_some(), !kind.is_control(), "{path}");
+    }
+}
+
+/// Fields of a structure of the engine's own that no line of these sources looks at, as `config.<field>`, `setup.<field>` or
+/// `self.<field>`, or by taking the structure apart.
+fn unread(of: &str, name: &str, sources: &[&str]) -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let read = |path: &str| {
+        let text =
+            std::fs::read_to_string(format!("{folder}/{path}")).unwrap_or_else(|error| panic!("{path}: {error}"));
+        text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
+    };
+    let source = read(of);
+    let (_, rest) = source.split_once(&format!("pub struct {name} {{\n")).expect("the structure");
+    let (body, rest) = rest.split_once("\n}\n").expect("its end");
+    let text = sources.iter().map(|path| if *path == of { rest.to_owned() } else { read(path) }).collect::<String>();
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+    let is_set = |rest: &str| rest.starts_with(" = ");
+    let is_looked_at = |field: &str| {
+        ["config.", "setup.", "self."].iter().any(|of| {
+            let look = format!("{of}{field}");
+            text.match_indices(&look).any(|(at, _)| {
+                let rest = &text[at + look.len()..];
+                ends(rest) && !is_set(rest)
+            })
+        })
+    };
+    let is_taken_apart = |field: &str| {
+        let patterns = text.split("let Config {").skip(1).filter_map(|rest| rest.split_once("} ="));
+        let mut fields = patterns.flat_map(|(fields, _)| fields.split(','));
+        fields.any(|part| part.split(':').next().unwrap_or_default().trim() == field)
+    };
+    let fields =
+        body.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(": ").map(|(field, _)| field));
+    let fields: Vec<&str> = fields.collect();
+    assert!(fields.len() > 4, "{of}: {fields:?}");
+    fields.into_iter().filter(|field| !is_looked_at(field) && !is_taken_apart(field)).map(str::to_owned).collect()
+}
+
+#[test]
+fn req_c1_every_field_that_a_key_sets_is_read() {
+    for (of, name, sources) in [
+        ("runtime/src/engine.rs", "Setup", &["runtime/src/engine.rs"][..]),
+        (
+            "core/src/shard/config.rs",
+            "Config",
+            &[
+                "core/src/shard.rs",
+                "core/src/shard/inlet.rs",
+                "core/src/shard/letters.rs",
+                "core/src/shard/poll.rs",
+                "core/src/shard/admission.rs",
+            ],
+        ),
+        ("core/src/dead/mod.rs", "Config", &["core/src/dead/mod.rs"]),
+        (
+            "core/src/requests/config.rs",
+            "Config",
+            &[
+                "core/src/requests/mod.rs",
+                "core/src/requests/jobs.rs",
+                "core/src/requests/pending.rs",
+                "core/src/requests/places.rs",
+            ],
+        ),
+        (
+            "core/src/scanner/config.rs",
+            "Config",
+            &[
+                "core/src/scanner/breakout.rs",
+                "core/src/scanner/gap.rs",
+                "core/src/scanner/momentum.rs",
+                "core/src/scanner/spread.rs",
+                "core/src/scanner/volatility.rs",
+                "core/src/scanner/volume_spike.rs",
+                "core/src/scanner/mod.rs",
+            ],
+        ),
+        ("core/src/bridge/config.rs", "Config", &["core/src/bridge/mod.rs", "core/src/bridge/config.rs"]),
+        ("core/src/publisher/config.rs", "Config", &["core/src/publisher/mod.rs", "core/src/publisher/config.rs"]),
+    ] {
+        assert_eq!(unread(of, name, sources), [""; 0], "{of}");
+    }
+    // The same look at a source that reads nothing of it.
+    let all = unread("core/src/shard/config.rs", "Config", &["core/src/dead/mod.rs"]);
+    assert!(all.contains(&"has_dues".to_owned()) && all.contains(&"history_age_ns".to_owned()), "{all:?}");
 }
 
 /// The value of a key as a variable or a flag has it.
@@ -92,30 +216,23 @@ fn plain(setting: &Setting, value: &Value) -> String {
 
 #[test]
 fn each_layer_goes_over_the_one_before() {
+    let base = with_another_policy().config;
     for setting in with_another_policy().settings() {
         let path = setting.to_string();
-        let default = setting.value(&with_another_policy().config);
-        let another = setting.key.form.another(&default).unwrap_or(Value::Word("other".to_owned()));
-        let base = "[retry.policy.other]\nattempts = 2\n";
-        let base = if setting.name == "other" { "[retry.policy.other]\n" } else { base };
+        let (default, another) = (setting.value(&base), another(&setting, &base));
         // The origins count here: values alternate between two, so that no layer repeats the one before.
         let values = [&another, &default, &another];
         let mut layers = Layers::default();
-        let leaf = setting.leaf();
-        let file = if setting.name == "other" && setting.section.path.contains('<') {
-            format!("{base}{leaf} = {}", setting.key.show(values[0]))
-        } else {
-            format!("{base}[{}]\n{leaf} = {}", setting.table(), setting.key.show(values[0]))
-        };
+        let file = format!("{}{path} = {}", base_without(&path), setting.key.show(values[0]));
         layers.file("t.toml", &file);
         let told = |layers: Layers| {
             let loaded = layers.finish().unwrap_or_else(|faults| panic!("{path}: {faults}"));
             (setting.value(&loaded.config), loaded.origin(&path).to_string())
         };
-        let line = file.lines().count();
+        let (line, column) = (file.lines().count(), path.len() - setting.leaf().len() + 1);
         let mut now = Layers::default();
         now.file("t.toml", &file);
-        assert_eq!(told(now), (values[0].clone(), format!("t.toml:{line}:1")));
+        assert_eq!(told(now), (values[0].clone(), format!("t.toml:{line}:{column}")));
         let variable = (setting.variable(), plain(&setting, values[1]));
         let mut now = Layers::default();
         now.file("t.toml", &file);
@@ -125,6 +242,46 @@ fn each_layer_goes_over_the_one_before() {
         layers.flag("--set", &path, &plain(&setting, values[2]));
         assert_eq!(told(layers), (values[2].clone(), "--set".to_owned()), "{path}");
     }
+}
+
+#[test]
+fn a_table_without_keys_is_there() {
+    let mut layers = Layers::default();
+    layers.file("t.toml", "[retry.policy.fast]\n[mapper.hours.open]\n[topics.mine]\n[retry.kinds]\ntrade = \"fast\"");
+    let config = layers.finish().unwrap().config;
+    assert_eq!(config.retry.policies[1], ("fast".to_owned(), RetryPolicy::default()));
+    assert_eq!((config.hours.len(), config.pipeline.mapper.hours.len()), (1, 1));
+    assert_eq!(config.topics.0.last(), Some(&("mine".to_owned(), TopicKeys::default())));
+    let mut layers = Layers::default();
+    layers.file("t.toml", "[retry.policy.Fast]");
+    let told = layers.finish().unwrap_err().to_string();
+    assert!(told.contains("[retry.policy.Fast] is no table"), "{told}");
+}
+
+#[test]
+fn what_a_message_repeats_moves_no_cursor_and_ends_no_line() {
+    let mut layers = Layers::default();
+    layers.file("a\u{1b}[2J.toml", "\"\\u001b[2J\\n\" = 1\n[engine]\ndriver = \"\\u001b]\"");
+    layers.environment([("TAPELINE_\n".to_owned(), "x".to_owned())]);
+    layers.flag("--set", "engine.driver", "\u{1b}c\n");
+    let told = layers.finish().unwrap_err();
+    assert_eq!(told.0.len(), 4);
+    assert_eq!(told.to_string().lines().count(), 4, "{told:?}");
+    assert!(told.to_string().chars().all(|c| c == '\n' || !c.is_control()), "{told:?}");
+    let mut layers = Layers::default();
+    layers.file("a\n.toml", "[engine]\nseed = 3");
+    let printed = layers.finish().unwrap().print();
+    assert!(printed.contains("# a\\n.toml:2:1"), "{printed}");
+}
+
+#[test]
+fn fifty_mistakes_are_told_and_the_others_counted() {
+    let mut layers = Layers::default();
+    let file: String = (0..1_000).map(|key| format!("key{key} = 1\n")).collect();
+    layers.file("t.toml", &file);
+    let told = layers.finish().unwrap_err();
+    assert_eq!((told.0.len(), told.1), (FAULTS_TOLD_MAX, 950));
+    assert_eq!(told.to_string().lines().last(), Some("and 950 mistakes more"));
 }
 
 #[test]
@@ -184,6 +341,14 @@ fn rate_and_speed_are_two_words_for_one_thing() {
     let mut layers = Layers::default();
     layers.file("t.toml", "[replay]\nspeed = 2\nrate = \"none\"");
     assert_eq!(pace(layers), Ok(Pace::Speed(2.0)));
+    // Who takes the rate back has the speed of before, with its origin.
+    let mut layers = Layers::default();
+    layers.file("t.toml", "[replay]\nspeed = 2");
+    layers.environment([("TAPELINE_REPLAY_RATE".to_owned(), "10".to_owned())]);
+    layers.flag("--rate", "replay.rate", "none");
+    let loaded = layers.finish().unwrap();
+    assert_eq!(loaded.config.replay.pace(), Pace::Speed(2.0));
+    assert_eq!(loaded.origin("replay.speed").to_string(), "t.toml:2:1");
     let mut layers = Layers::default();
     layers.flag("--speed", "replay.speed", "2");
     layers.flag("--rate", "replay.rate", "3");
@@ -228,7 +393,7 @@ size = "1MB"
     layers.flag("--set", "dedup.windw", "5ms");
     layers.flag("--symbols-max", "engine.symbols_max", "1");
     let told = layers.finish().unwrap_err().to_string();
-    let expected = r#"t.toml:1:1: top is no key; the nearest is engine.pin
+    let expected = r#"t.toml:1:1: top is no key; the nearest is log.level
 t.toml:3:1: engine.shard is no key; the nearest is engine.shards
 t.toml:4:1: engine.shards = "two": an integer, 1 to 256; or "auto": one for each core but one
 t.toml:5:1: engine.symbols_max = 1: an integer, 2 to 16777216

@@ -145,6 +145,8 @@ pub enum Form {
     Name,
     /// Any of these words, each once.
     Words(fn() -> Vec<&'static str>),
+    /// Paths of files and folders.
+    Paths,
     /// A time of day, in seconds after midnight: `09:30` or `09:30:15`, up to `24:00`.
     Clock,
     /// The name of a time zone of the IANA.
@@ -199,6 +201,20 @@ impl Form {
                     |(index, word): (usize, &String)| known.contains(&word.as_str()) && !words[..index].contains(word);
                 words.iter().enumerate().all(is_good).then_some(Value::Words(words))
             }
+            Self::Paths => {
+                let paths = match raw {
+                    Raw::Strings(paths) => paths.clone(),
+                    Raw::String(path) => vec![path.clone()],
+                    // As it is printed; else commas are between paths.
+                    Raw::Text(text) => {
+                        let list = text.trim().trim_start_matches('[').trim_end_matches(']');
+                        let paths = list.split(',').map(|path| path.trim().trim_matches('"').to_owned());
+                        paths.filter(|path| !path.is_empty()).collect()
+                    }
+                    _ => return None,
+                };
+                paths.iter().all(|path| !path.is_empty() && !path.contains('\0')).then_some(Value::Words(paths))
+            }
             Self::Clock => clock(raw.word()?).map(Value::Whole),
             Self::Zone => {
                 let word = raw.word()?;
@@ -246,6 +262,7 @@ impl Form {
             }
             Self::Name => format!("a name: a to z, 0 to 9 and _, a letter first, at most {NAME_BYTES_MAX} bytes"),
             Self::Words(known) => format!("a list of any of {}", known().join(", ")),
+            Self::Paths => "a list of paths of files and folders".to_owned(),
             Self::Clock => "a time of day, 00:00 to 24:00, as in \"09:30\"".to_owned(),
             Self::Zone => "a time zone of the IANA, as in \"America/New_York\"".to_owned(),
             Self::Cores => "a list of cores, as in \"0,2-5\"".to_owned(),
@@ -305,6 +322,10 @@ impl Form {
                 let words: Vec<String> = known().into_iter().map(str::to_owned).collect();
                 let is_first = *value == Value::Words(words[..1].to_vec());
                 Some(Value::Words(words[if is_first { 1..2 } else { 0..1 }].to_vec()))
+            }
+            Self::Paths => {
+                let is_one = *value == Value::Words(vec!["past.tape".to_owned()]);
+                Some(Value::Words(vec![if is_one { "older.tape" } else { "past.tape" }.to_owned()]))
             }
             Self::Clock => Some(Value::Whole(if whole < DAY_S / 2 { whole + 60 } else { whole - 60 })),
             Self::Zone => {
@@ -388,8 +409,24 @@ fn instant(text: &str) -> Option<u64> {
     if let Ok(ns) = text.parse() {
         return Some(ns);
     }
-    let since = humantime::parse_rfc3339_weak(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    u64::try_from(since.as_nanos()).ok()
+    let (local, ahead_s) = offset(text).unwrap_or((text, 0));
+    let time = humantime::parse_rfc3339_weak(local).ok()?;
+    let ahead = Duration::from_secs(ahead_s.unsigned_abs());
+    let time = if ahead_s < 0 { time.checked_add(ahead)? } else { time.checked_sub(ahead)? };
+    u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
+}
+
+/// A time that ends in an offset as in `+02:00`: what is before it, and by how many seconds it is ahead of UTC.
+fn offset(text: &str) -> Option<(&str, i64)> {
+    let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+    let sign = match offset.as_bytes()[0] {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let ahead = clock(&offset[1..]).filter(|second| *second < DAY_S)?;
+    // Only a time has one, not a date.
+    local.contains(':').then_some((local, sign * ahead as i64))
 }
 
 /// Seconds of a day.
@@ -487,6 +524,23 @@ mod tests {
         assert_eq!(Form::Instant.show(&Value::Whole(ns)), "\"2024-08-08T23:54:14Z\"");
         assert_eq!(Form::Instant.show(&Value::Whole(ns + 1)), "\"2024-08-08T23:54:14.000000001Z\"");
         assert_eq!(text(Form::Instant, "17"), Some(Value::Whole(17)));
+        for same in [
+            "2024-08-09T01:54:14+02:00",
+            "2024-08-08T18:24:14-05:30",
+            "2024-08-08T23:54:14-00:00",
+            "2024-08-08 23:54:14",
+        ] {
+            assert_eq!(text(Form::Instant, same), Some(Value::Whole(ns)), "{same}");
+        }
+        for bad in [
+            "2024-08-08T23:54:14+24:00",
+            "2024-08-08T23:54:14+2:00",
+            "1970-01-01T00:30:00+01:00",
+            "2024-08-08+02:00",
+            "é+02:00",
+        ] {
+            assert_eq!(text(Form::Instant, bad), None, "{bad}");
+        }
         assert_eq!(text(Form::Instant, "yesterday"), None);
         assert_eq!(text(Form::Instant, "1969-12-31T23:59:59Z"), None);
         for (list, shown) in [("0,2-5", "0,2-5"), ("5,2-3,5,0", "5,2-3,0"), ("0-1", "0-1"), ("3,2,1", "3,2,1")] {

@@ -46,6 +46,8 @@ pub struct TapeInput {
     without_end: u64,
     /// Where a kind has several versions: what makes old events new.
     upgrades: Option<Box<Upgrades>>,
+    /// A read ends with its block.
+    stops_at_blocks: bool,
     /// What ends the input once everything before it is given out.
     end: Option<End>,
 }
@@ -87,6 +89,7 @@ impl TapeInput {
             messages: 0,
             without_end: 0,
             upgrades: None,
+            stops_at_blocks: false,
             end: None,
         })
     }
@@ -125,6 +128,16 @@ impl TapeInput {
     #[must_use]
     pub fn generated(&self) -> bool {
         self.reader.header().generated
+    }
+
+    /// Lets no read go on into another block, so that [`TapeInput::block_offset`] says where its events stand.
+    pub(crate) fn stop_at_blocks(&mut self) {
+        self.stops_at_blocks = true;
+    }
+
+    /// Offset of the block that was read last, bytes from the start of the tape.
+    pub(crate) fn block_offset(&self) -> u64 {
+        self.block_offset
     }
 
     /// What the header says about what made this tape, and from what. Free text, possibly empty.
@@ -221,6 +234,7 @@ impl Input for TapeInput {
         loop {
             if self.cursor == self.len {
                 match &mut self.end {
+                    None if self.stops_at_blocks && !out.slots().is_empty() => return Ok(Status::More),
                     None => {
                         self.load(catalog);
                         continue;

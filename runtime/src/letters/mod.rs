@@ -6,20 +6,28 @@
 
 mod export;
 mod filter;
+#[cfg(test)]
+mod tests;
 
+pub(crate) use export::name_of;
 pub use export::{Exported, Parked, export, parked};
 pub use filter::{Filter, Page};
 
-use crate::input::detect::{OpenOptions, open};
-use crate::input::{InputError, MESSAGE_SLOTS_MAX, SlotBuf, Status};
+use crate::input::bytes::ByteSource;
+use crate::input::detect::{Format, OpenOptions, format_of, open_source};
+use crate::input::tape::TapeInput;
+use crate::input::{Input, InputError, MESSAGE_SLOTS_MAX, SlotBuf, Status};
+use crate::tape::format::{MAGIC, ids_used};
 use crate::tape::{TapeOptions, TapeWriter};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::Write;
 use tapeline_core::catalog::Catalog;
 use tapeline_core::dead::{Cause, ERROR_PANIC};
-use tapeline_core::event::payload::{DeadLetter, DeadLetterRest, Tick};
+use tapeline_core::event::payload::{DEAD_CAUSE_NONE, DeadLetter, DeadLetterRest, Tick};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindVersion, Slot, events};
 use tapeline_core::hash;
+use tapeline_core::limits::TIME_NS_MAX;
+use tapeline_core::shard::{ERROR_NO_ROOM, NO_ROOM_NAME};
 use tapeline_core::units::{SourceId, UnixNanos};
 
 /// One dead letter of a file.
@@ -37,8 +45,11 @@ pub struct Letter {
     pub seq: u64,
     /// Part of the number.
     pub part: u16,
-    /// Handler that failed on it; the hash of its name, in hex, where the file does not have the name.
+    /// Handler that failed on it; the hash of its name, in hex, where the file does not have the name; [`NO_ROOM_NAME`] for what its topic had
+    /// no room for.
     pub handler: String,
+    /// Stable hash of that name.
+    pub handler_hash: u64,
     /// Code of the last failure; `None` = it did not fail yet and waited behind one that did.
     pub error: Option<u16>,
     /// Why it is parked; `None` = it still waited for a retry or its turn when the run ended.
@@ -71,12 +82,13 @@ impl Letter {
         EventRef::first(&self.event).expect("Invariant: a letter's event is whole")
     }
 
-    /// Code of the last failure as people write it: `panic`, a number, or `-` where there was none.
+    /// Code of the last failure as people write it: `panic`, `no_room`, a number, or `-` where there was none.
     #[must_use]
     pub fn error_text(&self) -> String {
         match self.error {
             None => "-".to_owned(),
             Some(ERROR_PANIC) => "panic".to_owned(),
+            Some(ERROR_NO_ROOM) => "no_room".to_owned(),
             Some(code) => code.to_string(),
         }
     }
@@ -89,22 +101,50 @@ pub enum LetterError {
     /// The tape could not be read, or is damaged.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// The file has events that are no dead letters.
+    /// The file holds something else.
     #[error("{path}: holds {kind} events: this is no file of `replay --dead-letters`")]
     NotLetters {
         /// File as the user named it.
         path: String,
-        /// Kind of the first such event.
+        /// Kind of the first such event, or the format of a file that is no tape.
         kind: &'static str,
     },
-    /// A letter that lacks a part, or whose event is not whole.
-    #[error("{path}: dead letter {number} of the file is not whole")]
+    /// A letter that cannot be used.
+    #[error("{path}: offset {offset}: dead letter {number} of the file: {fault}")]
     Broken {
         /// File as the user named it.
         path: String,
+        /// Offset of its block, bytes.
+        offset: u64,
         /// Its place in the file, from 1.
         number: usize,
+        /// What is wrong with it.
+        fault: LetterFault,
     },
+}
+
+/// What is wrong with a dead letter of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LetterFault {
+    /// A part is missing, or what it holds is no whole event.
+    #[error("it is not whole")]
+    NotWhole,
+    /// Letters are found by their numbers, which rise from 1.
+    #[error("its number is {0}, and the one before it has {1}")]
+    Number(u64, u64),
+    /// What it holds is a control event or another dead letter, which no handler can have failed on.
+    #[error("it holds an event of kind {0}, which no handler gets")]
+    Kind(&'static str),
+    /// Why it is parked is none of the causes.
+    #[error("{0} is no cause of a dead letter")]
+    Cause(u8),
+    /// Its event names a symbol that the file does not define.
+    #[error("its event uses symbol {0}, which the file does not define")]
+    Symbol(u32),
+    /// Its event names a source that the file does not define.
+    #[error("its event uses source {0}, which the file does not define")]
+    Source(u8),
 }
 
 impl LetterError {
@@ -117,6 +157,16 @@ impl LetterError {
             Self::Broken { .. } => 3,
         }
     }
+}
+
+/// The rate of a redrive spaces its events beyond the last instant that an event may have.
+#[derive(Clone, Copy, PartialEq, Debug, thiserror::Error)]
+#[error("at {rate} events a second, event {event} would come later than any event may, in the year 2554")]
+pub struct RateTooLow {
+    /// The rate, events a second.
+    pub rate: f64,
+    /// The first event beyond, from 1.
+    pub event: u64,
 }
 
 /// A file of dead letters.
@@ -144,27 +194,48 @@ impl Letters {
     /// # Errors
     /// [`LetterError`].
     pub fn read(path: &str, symbols_max: usize) -> Result<Self, LetterError> {
-        let mut input = open(path, &OpenOptions::default())?;
+        let source = ByteSource::open(path, None)?;
+        Self::read_source(source, symbols_max)
+    }
+
+    /// As [`Letters::read`], for bytes from anywhere.
+    ///
+    /// # Errors
+    /// [`LetterError`].
+    pub fn read_source(mut source: ByteSource, symbols_max: usize) -> Result<Self, LetterError> {
+        let path = source.path().to_owned();
+        if format_of(source.peek(MAGIC.len())) != Some(Format::Tape) {
+            // What else it may be is told in the same words everywhere.
+            let input = open_source(source, &OpenOptions::default())?;
+            return Err(LetterError::NotLetters { path, kind: input.format() });
+        }
+        let mut input = TapeInput::new(path.clone(), Box::new(source))?;
+        input.stop_at_blocks();
         let mut catalog = Catalog::new(symbols_max);
         let mut slots = SlotBuf::with_capacity(MESSAGE_SLOTS_MAX);
-        let mut letters = Vec::new();
+        let mut letters: Vec<Letter> = Vec::new();
         loop {
             slots.clear();
             let status = input.read(&mut catalog, &mut slots)?;
             for event in events(slots.slots()).filter(|event| !event.kind().is_control()) {
                 if event.kind() != Kind::DEAD_LETTER {
-                    return Err(LetterError::NotLetters { path: path.to_owned(), kind: event.kind().name() });
+                    return Err(LetterError::NotLetters { path, kind: event.kind().name() });
                 }
-                let broken = || LetterError::Broken { path: path.to_owned(), number: letters.len() + 1 };
-                let letter = letter(&catalog, event).ok_or_else(broken)?;
-                letters.push(letter);
+                let before = letters.last().map_or(0, |letter| letter.id);
+                match letter(&catalog, event, before) {
+                    Ok(letter) => letters.push(letter),
+                    Err(fault) => {
+                        let (offset, number) = (input.block_offset(), letters.len() + 1);
+                        return Err(LetterError::Broken { path, offset, number, fault });
+                    }
+                }
             }
             match status {
                 Status::More => {}
                 Status::End => break,
             }
         }
-        Ok(Self { catalog, letters, is_generated: input.is_generated() })
+        Ok(Self { catalog, letters, is_generated: input.generated() })
     }
 
     /// Every letter, in the order of last failures.
@@ -197,16 +268,28 @@ impl Letters {
     }
 
     /// The events of the letters of `filter`, in the order of their `ts_recv`, source, number and part. An event that several handlers
-    /// failed on comes once. At a `rate` (events a second) the second and later ones get times that lie so far apart; else they keep
-    /// their own.
-    #[must_use]
-    pub fn redrive(&self, filter: &Filter, rate: Option<f64>) -> Redrive {
+    /// failed on comes once; events that are equal in every byte, as those without a number may be, come as often as one handler
+    /// failed on them. At a `rate` (events a second, above 0) the second and later ones get times that lie so far apart; else they
+    /// keep their own.
+    ///
+    /// # Errors
+    /// [`RateTooLow`].
+    pub fn redrive(&self, filter: &Filter, rate: Option<f64>) -> Result<Redrive, RateTooLow> {
         let mut chosen: Vec<&Letter> = self.letters.iter().filter(|letter| filter.matches(letter)).collect();
         let letters = chosen.len() as u64;
         chosen.sort_by(|a, b| key(a).cmp(&key(b)));
-        let (mut seen, mut redrive) = (HashSet::new(), Redrive { letters, ..Redrive::default() });
+        let mut redrive = Redrive { letters, ..Redrive::default() };
+        let (mut failed, mut taken) = (HashMap::<_, u64>::new(), HashMap::<_, u64>::new());
         let mut first_ns = None;
-        for letter in chosen.into_iter().filter(|letter| seen.insert(bytemuck::cast_slice::<Slot, u8>(&letter.event))) {
+        for letter in chosen {
+            let event = bytemuck::cast_slice::<Slot, u8>(&letter.event);
+            let failed = failed.entry((event, letter.handler.as_str())).or_default();
+            *failed += 1;
+            let taken = taken.entry(event).or_default();
+            if *failed <= *taken {
+                continue; // another handler failed on the same event
+            }
+            *taken += 1;
             let at = redrive.slots.len();
             redrive.slots.extend_from_slice(&letter.event);
             let head = &mut redrive.slots[at];
@@ -214,12 +297,14 @@ impl Letters {
             head.flags = head.flags.with(Flags::LAST);
             let first_ns = *first_ns.get_or_insert(head.ts_recv.0);
             if let Some(rate) = rate {
+                // A float that is too large becomes the largest integer.
                 let after_ns = (redrive.events as f64 * 1e9 / rate) as u64;
-                head.ts_recv = UnixNanos(first_ns.saturating_add(after_ns));
+                let at_ns = first_ns.checked_add(after_ns).filter(|ns| *ns <= TIME_NS_MAX);
+                head.ts_recv = UnixNanos(at_ns.ok_or(RateTooLow { rate, event: redrive.events + 1 })?);
             }
             redrive.events += 1;
         }
-        redrive
+        Ok(redrive)
     }
 
     /// Writes `redrive` as a tape. Its letters stay in the file.
@@ -271,25 +356,46 @@ fn key(letter: &Letter) -> (UnixNanos, &str, u64, u16, u64) {
     (letter.event[0].ts_recv, &letter.source, letter.seq, letter.part, letter.id)
 }
 
-fn letter(catalog: &Catalog, event: EventRef<'_>) -> Option<Letter> {
-    let (record, rest) = (event.get::<DeadLetter>()?, DeadLetterRest::of(event)?);
+/// Takes a letter apart. `before` is the number of the letter before it.
+fn letter(catalog: &Catalog, event: EventRef<'_>, before: u64) -> Result<Letter, LetterFault> {
+    let (record, rest) = event.get::<DeadLetter>().zip(DeadLetterRest::of(event)).ok_or(LetterFault::NotWhole)?;
     let mut buffer = EventBuf::new(&Tick::default());
     if !DeadLetter::unpack(event, &mut buffer) {
-        return None;
+        return Err(LetterFault::NotWhole);
     }
-    let whole = EventRef::first(buffer.slots())?;
+    let whole = EventRef::first(buffer.slots()).ok_or(LetterFault::NotWhole)?;
+    if rest.order <= before {
+        return Err(LetterFault::Number(rest.order, before));
+    }
+    let kind = KindVersion(record.event_kind).kind();
+    if kind.is_control() || matches!(kind, Kind::DEAD_LETTER | Kind::CONTINUATION) {
+        return Err(LetterFault::Kind(kind.name()));
+    }
+    let cause = match rest.cause {
+        DEAD_CAUSE_NONE => None,
+        code => Some(*Cause::ALL.get(usize::from(code)).ok_or(LetterFault::Cause(code))?),
+    };
+    // The tape's reader has looked at the letter's own ids; those of a cause inside of its event are seen here only.
+    let (symbol, source) = ids_used(whole.slots());
+    if symbol as usize >= catalog.symbols() {
+        return Err(LetterFault::Symbol(symbol));
+    }
+    if usize::from(source) >= catalog.sources() {
+        return Err(LetterFault::Source(source));
+    }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let head = event.head();
-    Some(Letter {
+    Ok(Letter {
         id: rest.order,
-        kind: KindVersion(record.event_kind).kind(),
+        kind,
         symbol: text(catalog.symbol_text(head.symbol)),
         source: text(catalog.source_name(head.source)),
         seq: head.seq,
         part: head.part,
         handler: handler_name(catalog, rest.handler),
+        handler_hash: rest.handler,
         error: (rest.failures > 0).then_some(rest.error),
-        cause: Cause::ALL.get(usize::from(rest.cause)).copied(),
+        cause,
         attempts: rest.attempts,
         failures: rest.failures,
         redrives: rest.redrives,
@@ -303,6 +409,9 @@ fn letter(catalog: &Catalog, event: EventRef<'_>) -> Option<Letter> {
 
 /// The handler whose name has this hash: the file defines the source `handler.<name>` of each. O(sources).
 fn handler_name(catalog: &Catalog, hash: u64) -> String {
+    if hash == hash::stable(NO_ROOM_NAME.as_bytes()) {
+        return NO_ROOM_NAME.to_owned();
+    }
     let names =
         (1..catalog.sources()).filter_map(|id| catalog.source_name(SourceId(id as u8)).strip_prefix(b"handler."));
     names

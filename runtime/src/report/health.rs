@@ -51,6 +51,7 @@ impl HealthReport {
         shards: &[ShardRun<'_>],
         handlers: &[HandlerReport],
         is_saturated: bool,
+        resident_most: Option<u64>,
         thresholds: &Thresholds,
     ) -> Self {
         let overruns = handlers.iter().filter(|handler| handler.budget_ns.is_some());
@@ -63,11 +64,12 @@ impl HealthReport {
                 queue_fill: if is_saturated { 1.0 } else { 0.0 },
                 error_share: count(Series::Failures) as f64 / count(Series::Events).max(1) as f64,
                 overrun_share,
-                memory_bytes: shard.stats.bytes as u64,
                 ..Vitals::well(Component::Shard, shard.stats.shard.min(usize::from(u8::MAX)) as u8)
             }
         });
-        let parts: Vec<Vitals> = parts.collect();
+        // A shard's own bytes are part of the process's, which is what the bound is about.
+        let process = Vitals { memory_bytes: resident_most.unwrap_or(0), ..Vitals::well(Component::Engine, 0) };
+        let parts: Vec<Vitals> = parts.chain([process]).collect();
         let mut findings = Vec::new();
         let health = judge_all(&parts, thresholds, |finding| {
             findings.push(FindingReport {
@@ -87,6 +89,38 @@ impl HealthReport {
     pub fn is_well(&self) -> bool {
         self.state == HealthState::Ready.name()
     }
+}
+
+/// Bytes of the process, and of the shards' structures.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct MemoryReport {
+    /// The most resident bytes that were seen during the run; `null` where the kernel does not tell.
+    pub resident_most: Option<u64>,
+    /// The process's peak since it was started; `null` where the kernel does not tell.
+    pub resident_peak: Option<u64>,
+    /// Bytes by structure, all shards together. Pages that were never touched are not resident.
+    pub structures: Named<u64>,
+}
+
+impl MemoryReport {
+    /// Of a run that has ended.
+    #[must_use]
+    pub fn of(resident_most: Option<u64>, structures: &[(&'static str, usize)]) -> Self {
+        Self {
+            resident_most,
+            resident_peak: crate::resident::peak(),
+            structures: structures.iter().map(|(name, bytes)| (*name, *bytes as u64)).collect(),
+        }
+    }
+}
+
+/// Log records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct LogCounts {
+    /// Told.
+    pub written: u64,
+    /// Dropped by shards, because the log was slower than they.
+    pub dropped: u64,
 }
 
 /// One count over the last seconds of the shards' time, all shards together.
@@ -121,17 +155,32 @@ pub fn rates(shards: &[ShardRun<'_>]) -> Named<RateReport> {
     Series::ALL.iter().map(|series| (series.name(), of(*series))).collect()
 }
 
-/// Dead letters that were left at the end, by who failed on what with which code. Sums over the shards.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
-pub struct DeadLetterCount {
-    /// Handler that failed.
-    pub handler: String,
-    /// Kind of the event.
-    pub kind: &'static str,
-    /// Code of the last failure; `null` for a panic, and where nothing failed yet.
-    pub error: Option<u16>,
-    /// Whether it was a panic.
-    pub panicked: bool,
-    /// Letters.
-    pub count: u64,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn req_3554_a_process_above_its_bound_is_degraded_and_every_structure_is_told() {
+        let thresholds = Thresholds { memory_bytes: 1_000, ..Thresholds::default() };
+        let judge = |resident| HealthReport::of_run(&[], &[], false, resident, &thresholds);
+        for within in [None, Some(0), Some(1_000)] {
+            assert!(judge(within).is_well(), "{within:?}");
+        }
+        let report = judge(Some(1_001));
+        let finding = FindingReport {
+            component: "engine",
+            number: 0,
+            state: "degraded",
+            reason: "memory",
+            value: 1_001.0,
+            threshold: 1_000.0,
+        };
+        assert_eq!(report, HealthReport { state: "degraded", findings: vec![finding] });
+        assert!(HealthReport::of_run(&[], &[], false, Some(u64::MAX), &Thresholds::default()).is_well(), "no bound");
+
+        let memory = MemoryReport::of(Some(5), &[("dedup", 3), ("history", 4)]);
+        assert_eq!(memory.resident_most, Some(5));
+        assert!(memory.resident_peak > Some(1 << 20), "of this process");
+        assert_eq!(memory.structures, [("dedup", 3), ("history", 4)].into_iter().collect());
+    }
 }

@@ -12,6 +12,8 @@
 //! The order of fields here is the order of names in the JSON object. More fields may be added; those that are here keep
 //! their names and meaning.
 
+mod backfill;
+pub mod dead_letters;
 pub mod handlers;
 pub mod health;
 pub mod hgrm;
@@ -22,8 +24,10 @@ pub mod text;
 pub mod topics;
 pub mod verdict;
 
+pub use backfill::BackfillReport;
+pub use dead_letters::DeadLetterCount;
 pub use handlers::HandlerReport;
-pub use health::{DeadLetterCount, HealthReport, RateReport};
+pub use health::{HealthReport, LogCounts, MemoryReport, RateReport};
 pub use latency::Summary;
 pub use requests::Requests;
 pub use topics::{TopicReport, Watermark};
@@ -109,6 +113,13 @@ pub struct Report {
     pub health: HealthReport,
     /// Rates over the last seconds of the shards' time.
     pub rates: Named<RateReport>,
+    /// What became of what handlers asked of the past; not there where no history is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<BackfillReport>,
+    /// Bytes of the process, and of the shards' structures.
+    pub memory: MemoryReport,
+    /// Log records.
+    pub log: LogCounts,
 }
 
 impl Report {

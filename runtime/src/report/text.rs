@@ -7,6 +7,7 @@ use super::handlers::slowest;
 use super::latency::{BEYOND_MIN, Summary};
 use super::{Capture, CaptureTally, Events, Manifest, Named, Report, Speed};
 use std::fmt::Write as _;
+use tapeline_core::shard::ERROR_NO_ROOM;
 
 /// Width of the table.
 pub const COLUMNS: usize = 100;
@@ -58,27 +59,34 @@ pub fn table(report: &Report) -> String {
     page.text
 }
 
-/// With `--overload live`, a line for each topic: what was offered, what its policy kept from the handlers, and how crowded it was.
-/// Nothing while the source waits for room: no policy acts then.
+/// With `--overload live`, a line for each topic: what was offered and delivered, and how crowded it was; below it, by their names in the
+/// ledger, the states in which its other events are. Nothing while the source waits for room: no policy acts then.
 fn topics(page: &mut Page, report: &Report) {
     if report.manifest.overload != "live" || report.topics.is_empty() {
         return;
     }
-    let titles = ("offered", "delivered", "diverted", "peak", "crowded");
-    let (offered, delivered, diverted, peak, crowded) = titles;
-    let _ = writeln!(page.text, "{:<25}{offered:>14}{delivered:>14}{diverted:>12}{peak:>9}{crowded:>9}", "topics");
+    let (offered, delivered, peak, crowded) = ("offered", "delivered", "peak", "crowded");
+    let _ = writeln!(page.text, "{:<25}{offered:>14}{delivered:>14}{peak:>9}{crowded:>9}", "topics");
     for topic in &report.topics {
         let name = format!("{} ({}, {})", plain(&topic.topic), topic.lane, topic.policy);
-        let diverted = topic.offered - topic.delivered.min(topic.offered);
         let _ = writeln!(
             page.text,
-            "  {name:<23}{:>14}{:>14}{:>12}{:>9}{:>9}",
+            "  {name:<23}{:>14}{:>14}{:>9}{:>9}",
             count(topic.offered),
             count(topic.delivered),
-            count(diverted),
             count(topic.peak_slots),
             count(topic.crowded)
         );
+        let states = [
+            ("refused", topic.refused),
+            ("coalesced", topic.coalesced),
+            ("expired", topic.expired),
+            ("refused_after_admission", topic.refused_after_admission),
+            ("dead_lettered", topic.dead_lettered),
+            ("in_flight", topic.in_flight),
+        ];
+        let states = states.iter().filter(|(_, number)| *number > 0).map(|(name, number)| named(name, *number));
+        page.list("", &states.collect::<Vec<_>>());
     }
     if report.topics.iter().any(|topic| topic.crowded > 0)
         && let Some(slowest) = slowest(&report.handlers)
@@ -149,6 +157,7 @@ fn failures(page: &mut Page, report: &Report) {
         page.words("failing", &format!("{}: {}", plain(&handler.name), counts.collect::<Vec<_>>().join(", ")));
     }
     requests(page, report);
+    backfill(page, report);
     let retries = &report.retries;
     if retries.failures == 0 {
         return;
@@ -161,6 +170,7 @@ fn failures(page: &mut Page, report: &Report) {
     let left = report.dead_letters.iter().map(|left| {
         let error = match (left.error, left.panicked) {
             (_, true) => "panic".to_owned(),
+            (Some(ERROR_NO_ROOM), _) => "its topic was full".to_owned(),
             (Some(code), _) => format!("error {code}"),
             (None, _) => "waiting".to_owned(),
         };
@@ -171,6 +181,12 @@ fn failures(page: &mut Page, report: &Report) {
 
 /// What was beyond a bound, one line each. Nothing where all is well.
 fn health(page: &mut Page, report: &Report) {
+    if report.log.dropped > 0 {
+        page.words(
+            "log",
+            &format!("{} records dropped: the log was slower than the engine", count(report.log.dropped)),
+        );
+    }
     for finding in &report.health.findings {
         let (value, threshold) = match finding.reason {
             "stalled" => (duration(finding.value as u64), duration(finding.threshold as u64)),
@@ -217,6 +233,28 @@ fn requests(page: &mut Page, report: &Report) {
         let counts = counts.iter().filter(|(_, number)| *number > 0);
         page.list("jobs", &counts.map(|(what, number)| named(what, *number)).collect::<Vec<_>>());
     }
+}
+
+/// What became of what handlers asked of the past. Nothing where nobody asked.
+fn backfill(page: &mut Page, report: &Report) {
+    let Some(backfill) = report.backfill.as_ref().filter(|backfill| backfill.asked > 0) else { return };
+    let counts = [
+        ("asked", backfill.asked),
+        ("completed before", backfill.completed),
+        ("merged", backfill.merged + backfill.joined),
+        ("served", backfill.served),
+        ("failed", backfill.failed),
+        ("cancelled", backfill.cancelled),
+        ("unfinished", backfill.unfinished),
+        ("events", backfill.events),
+        ("late", backfill.late),
+        ("stray", backfill.stray),
+    ];
+    let counts = counts.iter().filter(|(_, number)| *number > 0);
+    let mut line: Vec<String> = counts.map(|(what, number)| named(what, *number)).collect();
+    line.extend(backfill.refused_by.iter().map(|(reason, number)| format!("refused ({reason}) {}", count(*number))));
+    page.list("backfill", &line);
+    backfill.reasons.iter().for_each(|reason| page.words("backfill", reason));
 }
 
 /// Verdict, and what heads the report beside it.
@@ -477,7 +515,8 @@ impl Page {
 }
 
 /// `text` with control characters escaped, so that a file's name or a bad line cannot move the cursor.
-fn plain(text: &str) -> String {
+#[must_use]
+pub fn plain(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let escaped = c.is_control().then(|| c.escape_default());

@@ -1,6 +1,7 @@
 //! The shard station: a shard of the core, its probe and its way out.
 
 use super::{Station, StationReport};
+use crate::backfill::HistoryPort;
 use crate::clock::RunClock;
 use crate::jitter::{GAP_NS, GapDetector};
 use crate::letters::{self, Parked};
@@ -9,16 +10,17 @@ use crate::report::topics::{self, TopicReport, Watermark};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use tapeline_core::bus::{Chain, HandlerStats};
-use tapeline_core::dead;
 use tapeline_core::event::{EventRef, Kind};
 use tapeline_core::lanes::Lanes;
 use tapeline_core::ledger::Ledger;
-use tapeline_core::limits::STAGED_SLOTS_MAX;
+use tapeline_core::limits::{KIND_ROWS, STAGED_SLOTS_MAX};
+use tapeline_core::log::Record;
 use tapeline_core::queue::Waits;
 use tapeline_core::requests;
 use tapeline_core::ring::Producer;
 use tapeline_core::shard::{Batch, Limit, Outbox, Probe, Shard, TimedBatches};
 use tapeline_core::stats::Stats;
+use tapeline_core::{backfill, dead};
 
 /// Measures a shard: service and response times of its source events.
 pub struct RunProbe {
@@ -33,6 +35,10 @@ pub struct RunProbe {
     gaps: GapDetector,
     /// Samples that were due while it was.
     samples_in_gaps: u64,
+    /// To the log's thread.
+    log: Option<Producer>,
+    /// Records that found no room there.
+    log_dropped: u64,
 }
 
 impl RunProbe {
@@ -49,11 +55,26 @@ impl RunProbe {
             span_ns: None,
             gaps,
             samples_in_gaps: 0,
+            log: None,
+            log_dropped: 0,
         }
+    }
+
+    /// The same, which hands log records to `ring`.
+    #[must_use]
+    pub fn logging_to(self, ring: Option<Producer>) -> Self {
+        Self { log: ring, ..self }
     }
 }
 
 impl Probe for RunProbe {
+    const LOGS: bool = true;
+
+    fn log(&mut self, record: &Record) {
+        let is_kept = self.log.as_mut().is_some_and(|ring| ring.push(&[*record.slot()]).is_ok());
+        self.log_dropped += u64::from(!is_kept);
+    }
+
     #[inline]
     fn now(&mut self) -> u64 {
         self.clock.now_ns()
@@ -133,6 +154,10 @@ pub struct ShardReport {
     pub letters: (dead::Stats, usize),
     /// What became of the requests of handlers.
     pub requests: requests::Counters,
+    /// What became of what they asked of the past; `None` where nobody reads.
+    pub backfill: Option<(backfill::Counters, backfill::DeskCounters)>,
+    /// Events of the past that came for them, by [`Kind::row`]: part of what `derived` counts.
+    pub past: [u64; KIND_ROWS],
     /// How long they waited; `None` where nobody serves anything.
     pub waits: Option<Waits>,
     /// Events whose `ts_recv` was earlier than shard time.
@@ -151,6 +176,8 @@ pub struct ShardReport {
     pub gaps: GapDetector,
     /// Samples that were due in one of them.
     pub samples_in_gaps: u64,
+    /// Log records that found no room on their way.
+    pub log_dropped: u64,
     /// All that the shard says of itself at the end.
     pub stats: Stats,
     /// Dead letters that are left, by handler, kind and code of the last failure.
@@ -165,13 +192,20 @@ pub struct ShardStation<C: Chain> {
     shard: Shard<C, RunProbe>,
     egress: Egress,
     gives_letters: bool,
+    history: Option<HistoryPort>,
 }
 
 impl<C: Chain> ShardStation<C> {
     /// A station for `shard`, whose outputs leave through `egress`.
     #[must_use]
     pub fn new(number: usize, shard: Shard<C, RunProbe>, egress: Egress) -> Self {
-        Self { number, shard, egress, gives_letters: false }
+        Self { number, shard, egress, gives_letters: false, history: None }
+    }
+
+    /// What its handlers ask of the past goes out through `port`; without one the shard has no ring for it, either.
+    #[must_use]
+    pub fn with_history(self, history: Option<HistoryPort>) -> Self {
+        Self { history, ..self }
     }
 
     /// Its report has the dead letters themselves, not only their counts.
@@ -185,7 +219,11 @@ impl<C: Chain> Station for ShardStation<C> {
     #[inline]
     fn poll(&mut self, now_ns: u64) -> usize {
         self.shard.probe().gaps.observe(now_ns);
-        self.shard.step(&mut self.egress).work
+        let work = self.shard.step(&mut self.egress).work;
+        if let Some(port) = &self.history {
+            port.serve(&mut self.shard);
+        }
+        work
     }
 
     #[inline]
@@ -225,6 +263,8 @@ impl<C: Chain> Station for ShardStation<C> {
             timed: self.shard.timed_batches(),
             letters: (*self.shard.letters().stats(), self.shard.letters().parked()),
             requests: *self.shard.requests().counters(),
+            past: self.shard.backfill().map_or([0; KIND_ROWS], |desk| *desk.events_by_kind()),
+            backfill: self.shard.backfill().map(|desk| (*desk.manager().counters(), *desk.counters())),
             waits: self.shard.requests().waits(),
             clamped: self.shard.clamped(),
             timers_fired: self.shard.timers_fired(),
@@ -234,6 +274,7 @@ impl<C: Chain> Station for ShardStation<C> {
             span_ns: self.shard.probe().span_ns,
             gaps: self.shard.probe().gaps.clone(),
             samples_in_gaps: self.shard.probe().samples_in_gaps,
+            log_dropped: self.shard.probe().log_dropped,
             stats: self.shard.stats(),
             left: left(&self.shard, &handlers),
             parked,
@@ -250,6 +291,8 @@ fn left<C: Chain>(
     for (_, entry) in shard.letters().iter() {
         *counts.entry((entry.handler(), entry.kind().0, entry.error())).or_default() += 1;
     }
-    let name = |handler: u16| handlers.get(usize::from(handler)).map_or("unknown", |(name, _)| name);
-    counts.into_iter().map(|((handler, kind, error), count)| (name(handler), Kind(kind), error, count)).collect()
+    let named = counts.into_iter();
+    named
+        .map(|((handler, kind, error), count)| (letters::name_of(handlers, handler), Kind(kind), error, count))
+        .collect()
 }

@@ -128,6 +128,8 @@ pub struct SourceStation {
     lanes: Vec<Lane>,
     /// Where output sinks hear of definitions.
     definitions: Option<Producer>,
+    /// Where the log hears of them. Nobody waits for it.
+    log_definitions: Option<Producer>,
     block: Option<Box<Block>>,
     defined: usize,
     at: usize,
@@ -167,6 +169,7 @@ impl SourceStation {
             queue,
             lanes: rings.into_iter().map(|ring| Lane { ring, time: UnixNanos::ZERO }).collect(),
             definitions,
+            log_definitions: None,
             block: None,
             defined: 0,
             at: 0,
@@ -194,6 +197,12 @@ impl SourceStation {
                 missed: 0,
             },
         }
+    }
+
+    /// The same, which tells the log of definitions through `ring`. One that finds no room is left out: its name is missing in the log.
+    #[must_use]
+    pub fn telling(self, ring: Option<Producer>) -> Self {
+        Self { log_definitions: ring, ..self }
     }
 
     /// Sends a control event to every shard. False when a ring is full; nothing is sent then.
@@ -231,6 +240,9 @@ impl SourceStation {
             if let Some(ring) = &mut self.definitions {
                 let is_sent = ring.push(event.slots()).is_ok();
                 debug_assert!(is_sent, "Invariant: there was room");
+            }
+            if let Some(ring) = &mut self.log_definitions {
+                let _ = ring.push(event.slots());
             }
             let is_sent = self.broadcast(event.slots());
             debug_assert!(is_sent, "Invariant: there was room");

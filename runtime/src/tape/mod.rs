@@ -39,5 +39,6 @@ pub mod verify;
 mod writer;
 
 pub use format::{Codec, SegmentHeader};
+pub(crate) use reader::fill;
 pub use reader::{Block, TapeError, TapeReader};
 pub use writer::{TapeCounts, TapeOptions, TapeWriteError, TapeWriter};

@@ -56,6 +56,9 @@ pub(crate) fn tell(faults: &Faults, code: u8) -> u8 {
     for fault in &faults.0 {
         out::fail(fault, code);
     }
+    if faults.1 > 0 {
+        out::note(format_args!("and {} mistakes more", faults.1));
+    }
     code
 }
 

@@ -1,16 +1,16 @@
 //! `tapeline dlq`: what a replay's dead letters are, and what becomes of them.
 
 use crate::cli::{DlqArgs, DlqFilter, DlqListArgs, DlqPurgeArgs, DlqRedriveArgs, DlqShowArgs, DlqVerb, Format};
-use crate::{files, out};
+use crate::files::{self, Replacement};
+use crate::out;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::BufWriter;
-use std::path::{Path, PathBuf};
 use tapeline_core::dead::ERROR_PANIC;
+use tapeline_runtime::config::STANDARD;
 use tapeline_runtime::letters::{Filter, Letter, Letters};
 use tapeline_runtime::ndjson;
-use tapeline_runtime::report::text::{count, utc};
+use tapeline_runtime::report::text::{count, plain, utc};
 use tapeline_runtime::sink::create;
 
 pub(crate) fn run(args: &DlqArgs) -> u8 {
@@ -18,7 +18,7 @@ pub(crate) fn run(args: &DlqArgs) -> u8 {
         DlqVerb::List(args) => with(&args.file, args.symbols_max, |letters| list(args, letters)),
         DlqVerb::Show(args) => with(&args.file, args.symbols_max, |letters| show(args, letters)),
         DlqVerb::Redrive(args) => with(&args.file, args.symbols_max, |letters| redrive(args, letters)),
-        DlqVerb::Purge(args) => with(&args.file, args.symbols_max, |letters| purge(args, letters)),
+        DlqVerb::Purge(args) => purge(args),
     }
 }
 
@@ -98,6 +98,11 @@ fn state(letter: &Letter) -> &'static str {
     if letter.cause.is_some() { "parked" } else { "pending" }
 }
 
+/// A retry policy as far as the file knows it: names are in the configuration of its run, in the order of the numbers.
+fn policy(number: u8) -> String {
+    if number == 0 { STANDARD.to_owned() } else { format!("number {number} after {STANDARD} in its configuration") }
+}
+
 fn filter(args: &DlqFilter) -> Filter {
     Filter {
         id: None,
@@ -120,8 +125,8 @@ fn list(args: &DlqListArgs, letters: &Letters) -> u8 {
     let mut text = String::new();
     if !page.letters.is_empty() {
         let (symbols, handlers) = (
-            width("symbol", page.letters.iter().map(|letter| letter.symbol.as_str())),
-            width("handler", page.letters.iter().map(|letter| letter.handler.as_str())),
+            width("symbol", page.letters.iter().map(|letter| plain(&letter.symbol))),
+            width("handler", page.letters.iter().map(|letter| plain(&letter.handler))),
         );
         // Writing to a string cannot fail.
         let _ = writeln!(
@@ -135,9 +140,9 @@ fn list(args: &DlqListArgs, letters: &Letters) -> u8 {
                 "{:>6}  {:<23}  {:<symbols$}  {:<12}  {:<handlers$}  {:>6}  {:<11}  {:>8}",
                 letter.id,
                 utc(letter.last_failure.0),
-                letter.symbol,
+                plain(&letter.symbol),
                 letter.kind.name(),
-                letter.handler,
+                plain(&letter.handler),
                 letter.error_text(),
                 letter.cause.map_or("pending", |cause| cause.name()),
                 letter.failures
@@ -154,7 +159,7 @@ fn list(args: &DlqListArgs, letters: &Letters) -> u8 {
 }
 
 /// Width of a column that holds these texts under this heading.
-fn width<'a>(heading: &str, texts: impl Iterator<Item = &'a str>) -> usize {
+fn width(heading: &str, texts: impl Iterator<Item = String>) -> usize {
     texts.map(|text| text.chars().count()).chain([heading.len()]).max().unwrap_or_default()
 }
 
@@ -177,16 +182,16 @@ fn show(args: &DlqShowArgs, letters: &Letters) -> u8 {
         None => "pending: the run ended before its retry or its turn".to_owned(),
     };
     let failures = format!(
-        "{} ({} since it was made or redriven, redriven {} times, policy {})",
+        "{} ({} since it was made or redriven, redriven {} times, retry policy {})",
         count(u64::from(letter.failures)),
         count(u64::from(letter.attempts)),
         letter.redrives,
-        letter.policy
+        policy(letter.policy)
     );
     for (label, value) in [
         ("letter", letter.id.to_string()),
         ("state", cause),
-        ("handler", letter.handler.clone()),
+        ("handler", plain(&letter.handler)),
         ("error", letter.error_text()),
         ("failures", failures),
         ("first", format!("{} UTC", utc(letter.first_failure.0))),
@@ -200,7 +205,10 @@ fn show(args: &DlqShowArgs, letters: &Letters) -> u8 {
 
 fn redrive(args: &DlqRedriveArgs, letters: &Letters) -> u8 {
     let filter = Filter { id: args.id, ..filter(&args.filter) };
-    let redrive = letters.redrive(&filter, args.rate);
+    let redrive = match letters.redrive(&filter, args.rate) {
+        Ok(redrive) => redrive,
+        Err(why) => return out::fail(why, 2),
+    };
     let found = format!("{} events of {} dead letters", count(redrive.events), count(redrive.letters));
     let Some(output) = args.output.as_deref().filter(|_| !args.dry_run) else {
         out::note(format_args!("dry run: {found} would be redriven; nothing was written"));
@@ -215,45 +223,44 @@ fn redrive(args: &DlqRedriveArgs, letters: &Letters) -> u8 {
     match written {
         Ok(()) => {
             out::note(format_args!("{}: {found}; the letters stay in {} until purged", output.display(), args.file));
+            out::note(format_args!("`replay --redriven {}` gives those that fail again their history", args.file));
             0
         }
         Err(why) => out::fail(format_args!("{}: {why}", output.display()), 2),
     }
 }
 
-fn purge(args: &DlqPurgeArgs, letters: &Letters) -> u8 {
+fn purge(args: &DlqPurgeArgs) -> u8 {
     let filter = Filter { id: args.id, ..filter(&args.filter) };
     if filter == Filter::default() && !args.all {
         return out::fail("purge: name which letters, or --all of them", 2);
     }
-    let chosen = letters.page(&filter, 0, 0).total as u64;
-    let total = letters.all().len() as u64;
     if args.dry_run {
-        out::note(format_args!("dry run: {} of {} dead letters would go", count(chosen), count(total)));
-        return 0;
-    }
-    match replace(Path::new(&args.file), |file| letters.write_without(&filter, file)) {
-        Ok(_) => {
-            out::note(format_args!("{}: {} of {} dead letters are gone", args.file, count(chosen), count(total)));
+        return with(&args.file, args.symbols_max, |letters| {
+            let (chosen, total) = counts(letters, &filter);
+            out::note(format_args!("dry run: {chosen} of {total} dead letters would go"));
             0
-        }
-        Err(why) => out::fail(format_args!("{}: {why}", args.file), 2),
+        });
     }
+    // Before the letters are read: what another purge takes out meanwhile must not come back.
+    let replacement = match Replacement::of(&args.file) {
+        Ok(replacement) => replacement,
+        Err(why) => return out::fail(format_args!("{}: {why}", args.file), 2),
+    };
+    with(&args.file, args.symbols_max, |letters| {
+        let (chosen, total) = counts(letters, &filter);
+        match replacement.put(|file| letters.write_without(&filter, file).map(drop)) {
+            Ok(()) => {
+                out::note(format_args!("{}: {chosen} of {total} dead letters are gone", args.file));
+                0
+            }
+            Err(why) => out::fail(format_args!("{}: {why}", args.file), 2),
+        }
+    })
 }
 
-/// Puts a new file in the place of `path`: whoever looks sees the old one or the new one, whole.
-fn replace<T>(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> Result<T, String>) -> Result<T, String> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    let text = |error: std::io::Error| format!("{}: {error}", new.display());
-    let file = File::create_new(&new).map_err(text)?;
-    let written = write(&mut BufWriter::with_capacity(1 << 20, &file))
-        .and_then(|written| file.sync_all().map_err(text).map(|()| written))
-        .and_then(|written| std::fs::rename(&new, path).map_err(text).map(|()| written));
-    if written.is_err() {
-        // What is half done is of no use to anybody; the old file stands.
-        let _ = std::fs::remove_file(&new);
-    }
-    written
+/// Letters of a filter, and all.
+fn counts(letters: &Letters, filter: &Filter) -> (String, String) {
+    let chosen = letters.page(filter, 0, 0).total as u64;
+    (count(chosen), count(letters.all().len() as u64))
 }

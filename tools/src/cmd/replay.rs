@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use signal_hook::consts::SIGINT;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Read};
+use std::io::{self, BufWriter, IsTerminal, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,11 +17,14 @@ use tapeline_runtime::engine::{self, EngineError};
 use tapeline_runtime::ingest::Capture;
 use tapeline_runtime::input::Input;
 use tapeline_runtime::input::generate::{Config, GenerateInput};
-use tapeline_runtime::letters;
+use tapeline_runtime::letters::{self, Letters};
+use tapeline_runtime::log::LogFormat;
 use tapeline_runtime::pipeline::Parameters;
 use tapeline_runtime::replay::{Request, Told, tell};
 use tapeline_runtime::report::text::count;
 use tapeline_runtime::report::{hgrm, json, text};
+use tracing::Dispatch;
+use tracing_subscriber::filter::LevelFilter;
 
 pub(crate) fn run<C: Chain + 'static>(
     args: &ReplayArgs,
@@ -36,9 +39,18 @@ pub(crate) fn run<C: Chain + 'static>(
     }
     let written = [&args.outputs, &args.hgrm, &args.dead_letters];
     let written: Vec<&Path> = written.into_iter().filter_map(Option::as_deref).collect();
-    if let Err(why) = files::spare(&args.captures, &written).and_then(|()| files::once(&args.captures)) {
+    if args.redriven.as_deref() == Some("-") {
+        return out::fail("--redriven: name a file; standard input is for captures", 2);
+    }
+    let read: Vec<String> = args.captures.iter().chain(&args.redriven).cloned().collect();
+    if let Err(why) = files::spare(&read, &written).and_then(|()| files::once(&args.captures)) {
         return out::fail(why, 2);
     }
+    let redriven = match args.redriven.as_deref().map(|path| Letters::read(path, loaded.config.engine.symbols_max)) {
+        Some(Err(error)) => return out::fail(&error, error.exit_code()),
+        Some(Ok(letters)) => Some(letters),
+        None => None,
+    };
     // A capture that cannot be opened is told before anything starts.
     let captures = match files::open_all(&args.captures) {
         Ok((captures, _)) if !captures.is_empty() => captures,
@@ -62,6 +74,9 @@ pub(crate) fn run<C: Chain + 'static>(
         }
     };
     let mut setup = loaded.setup(captures);
+    setup.log.filter.follow = args.follow;
+    setup.log.memory_max = loaded.config.health.memory_bytes;
+    setup.log.dispatch = logger(setup.log.format);
     setup.gives_letters = letters.is_some();
     setup.outputs = args.outputs.clone().map(|path| (path, args.force));
     let (pace, overload, passes) = (setup.pace, setup.overload, setup.passes);
@@ -121,7 +136,8 @@ pub(crate) fn run<C: Chain + 'static>(
     let is_hgrm_written = hgrm.is_none_or(|file| {
         file.fill(|file| hgrm::write(histogram, hgrm::NS_PER_US, file).map_err(|error| error.to_string()))
     });
-    let are_letters_written = letters.is_none_or(|file| file.fill(|file| write_letters(&told, file)));
+    let are_letters_written =
+        letters.is_none_or(|file| file.fill(|file| write_letters(&told, redriven.as_ref(), file)));
     let written = match args.format {
         Format::Text => out::data(&text::table(&told.report)),
         Format::Json => out::data(&format!("{}\n", json::line(&told.report).trim_end())),
@@ -149,6 +165,8 @@ fn configured(args: &ReplayArgs) -> Result<Loaded, u8> {
         ("--rate", "replay.rate", &args.rate),
         ("--max-gap", "replay.max_gap", &args.max_gap),
         ("--overload", "replay.overload", &args.overload),
+        ("--log-level", "log.level", &args.log_level),
+        ("--log-format", "log.format", &args.log_format),
         ("--loop", "replay.loop", &args.passes),
         ("--start", "replay.start", &args.start),
         ("--end", "replay.end", &args.end),
@@ -165,6 +183,15 @@ fn configured(args: &ReplayArgs) -> Result<Loaded, u8> {
         }
     }
     layers.finish().map_err(|faults| super::config::tell(&faults, 2))
+}
+
+/// Who makes lines of a log out of what the engine tells: on stderr, as everything that is no data. The engine's own level is the only one.
+fn logger(format: LogFormat) -> Dispatch {
+    let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => Dispatch::new(lines.with_ansi(io::stderr().is_terminal()).with_target(false).finish()),
+        LogFormat::Json => Dispatch::new(lines.json().flatten_event(true).with_target(false).finish()),
+    }
 }
 
 /// The session that is played when no capture is named: generated, and labelled so.
@@ -187,9 +214,12 @@ fn on_interrupt(interrupt: &Arc<AtomicBool>) -> io::Result<()> {
 }
 
 /// Writes what is parked as a tape, and says how much that is.
-fn write_letters(told: &Told, file: &mut BufWriter<File>) -> Result<(), String> {
-    let exported = letters::export(&told.letters, told.report.manifest.generated, file)?;
+fn write_letters(told: &Told, redriven: Option<&Letters>, file: &mut BufWriter<File>) -> Result<(), String> {
+    let exported = letters::export(&told.letters, redriven, told.report.manifest.generated, file)?;
     out::note(format_args!("{} dead letters written", count(exported.letters)));
+    if redriven.is_some() {
+        out::note(format_args!("{} of them were redriven and keep their history", count(exported.redriven)));
+    }
     if exported.too_long > 0 {
         out::note(format_args!("{} dead letters are too long to be written", count(exported.too_long)));
     }

@@ -2,6 +2,8 @@
 //! exported, listed, redriven and purged.
 
 use serde_json::Value;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -174,6 +176,31 @@ fn req_redrive_dead_letters_are_listed_shown_redriven_and_purged() {
         .collect();
     assert!(times.len() == all.len() && times.windows(2).all(|pair| pair[1] - pair[0] == 100_000_000), "{times:?}");
 
+    // Replayed with their letters, those that fail again keep their history; without, they begin anew.
+    run(folder, "replay r.tape --speed max --dead-letters afresh.tape");
+    assert!(list(folder, "afresh.tape").iter().all(|letter| letter["redrives"] == 0 && letter["failures"] == 1));
+    run(folder, "replay r.tape --speed max --dead-letters again.tape --redriven a.tape");
+    let again = list(folder, "again.tape");
+    assert_eq!(again.len(), no_price.len(), "no price is known in a tape of news");
+    for letter in &again {
+        assert_eq!((&letter["redrives"], &letter["failures"], &letter["attempts"]), (&1.into(), &2.into(), &1.into()));
+        let is_it = |old: &&Value| ["symbol", "seq", "part"].iter().all(|key| old[key] == letter[key]);
+        let old = no_price.iter().find(is_it).expect("it failed before");
+        assert_eq!(letter["first_failure_ns"], old["first_failure_ns"]);
+    }
+    for (line, why) in [
+        ("dlq redrive a.tape --rate 1e-300 -o no.tape", "in the year 2554"),
+        ("replay r.tape --dead-letters no.tape --redriven day.tape", "--dead-letters"),
+        ("replay r.tape --dead-letters no.tape --redriven -", "name a file"),
+        ("replay r.tape --dead-letters a.tape --redriven a.tape --force", "itself"),
+        ("replay r.tape --redriven a.tape", "--dead-letters"),
+    ] {
+        let (code, _, told) = start(folder, line);
+        assert!(code == Some(2) && told.contains(why) && !folder.join("no.tape").exists(), "{line}: {told}");
+    }
+
+    purge_changes_the_letters_only(folder);
+
     // Purged: a dry run moves nothing, none at all is chosen by mistake, numbers stay.
     assert_eq!(start(folder, "dlq purge a.tape").0, Some(2), "nothing was named");
     run(folder, "dlq purge a.tape --error 1 --dry-run");
@@ -187,4 +214,49 @@ fn req_redrive_dead_letters_are_listed_shown_redriven_and_purged() {
     // What is no such file is told as such.
     let (code, _, told) = start(folder, "dlq list day.tape");
     assert!(code == Some(2) && told.contains("--dead-letters"), "{told}");
+}
+
+/// What else a file is, a purge leaves as it was, or is refused. `b.tape` of the folder is a copy of `a.tape`.
+fn purge_changes_the_letters_only(folder: &Path) {
+    let path = |name: &str| folder.join(name);
+    let bytes = |name: &str| std::fs::read(path(name)).expect("a file");
+    let before = bytes("b.tape");
+    let refused = |line: &str, why: &str| {
+        let (code, _, told) = start(folder, line);
+        assert!(code == Some(2) && told.contains(why), "{line}: {told}");
+        assert!(bytes("b.tape") == before, "{line}");
+    };
+    refused("dlq purge - --all", "standard input");
+    assert!(!path("-").exists());
+
+    // A compressed file would not be one any more, nor would a second name name the same letters.
+    let zipped = Command::new("gzip").args(["-k", "b.tape"]).current_dir(folder).status().expect("gzip");
+    assert!(zipped.success() && !list(folder, "b.tape.gz").is_empty());
+    let gz = bytes("b.tape.gz");
+    refused("dlq purge b.tape.gz --all", "unpack it first");
+    assert!(bytes("b.tape.gz") == gz);
+    std::fs::hard_link(path("b.tape"), path("second.tape")).expect("a link");
+    refused("dlq purge b.tape --all", "hard links");
+    std::fs::remove_file(path("second.tape")).expect("a link");
+
+    // Another one is at work, or something else has the name; what a purge that was cut short left is no hindrance.
+    let busy = std::fs::File::create(path(".b.tape.purge")).expect("a file");
+    busy.lock().expect("a lock");
+    refused("dlq purge b.tape --error 1", "another process");
+    drop(busy);
+    std::fs::write(path(".b.tape.purge"), "mine").expect("a file");
+    refused("dlq purge b.tape --error 1", "in the way");
+    assert_eq!(bytes(".b.tape.purge"), b"mine");
+    std::fs::write(path(".b.tape.purge"), &before[..5_000]).expect("a file");
+
+    // Through a link, with the permissions that it had.
+    std::fs::set_permissions(path("b.tape"), Permissions::from_mode(0o640)).expect("a mode");
+    symlink("b.tape", path("link.tape")).expect("a link");
+    let (all, gone) = (list(folder, "b.tape").len(), list(folder, "b.tape --error 1").len());
+    run(folder, "dlq purge link.tape --error 1");
+    assert_eq!(list(folder, "b.tape").len(), all - gone);
+    assert!(std::fs::symlink_metadata(path("link.tape")).expect("a link").is_symlink());
+    assert_eq!(std::fs::metadata(path("b.tape")).expect("a file").permissions().mode() & 0o7777, 0o640);
+    assert!(!path(".b.tape.purge").exists());
+    std::fs::write(path("b.tape"), before).expect("a file");
 }

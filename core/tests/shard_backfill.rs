@@ -1,0 +1,435 @@
+//! Handlers ask for history, and get it at its time, whoever reads it, however long that takes.
+
+#[path = "common/shard_rig.rs"]
+mod shard_rig;
+
+use shard_rig::{MILLI, Rig, SECOND, START, SYMBOLS_MAX, Sizes, feed, stream, tick};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use tapeline_core::backfill::{Counters, DeskConfig, ERROR_REPLY_LOST, HistoryOrder, Range};
+use tapeline_core::bus::{BusBuilder, Chain};
+use tapeline_core::catalog::Catalog;
+use tapeline_core::event::payload::{Alert, BackfillDone, BackfillRest, Signal, Trade};
+use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet};
+use tapeline_core::handler::{Ctx, Handler, History, RequestEnd, RequestId, RequestRefusal, Verdict};
+use tapeline_core::queue::Priority;
+use tapeline_core::ring::{self, Producer};
+use tapeline_core::shard::Shard;
+use tapeline_core::testing::{Prng, for_seeds};
+use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Seen {
+    chain: u64,
+    last: RequestId,
+}
+
+impl Seen {
+    fn take(&mut self, words: [u64; 3]) {
+        self.chain = tapeline_core::hash::stable(bytemuck::bytes_of(&[self.chain, words[0], words[1], words[2]]));
+    }
+}
+
+fn trades(from: u64, to: u64) -> History {
+    let range = Range::new(UnixNanos(from), UnixNanos(to));
+    History { kinds: KindSet::of(&[Kind::TRADE]), range, priority: Priority::FIRST }
+}
+
+/// Asks for history now and then, takes some of it back, and lets all that it gets decide what it does.
+struct Student;
+
+impl Handler for Student {
+    type State = Seen;
+    const NAME: &'static str = "student";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE, Kind::QUOTE, Kind::BACKFILL_DONE])
+    }
+
+    fn on_event(&self, st: &mut Seen, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let head = ev.head();
+        st.take([head.seq, cx.now().0, u64::from(head.flags.0)]);
+        let rand = cx.rand(st.chain);
+        if !head.flags.contains(Flags::HISTORICAL) && rand.is_multiple_of(6) {
+            let back = (rand >> 8 & 15) * SECOND / 4;
+            let from = START - back;
+            st.last = cx.backfill(&trades(from, from + (rand >> 12 & 7) * SECOND / 2)).unwrap();
+        }
+        if rand.is_multiple_of(23) {
+            cx.cancel_backfill(st.last).unwrap();
+        }
+        if rand.is_multiple_of(40) { Verdict::Retry(40) } else { Verdict::Done }
+    }
+
+    fn on_reply(&self, st: &mut Seen, request: RequestId, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        assert!(ev.head().flags.contains(Flags::HISTORICAL));
+        st.take([request.0, ev.head().seq, cx.now().0]);
+        cx.signal(&Signal { strength: (st.chain >> 12) as f64, ..Signal::default() }).unwrap();
+        // Once more, while a reply comes.
+        if st.chain.is_multiple_of(50) {
+            st.last = cx.backfill(&trades(START - SECOND, START)).unwrap();
+        }
+        Verdict::Done
+    }
+
+    fn on_request_end(&self, st: &mut Seen, request: RequestId, end: RequestEnd, cx: &mut Ctx<'_>) -> Verdict {
+        let end = match end {
+            RequestEnd::Served => 1,
+            RequestEnd::Failed(code) => 2 + u64::from(code),
+            RequestEnd::Completed => 10_001,
+            RequestEnd::Cancelled => 10_002,
+            RequestEnd::Refused(reason) => 10_003 + reason as u64,
+            other => panic!("{other:?}"),
+        };
+        st.take([request.0, end, cx.now().0]);
+        cx.alert(&Alert { value: request.0 as f64, reference: end as f64, ..Alert::default() }).unwrap();
+        Verdict::Done
+    }
+}
+
+/// Reads for one shard, in its own time: a trade every 100 ms of every symbol's past. Whole seconds that are multiples of 7 fail.
+struct Reader {
+    replies: Producer,
+    todo: VecDeque<HistoryOrder>,
+    stopped: Vec<u64>,
+    /// The next trade of the first order.
+    at: u64,
+    source: SourceId,
+}
+
+impl Reader {
+    fn new(replies: Producer, source: SourceId) -> Self {
+        Self { replies, todo: VecDeque::new(), stopped: Vec::new(), at: 0, source }
+    }
+
+    fn work(&mut self, shard: &mut Shard<impl Chain>, prng: &mut Prng) {
+        while let Some(order) = shard.take_history_order() {
+            assert!(order.due.0 >= order.ordered_at.0 + 10 * MILLI && !order.range.is_empty());
+            self.todo.push_back(order);
+        }
+        while let Some(number) = shard.take_history_stop() {
+            self.stopped.push(number);
+        }
+        let Some(order) = self.todo.front().copied() else { return };
+        let is_stopped = self.stopped.contains(&order.number);
+        for _ in 0..prng.in_range(0..40) {
+            self.at = self.at.max(order.range.from.0.next_multiple_of(100 * MILLI));
+            let fails = self.at / SECOND % 7 == 0 && order.range.from.0 / SECOND % 2 == 0;
+            if self.at < order.range.to.0 && !fails && !is_stopped {
+                let mut event = EventBuf::new(&Trade { price: 1, size: self.at / MILLI, ..Trade::default() });
+                event.flag(Flags::HISTORICAL);
+                let head = event.head_mut();
+                (head.ts_recv, head.seq) = (UnixNanos(self.at), self.at / (100 * MILLI));
+                (head.symbol, head.source) = (order.symbol, self.source);
+                if self.replies.push(event.slots()).is_err() {
+                    return;
+                }
+                self.at += 100 * MILLI;
+                continue;
+            }
+            let mut end = tick(UnixNanos::ZERO, false);
+            end.head_mut().seq = order.number;
+            end.head_mut().payload[1] = if fails { 1 + 77 } else { 0 };
+            if self.replies.push(end.slots()).is_ok() {
+                self.todo.pop_front();
+                self.at = 0;
+            }
+            return;
+        }
+    }
+}
+
+/// A desk whose shared limits do not act.
+fn roomy() -> DeskConfig {
+    let mut config = DeskConfig::default();
+    let manager = &mut config.manager;
+    (manager.jobs, manager.asks, manager.in_flight, manager.in_flight_per_symbol) = (1_000, 8_000, 64, 2);
+    (manager.remembered, manager.remember_ns) = (4_000, 20 * SECOND);
+    config
+}
+
+#[test]
+fn req_3380_history_is_the_same_for_any_cut_any_number_of_shards_and_any_speed_of_who_reads() {
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Student).build(catalog).unwrap();
+    let mut all = Counters::default();
+    for_seeds(0..6, |seed, prng| {
+        let events = stream(seed, 500, [MILLI, 30 * MILLI, SECOND][seed as usize % 3], feed(1));
+        let mut first: Option<(shard_rig::Result, Counters)> = None;
+        for shards in 1..=3 {
+            for ring_slots in [64, 1024] {
+                let sizes = Sizes { source_ring: ring_slots, ..Sizes::of(shards) };
+                let mut rig = Rig::new(bus, events.clone(), sizes);
+                let mut readers = Vec::new();
+                for shard in &mut rig.shards {
+                    let (replies, consumer) = ring::channel(64);
+                    shard.attach_backfill(&roomy(), consumer);
+                    readers.push(Reader::new(replies, feed(1)));
+                }
+                let patience = 1 + prng.in_range(0..12);
+                while !rig.is_drained() {
+                    if prng.one_in(3) {
+                        rig.source.send(1 + prng.in_range(0..40) as usize);
+                    }
+                    let at = prng.index(shards);
+                    let _ = rig.step(at);
+                    if prng.one_in(patience) {
+                        readers[at].work(&mut rig.shards[at], prng);
+                    }
+                    if prng.one_in(50) {
+                        rig.shards[at].backfill().unwrap().manager().assert_invariants();
+                    }
+                    assert!(rig.steps < 400_000, "not drained: {:?}", rig.shards);
+                }
+                let mut counters = Counters::default();
+                for shard in &rig.shards {
+                    let desk = shard.backfill().unwrap();
+                    assert!(desk.is_idle() && desk.manager().counters().is_balanced());
+                    assert_eq!(
+                        (desk.shared_hits(), desk.counters().stray_ends, desk.counters().replies_lost),
+                        (0, 0, 0)
+                    );
+                    counters.add(desk.manager().counters());
+                }
+                let result = rig.result();
+                assert_eq!(result.ledger.total().offered, 500, "the source's events are the source's");
+                assert_eq!(
+                    result.derived.row(Kind::TRADE).delivered + result.derived.row(Kind::TRADE).dead_lettered,
+                    counters.events
+                );
+                // How many came too late is a matter of time.
+                counters.late = 0;
+                match &first {
+                    None => {
+                        all.add(&counters);
+                        first = Some((result, counters));
+                    }
+                    Some((first, counted)) => {
+                        first.assert_same(&result, &format!("seed {seed}, {sizes:?}"));
+                        assert_eq!(*counted, counters);
+                    }
+                }
+            }
+        }
+    });
+    let Counters { completed, queued, merged, joined, served, failed, cancelled, jobs_cancelled, events, .. } = all;
+    for count in [completed, queued, merged, joined, served, failed, cancelled, jobs_cancelled, events] {
+        assert!(count > 0, "{all:?}");
+    }
+}
+
+/// What the scholar has got: time of the shard in ms, and what it is.
+type Log = Arc<Mutex<Vec<(u64, String)>>>;
+
+/// Asks for the 300 ms before the trade of size 1, twice; takes back at size 2 what it asked last.
+struct Scholar(Log);
+
+impl Scholar {
+    fn note(&self, cx: &Ctx<'_>, what: String) {
+        self.0.lock().unwrap().push(((cx.now().0 - START) / MILLI, what));
+    }
+}
+
+impl Handler for Scholar {
+    type State = u64;
+    const NAME: &'static str = "scholar";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE])
+    }
+
+    fn on_event(&self, st: &mut u64, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let size = ev.head().payload_as::<Trade>().size;
+        if ev.head().flags.contains(Flags::HISTORICAL) {
+            return Verdict::Done;
+        }
+        self.note(cx, format!("trade {size}"));
+        match size {
+            1 => {
+                let now = ev.head().ts_recv.0;
+                let asked =
+                    [cx.backfill(&trades(now - 300 * MILLI, now)), cx.backfill(&trades(now - 200 * MILLI, now))];
+                *st = asked[1].unwrap().0;
+            }
+            2 => cx.cancel_backfill(RequestId(*st)).unwrap(),
+            3 => {
+                cx.backfill(&trades(START - 200 * MILLI, START)).unwrap();
+                cx.backfill(&trades(START, START)).unwrap();
+            }
+            _ => {}
+        }
+        Verdict::Done
+    }
+
+    fn on_reply(&self, _st: &mut u64, request: RequestId, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let at = START.saturating_sub(ev.head().ts_recv.0) / MILLI;
+        self.note(cx, format!("{}: {} of {at} ms ago", request.0, ev.kind().name()));
+        Verdict::Done
+    }
+
+    fn on_request_end(&self, _st: &mut u64, request: RequestId, end: RequestEnd, cx: &mut Ctx<'_>) -> Verdict {
+        self.note(cx, format!("{}: {end:?}", request.0));
+        Verdict::Done
+    }
+}
+
+fn live(at_ms: u64, size: u64) -> Vec<tapeline_core::event::Slot> {
+    let mut event = EventBuf::new(&Trade { price: 1, size, ..Trade::default() });
+    let head = event.head_mut();
+    (head.ts_recv, head.seq) = (UnixNanos(START + at_ms * MILLI), 1_000_000 + at_ms);
+    (head.symbol, head.source) = (SymbolId(1), feed(1));
+    event.slots().to_vec()
+}
+
+#[test]
+fn history_comes_one_delay_after_the_instant_of_service_and_live_events_go_on_until_then() {
+    let log = Log::default();
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Scholar(log.clone())).build(catalog).unwrap();
+    let events = vec![live(0, 1), live(5, 2), live(12, 9), live(40, 3), live(60, 9)];
+    let mut rig = Rig::new(bus, events, Sizes::of(1));
+    let (mut replies, consumer) = ring::channel(64);
+    rig.shards[0].attach_backfill(&DeskConfig::default(), consumer);
+    rig.source.send(1_000);
+    for _ in 0..50 {
+        let _ = rig.step(0);
+    }
+    let order = rig.shards[0].take_history_order().unwrap();
+    assert_eq!((order.number, order.symbol, order.range), (1, SymbolId(1), trades(START - 300 * MILLI, START).range));
+    assert_eq!((order.ordered_at.0 - START, order.due.0 - START), (MILLI, 11 * MILLI));
+    assert_eq!(rig.shards[0].clock().0, START + 6 * MILLI, "it waits before 11 ms; what was taken back was told");
+    let send = |replies: &mut Producer, back_ms: u64, symbol: u32, flags: bool| {
+        let mut event = EventBuf::new(&Trade { price: 1, size: 7, ..Trade::default() });
+        if flags {
+            event.flag(Flags::HISTORICAL);
+        }
+        let head = event.head_mut();
+        (head.ts_recv, head.seq, head.symbol, head.source) =
+            (UnixNanos(START - back_ms * MILLI), back_ms, SymbolId(symbol), feed(1));
+        replies.push(event.slots()).unwrap();
+    };
+    // What cannot be of the reply is refused: of another symbol, not marked, of another time; and an end of no order.
+    send(&mut replies, 300, 1, true);
+    send(&mut replies, 250, 2, true);
+    send(&mut replies, 250, 1, false);
+    send(&mut replies, 0, 1, true);
+    send(&mut replies, 100, 1, true);
+    let mut done = EventBuf::new(&BackfillDone {
+        from_ns: order.range.from.0,
+        to_ns: order.range.to.0,
+        layer: Kind::TRADE.0,
+        ..BackfillDone::default()
+    });
+    done.push_value(&BackfillRest { events: 2, ..BackfillRest::default() }).unwrap();
+    done.flag(Flags::HISTORICAL);
+    let head = done.head_mut();
+    (head.ts_recv, head.symbol, head.source) = (order.due, SymbolId(1), feed(1));
+    replies.push(done.slots()).unwrap();
+    let mut end = tick(UnixNanos::ZERO, false);
+    for number in [9, 1] {
+        end.head_mut().seq = number;
+        replies.push(end.slots()).unwrap();
+    }
+    let mut steps = 0;
+    while !rig.is_drained() {
+        let _ = rig.step(0);
+        rig.source.send(10);
+        steps += 1;
+        assert!(steps < 1_000);
+    }
+    let expected = [
+        (0, "trade 1"),
+        (5, "trade 2"),
+        (6, "2: Cancelled"),
+        (11, "1: trade of 300 ms ago"),
+        (11, "1: trade of 100 ms ago"),
+        (11, "1: backfill_done of 0 ms ago"),
+        (12, "1: Served"),
+        (12, "trade 9"),
+        (40, "trade 3"),
+        (41, "4: Completed"),
+        (41, "5: Refused(Unserved)"),
+        (60, "trade 9"),
+    ];
+    let log: Vec<(u64, String)> = log.lock().unwrap().clone();
+    let log: Vec<(u64, &str)> = log.iter().map(|(at, what)| (*at, what.as_str())).collect();
+    assert_eq!(log, expected);
+    let desk = rig.shards[0].backfill().unwrap();
+    assert_eq!((desk.counters().stray_ends, desk.manager().counters().events), (1, 3));
+    assert_eq!(rig.shards[0].derived().row(Kind::TRADE).refused, 3);
+}
+
+#[test]
+fn history_is_refused_where_nobody_reads() {
+    let log = Log::default();
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Scholar(log.clone())).build(catalog).unwrap();
+    let mut rig = Rig::new(bus, vec![live(0, 1), live(50, 2)], Sizes::of(1));
+    rig.run(&mut Prng::new(1), 10_000);
+    let log = log.lock().unwrap();
+    let refused = format!("{:?}", RequestEnd::Refused(RequestRefusal::Unserved));
+    assert_eq!(log[1..3], [(1, format!("1: {refused}")), (1, format!("2: {refused}"))]);
+    assert!(rig.shards[0].take_history_order().is_none() && rig.shards[0].backfill().is_none());
+}
+
+#[test]
+fn req_3455_a_reply_that_was_passed_over_fails_and_a_cleared_symbol_leaves_nothing() {
+    let log = Log::default();
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Scholar(log.clone())).build(catalog).unwrap();
+    let mut rig = Rig::new(bus, vec![live(0, 1), live(1, 3), live(100, 9)], Sizes::of(1));
+    let (mut replies, consumer) = ring::channel(64);
+    let mut config = roomy();
+    config.manager.remembered = 0;
+    rig.shards[0].attach_backfill(&config, consumer);
+    rig.source.send(1_000);
+    for _ in 0..50 {
+        let _ = rig.step(0);
+    }
+    // The one of 3 is joined to the first: all is in flight.
+    let orders: Vec<_> = std::iter::from_fn(|| rig.shards[0].take_history_order()).collect();
+    assert_eq!(orders.len(), 1);
+    assert_eq!(rig.shards[0].clear_requests(SymbolId(1)), 3);
+    assert_eq!(rig.shards[0].take_history_stop(), Some(1));
+    assert_eq!(rig.shards[0].clear_requests(SymbolId(1)), 0);
+    let mut end = tick(UnixNanos::ZERO, false);
+    end.head_mut().seq = 1;
+    replies.push(end.slots()).unwrap();
+    while !rig.is_drained() {
+        let _ = rig.step(0);
+    }
+    let ends = log.lock().unwrap().iter().filter(|(_, what)| what.contains("Cancelled")).count();
+    assert_eq!(ends, 3);
+    let desk = rig.shards[0].backfill().unwrap();
+    assert!(desk.is_idle() && desk.manager().counters().jobs_cancelled == 1);
+}
+
+#[test]
+fn a_reply_fails_whose_reader_is_gone_and_the_shard_goes_on() {
+    let log = Log::default();
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Scholar(log.clone())).build(catalog).unwrap();
+    let mut rig = Rig::new(bus, vec![live(0, 1), live(100, 9)], Sizes::of(1));
+    let (replies, consumer) = ring::channel(64);
+    rig.shards[0].attach_backfill(&roomy(), consumer);
+    rig.source.send(1_000);
+    for _ in 0..50 {
+        let _ = rig.step(0);
+    }
+    assert!(rig.shards[0].take_history_order().is_some() && !rig.is_drained(), "it waits");
+    drop(replies);
+    let mut steps = 0;
+    while !rig.is_drained() {
+        let _ = rig.step(0);
+        rig.source.send(10);
+        steps += 1;
+        assert!(steps < 1_000);
+    }
+    let failed = format!("{:?}", RequestEnd::Failed(ERROR_REPLY_LOST));
+    let expected = [
+        (0, "trade 1".to_owned()),
+        (12, format!("1: {failed}")),
+        (12, format!("2: {failed}")),
+        (100, "trade 9".to_owned()),
+    ];
+    assert_eq!(*log.lock().unwrap(), expected);
+    assert_eq!(rig.shards[0].backfill().unwrap().counters().replies_lost, 1);
+}

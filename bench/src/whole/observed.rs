@@ -22,6 +22,10 @@ use tapeline_runtime::station::shard::RunProbe;
 const METRICS: [&str; 1] = ["event_ns"];
 /// Symbols of the generated session.
 const GENERATED_SYMBOLS: u32 = 500;
+/// Events of the session: more than any run of this takes.
+const SESSION_EVENTS: u64 = 180_000_000;
+/// Mean capture time between two of them.
+const EVENT_NS: u64 = 20_000;
 /// Batches before the first slice.
 const WARM_UP: usize = 400;
 
@@ -42,8 +46,13 @@ struct Session {
 
 impl Session {
     fn new(catalog: Catalog, seed: u64) -> Self {
-        let config =
-            generate::Config { events: u64::MAX / 4, symbols: GENERATED_SYMBOLS, seed, ..generate::Config::default() };
+        let config = generate::Config {
+            events: SESSION_EVENTS,
+            duration_ns: SESSION_EVENTS * EVENT_NS,
+            symbols: GENERATED_SYMBOLS,
+            seed,
+            ..generate::Config::default()
+        };
         let input = GenerateInput::new(&config).expect("the parameters are in range");
         let (symbols, sources) = (catalog.symbols(), catalog.sources());
         Self { input, catalog, symbols, sources, buf: SlotBuf::with_capacity(2 * MESSAGE_SLOTS_MAX), at: 0 }
@@ -55,7 +64,7 @@ impl Session {
             self.buf.clear();
             self.at = 0;
             let status = self.input.read(&mut self.catalog, &mut self.buf).expect("a generated session reads");
-            assert!(status == Status::More, "the session is endless");
+            assert!(status == Status::More, "the session is long enough");
         }
         EventRef::first(&self.buf.slots()[self.at..]).expect("inputs give whole events")
     }

@@ -461,6 +461,55 @@ fn req_3454_what_finds_no_room_is_parked_and_can_be_redriven() {
     assert_eq!(rig.shard.ledger().total().delivered, 150);
 }
 
+/// The only hold that there may be is taken by an event that waits for its retry.
+#[test]
+fn what_found_no_room_needs_no_hold_to_be_redriven() {
+    let topics =
+        vec![topic("news", Kind::NEWS, 10, Policy::DeadLetter), topic("trades", Kind::TRADE, 10, Policy::Block)];
+    let config = Config {
+        live: Some(vec![TopicBus::new("bus", topics)]),
+        retry: vec![retry::Policy::STANDARD],
+        letters: dead::Config { holds: 1, ..dead::Config::default() },
+        ..Config::single()
+    };
+    assert_eq!(config.retry[0].config().order, Order::Held);
+    let witness = Witness { ailing: Some(Arc::default()) };
+    let mut rig = Rig::configured(config, 1 << 10, SYMBOLS, SYMBOLS_MAX, witness);
+    rig.seq = 506;
+    assert_eq!(rig.push(2, &trade()), 507, "it fails");
+    rig.step();
+    assert_eq!((rig.shard.letters().waiting(), rig.shard.letters().parked()), (1, 0));
+    (0..13).for_each(|_| {
+        rig.push(1, &News::default());
+    });
+    rig.step();
+    let parked: Vec<_> =
+        rig.shard.letters().iter().filter(|(_, entry)| entry.handler() == NO_ROOM).map(|(handle, _)| handle).collect();
+    assert_eq!(parked.len(), 3);
+    // While its topic has no room it stays as it was, and nothing is counted.
+    let before = *rig.shard.letters().stats();
+    rig.out.room = 0;
+    (0..10).for_each(|_| {
+        rig.push(1, &News::default());
+    });
+    rig.step();
+    assert_eq!(rig.shard.redrive(parked[0]), Err(dead::Refused::HoldBusy));
+    assert_eq!((rig.shard.letters().parked(), *rig.shard.letters().stats()), (3, before));
+    rig.out.room = usize::MAX;
+    rig.steps(2);
+    for letter in parked {
+        assert_eq!(rig.shard.redrive(letter), Ok(()));
+        assert_eq!(rig.shard.redrive(letter), Err(dead::Refused::Stale), "once");
+    }
+    let (letters, total) = (rig.shard.letters(), rig.shard.ledger().total());
+    assert_eq!((letters.parked(), letters.waiting(), total.dead_lettered, total.in_flight), (0, 1, 0, 4));
+    let stats = letters.stats();
+    assert_eq!((stats.redriven - before.redriven, stats.succeeded - before.succeeded), (3, 0));
+    letters.assert_invariants();
+    rig.step();
+    assert_eq!(rig.shard.ledger().row(Kind::NEWS).delivered, 23);
+}
+
 #[test]
 fn control_keeps_its_place_in_the_stream() {
     let mut rig = Rig::live(vec![topic("trades", Kind::TRADE, 1 << 10, Policy::Block)], 1 << 10);
@@ -477,6 +526,32 @@ fn control_keeps_its_place_in_the_stream() {
     rig.drain();
     let total = rig.shard.ledger().total();
     assert_eq!((total.delivered, total.refused), (202, 0));
+}
+
+/// Behind a backlog, time is that of the event at the front: past it, bars would close without it.
+#[test]
+fn a_tick_passes_no_normal_event_and_time_moves_with_each_that_is_dispatched() {
+    let mut rig = Rig::live(vec![topic("trades", Kind::TRADE, 1 << 12, Policy::Block)], 1 << 12);
+    let last_time = |rig: &Rig| UnixNanos(START + 1_000 * rig.numbers().last().unwrap());
+    for _ in 0..10 {
+        (0..200).for_each(|number| {
+            rig.push(1 + number % SYMBOLS, &trade());
+        });
+        rig.ring.push(tick(UnixNanos(rig.time), false).slots()).unwrap();
+        rig.step();
+        assert_eq!(rig.shard.clock(), last_time(&rig));
+    }
+    let lanes = rig.shard.lanes().unwrap();
+    assert_eq!((lanes.counts().ticks_merged, lanes.len()), (9, 2_000 - 10 * BATCH_SLOTS));
+    let end = UnixNanos(rig.time + 5 * MILLI);
+    rig.ring.push(tick(end, false).slots()).unwrap();
+    for _ in 0..(2_000 - 10 * BATCH_SLOTS) / BATCH_SLOTS {
+        rig.step();
+        assert_eq!(rig.shard.clock(), last_time(&rig));
+    }
+    assert!(!rig.shard.lanes().unwrap().is_empty());
+    rig.step();
+    assert_eq!((rig.numbers().len(), rig.shard.clock()), (2_000, end));
 }
 
 #[test]

@@ -350,7 +350,7 @@ pub struct Stats {
     pub held: u64,
     /// Entries whose handler was done in the end.
     pub succeeded: u64,
-    /// Entries redriven.
+    /// Entries redriven, or released to be.
     pub redriven: u64,
     /// Entries removed, in any state.
     pub removed: u64,
@@ -780,6 +780,22 @@ impl DeadLetters {
         self.count_state(State::Parked, entry.state());
         let change = self.recount(entry.event, Some(State::Parked), Some(entry.state()));
         Ok(Redriven { handle, due: entry.due(), change })
+    }
+
+    /// Lets a parked entry go whose event takes its way anew elsewhere, so that it has neither to wait here nor to hold others: it counts as
+    /// redriven, and nothing of it is left.
+    ///
+    /// # Errors
+    /// [`Refused::Stale`] and [`Refused::NotParked`].
+    pub fn release(&mut self, handle: Handle) -> Result<Removed, Refused> {
+        match self.entries.get(handle) {
+            None => self.refuse(Refused::Stale),
+            Some(entry) if entry.state() != State::Parked => self.refuse(Refused::NotParked),
+            Some(_) => {
+                self.stats.redriven += 1;
+                Ok(self.take_out(handle, false))
+            }
+        }
     }
 
     /// Takes an entry out in any state. If it had a timer, cancel it; if others were held behind it, they are ready.

@@ -48,7 +48,10 @@
 //! # Time
 //! *Source time* is the running maximum of the times that events and ticks are offered with. It runs ahead of shard time, which moves as
 //! events are dispatched; what expires here has waited by source time. A tick waits behind the normal events that came before it; a later
-//! one replaces it.
+//! one replaces it, since the events between the two tell the time themselves. It passes none of them, nor takes turns with them: shard time
+//! would run ahead of events that are still to be dispatched, and bars and windows would close without them. So behind a backlog, timers,
+//! retries and requests are late, by source time, by what the normal event at the front has waited, and by no more. What is critical or high
+//! does move time past what waits below it, and so does a tick past the low lane: those times are clamped as they are dispatched.
 
 mod check;
 mod keys;

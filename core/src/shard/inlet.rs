@@ -11,7 +11,7 @@
 
 use super::{Limit, Outbox, Shard, letters, runs};
 use crate::bus::Chain;
-use crate::dead::{Cause, Failure, Refused, Site, State, Subject};
+use crate::dead::{Failure, Refused, Site, State, Subject};
 use crate::event::payload::Tick;
 use crate::event::{EventRef, Flags, Kind, KindSet, Slot};
 use crate::hash;
@@ -296,12 +296,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         let mut slots = [Slot::ZERO; SPAN_SLOTS_MAX];
         let event = self.letters.event(letter, &mut slots).ok_or(Refused::Stale)?;
         let kind = event.kind();
-        self.letters.redrive(letter, self.clock)?;
         if !self.live.as_mut().is_some_and(|live| live.lanes.readmit(event)) {
-            self.letters.park(letter, Cause::Stopped)?;
             return Err(Refused::HoldBusy);
         }
-        self.letters.success(letter)?;
+        // No handler has seen it: it needs no hold, however many symbols are held.
+        self.letters.release(letter)?;
         self.ledger.reopen(kind);
         Ok(())
     }

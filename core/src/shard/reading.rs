@@ -46,7 +46,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     }
 
     /// All that the shard says of itself now, in one call. No allocation; O(kinds + cells of the windows, some ten thousand): for
-    /// who asks once in a while.
+    /// who asks once in a while. What handlers count of their own, such as breakers and limiters, is a pass over the symbols: see
+    /// [`Shard::handlers`].
     #[must_use]
     pub fn stats(&mut self) -> Stats {
         let counts = self.counts();
@@ -141,7 +142,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         &mut self.probe
     }
 
-    /// Counts of each handler, in dispatch order. Allocates: for reports.
+    /// Counts of each handler, in dispatch order. Allocates, and O(symbols) for each handler with counts of its own: for reports.
     #[must_use]
     pub fn handlers(&mut self) -> Vec<(&'static str, HandlerStats)> {
         self.bus.stats()

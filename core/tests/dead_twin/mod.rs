@@ -643,7 +643,8 @@ impl Pair {
             21 => self.resume(prng),
             22 | 23 => self.redrive(prng),
             24 => self.park(prng),
-            25..27 => self.remove(prng),
+            25 => self.remove(prng),
+            26 => self.release(prng),
             27 => self.sweep(prng),
             28 => self.run(prng, State::Parked),
             _ => self.run(prng, State::Waiting),
@@ -829,6 +830,20 @@ impl Pair {
         if let (Some(id), Some(removed)) = (id, removed) {
             self.twin.stats.removed += 1;
             self.removed(id, &removed, true);
+        }
+    }
+
+    fn release(&mut self, prng: &mut Prng) {
+        let handle = self.pick(prng, if prng.clone().one_in(4) { State::Waiting } else { State::Parked });
+        let released = without_allocation(|| self.letters.release(handle));
+        let id = self.id(handle);
+        match (released, id.map(|id| (id, self.twin.entries[&id].state))) {
+            (Ok(released), Some((id, State::Parked))) => {
+                self.twin.stats.redriven += 1;
+                self.removed(id, &released, false);
+            }
+            (released, None) => assert_eq!(released.err(), self.twin.refuse::<()>(Refused::Stale).err()),
+            (released, _) => assert_eq!(released.err(), self.twin.refuse::<()>(Refused::NotParked).err()),
         }
     }
 

@@ -304,14 +304,19 @@ pub struct Requests {
     pub service_interval_ns: u64,
     /// As [`requests::Config::service_budget`].
     pub service_budget: usize,
+    /// As [`requests::Config::jobs_min`].
+    pub jobs_min: usize,
+    /// As [`requests::Config::jobs_max`].
+    pub jobs_max: usize,
     /// Name of the retry policy.
     pub retry: String,
 }
 
 impl Default for Requests {
     fn default() -> Self {
-        let requests::Config { queue, service_interval_ns, service_budget, .. } = requests::Config::default();
-        Self { queue, service_interval_ns, service_budget, retry: STANDARD.to_owned() }
+        let requests::Config { queue, service_interval_ns, service_budget, jobs_min, jobs_max, .. } =
+            requests::Config::default();
+        Self { queue, service_interval_ns, service_budget, jobs_min, jobs_max, retry: STANDARD.to_owned() }
     }
 }
 
@@ -341,6 +346,10 @@ impl Config {
         if self.dead_letters.held_per_symbol >= self.dead_letters.entries {
             let what = "one symbol that is held has to leave room for others: less than dead_letters.entries";
             tell("dead_letters.held_per_symbol", what.to_owned());
+        }
+        let Requests { jobs_min, jobs_max, .. } = self.requests;
+        if jobs_min > jobs_max {
+            tell("requests.jobs_min", format!("{jobs_min} is more than requests.jobs_max, {jobs_max}"));
         }
         if let Err(error) = self.pipeline.bridge.check() {
             tell("bridge.rate", error.to_string());
@@ -418,7 +427,8 @@ impl Config {
         let Dedup { capacity, window_ns } = dedup;
         let History { slots: history_slots, age_ns } = history;
         let DeadLetters { entries, slots, holds, held_per_symbol, error_codes } = dead_letters;
-        let Requests { queue, service_interval_ns, service_budget, retry: request_retry } = requests;
+        let Requests { queue, service_interval_ns, service_budget, jobs_min, jobs_max, retry: request_retry } =
+            requests;
         let Backfill { tapes, ring_slots: history_ring_slots, desk } = history_read;
         let Books { pages, orders } = books;
         let (policies, mut retry_of) = retry.tables();
@@ -471,6 +481,8 @@ impl Config {
                     queue: *queue,
                     service_interval_ns: *service_interval_ns,
                     service_budget: *service_budget,
+                    jobs_min: *jobs_min,
+                    jobs_max: *jobs_max,
                     retry: request_retry,
                     // Jobs off the core other than reading history have no ring for their replies here yet.
                     ..requests::Config::default()

@@ -10,6 +10,7 @@ use super::retry::{GROWTHS, ORDERS, SPREADS};
 use super::topics::{KEYS, LANES, POLICIES, kind_names};
 use super::value::{Form, Value};
 use super::zone::zone;
+use tapeline_core::adaptive::LIMIT_MAX;
 use tapeline_core::limits::{
     BACKFILL_ASKS_MAX, BACKFILL_IN_FLIGHT_MAX, BACKFILL_IN_FLIGHT_SYMBOL_MAX, BACKFILL_JOBS_MAX,
     BACKFILL_REMEMBERED_MAX, BOOK_ORDERS_MAX, BOOK_PAGES_MAX, BRIDGE_BATCH_MAX, BRIDGE_NS_MAX, DEDUP_CAPACITY_MAX,
@@ -562,6 +563,20 @@ pub static SECTIONS: &[Section] = &[
                 count(1, SERVICE_BUDGET_MAX as u64),
                 requests.service_budget,
                 "Requests that are served at one instant."
+            ),
+            key!(
+                "jobs_min",
+                count(1, LIMIT_MAX as u64),
+                requests.jobs_min,
+                "The least that the limit of jobs off the core shrinks to, and what it begins with: not above jobs_max."
+            ),
+            key!(
+                "jobs_max",
+                count(1, LIMIT_MAX as u64),
+                requests.jobs_max,
+                "Jobs off the core that may be under way at one time, on each shard; the others wait. The limit grows up to this while \
+                 requests wait for it, and shrinks without them. Without effect in replay, whose one such job, reading history, has \
+                 backfill.jobs."
             ),
             key!(
                 "retry",

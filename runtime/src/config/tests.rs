@@ -385,6 +385,9 @@ speed = "max"
 max_gap = 5
 [[history]]
 size = "1MB"
+[requests]
+jobs_min = 5
+jobs_max = 4
 "#;
     layers.file("t.toml", file);
     layers.environment([("TAPELINE_ENGIN_SHARDS".to_owned(), "2".to_owned())]);
@@ -420,10 +423,11 @@ t.toml:17:15: [retry.policy.Fast] is no table; the nearest is [retry.policy.<nam
         "t.toml:16:1: retry.policy.fast.cap = \"1ns\": a cap of 1 ns is below the first delay of 100000000 ns",
         "t.toml:20:1: retry.kinds.trade = \"fats\": no [retry.policy.fats]; there is standard, fast",
         "t.toml:23:1: replay.overload = \"live\": live needs a schedule",
+        "t.toml:29:1: requests.jobs_min = 5: 5 is more than requests.jobs_max, 4",
     ] {
         assert!(told.lines().any(|fault| fault.contains(part)), "{part}\nis not in\n{told}");
     }
-    assert_eq!(told.lines().count(), 22, "{told}");
+    assert_eq!(told.lines().count(), 23, "{told}");
 }
 
 #[test]

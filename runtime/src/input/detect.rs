@@ -5,6 +5,7 @@ use super::bytes::{ByteSource, LINE_BYTES_DEFAULT, PEEK_BYTES_MAX, RawSha256, is
 use super::dbn::DbnInput;
 use super::tape::TapeInput;
 use super::{Input, InputError};
+use tapeline_core::schema::Schemas;
 
 /// Bytes that tell most formats; more are asked for only when they do not, so that a slow pipe is opened at once.
 const FIRST_BYTES: usize = 64;
@@ -31,11 +32,14 @@ pub struct OpenOptions {
     pub line_bytes_max: usize,
     /// Where the SHA-256 of the raw file shall appear once it was read to its end.
     pub sha256: Option<RawSha256>,
+    /// The layouts of who reads: events of a tape that are of an older version of their kind are made the newest ([`TapeInput::with_schemas`]).
+    /// An engine with layouts of its own needs the same ones here, or its older tapes are refused at admission, event by event.
+    pub schemas: Schemas,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { line_bytes_max: LINE_BYTES_DEFAULT, sha256: None }
+        Self { line_bytes_max: LINE_BYTES_DEFAULT, sha256: None, schemas: Schemas::builtin() }
     }
 }
 
@@ -62,7 +66,7 @@ pub fn open_source(mut source: ByteSource, options: &OpenOptions) -> Result<Box<
         Some(Format::Binance) => Ok(Box::new(BinanceInput::new(source, options.line_bytes_max))),
         Some(Format::Tape) => {
             let path = source.path().to_owned();
-            Ok(Box::new(TapeInput::new(path, Box::new(source))?))
+            Ok(Box::new(TapeInput::new(path, Box::new(source))?.with_schemas(options.schemas.clone())))
         }
         Some(Format::Dbn | Format::Dbz) => {
             let path = source.path().to_owned();

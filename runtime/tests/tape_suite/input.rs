@@ -7,6 +7,8 @@ use tapeline_core::event::payload::{Cause, Tick, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindVersion, Slot, events};
 use tapeline_core::schema::{Bounds, Field, Layout, Schemas, Tail, Type, UpgradeBuf, UpgradeRefused};
 use tapeline_core::units::{SourceId, SymbolId};
+use tapeline_runtime::input::bytes::ByteSource;
+use tapeline_runtime::input::detect::{OpenOptions, open_source};
 use tapeline_runtime::input::tape::TapeInput;
 use tapeline_runtime::input::{Input, InputError, MESSAGE_SLOTS_MAX, Position, SlotBuf, Status};
 use tapeline_runtime::tape::{Codec, TapeOptions, TapeWriter};
@@ -238,7 +240,7 @@ fn req_3398_events_of_an_older_version_are_upgraded_as_a_tape_is_read() {
         trades.next().unwrap()[0].payload_mut::<Trade>().price = 13;
         trades.next().unwrap()[0].kind = KindVersion::new(Kind::TRADE, 7);
         let bytes = tape(&authority, &written, codec, block_slots);
-        let read = |mut input: TapeInput| {
+        let read = |mut input: Box<dyn Input>| {
             let (mut mine, mut out) = (Catalog::new(1 << 12), SlotBuf::with_capacity(MESSAGE_SLOTS_MAX));
             let mut read: Vec<Slot> = Vec::new();
             loop {
@@ -250,7 +252,13 @@ fn req_3398_events_of_an_older_version_are_upgraded_as_a_tape_is_read() {
                 }
             }
         };
-        let (new, messages) = read(input(&bytes).with_schemas(schemas.clone()));
+        // As the program opens a capture, whatever it is.
+        let opened = |schemas: &Schemas| {
+            let source = ByteSource::new(Box::new(Cursor::new(bytes.clone())), "some.tape", None).unwrap();
+            open_source(source, &OpenOptions { schemas: schemas.clone(), ..OpenOptions::default() }).unwrap()
+        };
+        let (new, messages) = read(opened(&schemas));
+        assert!((new.clone(), messages.clone()) == read(Box::new(input(&bytes).with_schemas(schemas.clone()))));
         let mut buf = UpgradeBuf::default();
         let (mut expected, mut upgraded) = (Vec::new(), 0);
         for event in written.iter().map(|slots| EventRef::first(slots).unwrap()) {
@@ -264,9 +272,9 @@ fn req_3398_events_of_an_older_version_are_upgraded_as_a_tape_is_read() {
             assert_eq!(named(got, &authority), named(expected, &authority));
         }
         // Where there is one version, or nobody says otherwise, everything passes as it is.
-        let old = read(input(&bytes));
+        let old = read(Box::new(input(&bytes)));
         assert_eq!(old.1, messages, "messages are those of the tape");
-        assert_eq!(old, read(input(&bytes).with_schemas(Schemas::builtin())));
+        assert_eq!(old, read(opened(&Schemas::builtin())));
         assert_eq!(old.0.len(), written.concat().len());
     }
 }

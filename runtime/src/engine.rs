@@ -1,6 +1,6 @@
 //! The engine of a replay: rings, stations and threads, put together, run to the end, and taken apart.
 
-use crate::backfill::{Archive, Backfill, ReaderReport};
+use crate::backfill::{Archive, Backfill, BackfillThread, ReaderReport};
 use crate::clock::RunClock;
 use crate::doctor;
 use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle};
@@ -11,7 +11,7 @@ use crate::machine::{Limits, Machine};
 use crate::memory::{self, Sizes, TooLarge};
 use crate::pacer::{Pace, Pacer};
 use crate::placement::{Plan, PlanError, Seat};
-use crate::sink::{Sink, SinkError};
+use crate::sink::{Sink, SinkError, SinkHandle};
 use crate::station::shard::{Egress, RunProbe};
 use crate::station::{Overload, ShardStation, SourceConfig, SourceStation, Station};
 use std::path::PathBuf;
@@ -29,6 +29,7 @@ use tapeline_core::route::RouteTable;
 use tapeline_core::shard::{self, Shard};
 use tapeline_core::topics::{Bus, OpenError, Policy, Registry};
 use tapeline_core::units::UnixNanos;
+use tracing::dispatcher;
 
 /// How long the start waits for the reader to fill its blocks, so that decoding does not disturb the first events.
 const PREFILL_MAX: Duration = Duration::from_secs(2);
@@ -260,7 +261,14 @@ pub fn run<C: Chain + 'static>(
 
     if let Some(machine_bytes) = memory::machine_bytes() {
         let shard = setup.shard_config(0, RouteTable::new(1));
-        let sizes = Sizes { symbols_max: setup.symbols_max, ring_slots: setup.ring_slots, shard };
+        let sizes = Sizes {
+            symbols_max: setup.symbols_max,
+            ring_slots: setup.ring_slots,
+            mesh_ring_slots: setup.mesh_ring_slots,
+            history_ring_slots: setup.backfill.as_ref().map(|settings| settings.ring_slots),
+            has_log: setup.log.is_on(),
+            shard,
+        };
         memory::check(&sizes, plan.shards, machine_bytes, &pipeline)??;
     }
 
@@ -277,6 +285,11 @@ pub fn run<C: Chain + 'static>(
     }
     // Before anybody copies the catalog: its sources have the same ids everywhere.
     let archive = setup.backfill.as_ref().map(|settings| Archive::open(&settings.paths, &mut catalog));
+    dispatcher::with_default(&setup.log.dispatch, || {
+        for fault in archive.iter().flat_map(Archive::faults) {
+            tracing::warn!(%fault, "history cannot be read: whatever is ordered of it will fail");
+        }
+    });
     let mut backfill = archive.map(Backfill::new);
     let is_meshed = plan.shards > 1 && buses.iter().any(|bus| bus.crosses_symbols());
     let background = background_cores(&allowed, &plan);
@@ -307,6 +320,7 @@ pub fn run<C: Chain + 'static>(
         progress: Progress::default(),
     };
     let progress = ingest.progress.clone();
+    let _stops_reader = queue.stop_guard();
     let reader = {
         let queue = queue.clone();
         thread::Builder::new().name("reader".to_owned()).spawn(move || {
@@ -366,9 +380,7 @@ pub fn run<C: Chain + 'static>(
         loops.push(CoreLoop::new(core.clone(), seats.collect(), idle, clock.clone()));
     }
 
-    let history_stop = Arc::new(AtomicBool::new(false));
-    let history = backfill.map(|backfill| backfill.start(idle_cores(&allowed, &plan), Arc::clone(&history_stop)));
-    let history = history.transpose();
+    let history = backfill.map(|backfill| backfill.start(idle_cores(&allowed, &plan))).transpose();
     let history = history.map_err(|error| EngineError::Backfill(format!("could not be started: {error}")))?;
 
     let steal_before = steal(&plan);
@@ -381,22 +393,18 @@ pub fn run<C: Chain + 'static>(
     let steal_ns =
         steal_before.iter().zip(steal(&plan)).map(|(before, after)| Some(after?.saturating_sub((*before)?))).collect();
     queue.stop();
-    let log = log.finish();
-    history_stop.store(true, Ordering::Relaxed);
-    let history = history.map(JoinHandle::join).transpose();
-    let history = history.map_err(|_| EngineError::Backfill("died".to_owned()))?;
-    let outputs_written = sink.map(|sink| sink.finish());
-    let (cores, ingest) = last_words(cores, reader, &setup.interrupt, &progress)?;
+    let beside = Beside { log, history, sink, reader };
+    let (cores, beside) = beside.last_words(cores, &setup.interrupt, &progress)?;
     Ok(Run {
         plan,
         driver,
         driver_why,
         cores,
-        ingest,
+        ingest: beside.ingest,
         elapsed_ns,
-        log,
-        history,
-        outputs_written,
+        log: beside.log,
+        history: beside.history,
+        outputs_written: beside.outputs_written,
         has_prelude: setup.start.is_some(),
         is_interrupted,
         idle: idles,
@@ -469,25 +477,58 @@ fn prefill(queue: &BlockQueue, is_ended: impl Fn() -> bool) {
     }
 }
 
-/// What the cores and the reader have to say. What went wrong on a core is told at once, before what the reader says of itself, which may
-/// follow from it: the reader is left behind then, since it may wait for a pipe for ever. So is one that still waits for its input when
-/// the run was interrupted: it ends with the process, and what it handed over is known.
-fn last_words<T>(
-    cores: Result<T, DriverError>,
+/// The threads beside the cores.
+struct Beside {
+    log: LogThread,
+    history: Option<BackfillThread>,
+    sink: Option<SinkHandle>,
+    reader: JoinHandle<IngestReport>,
+}
+
+/// What they have to say.
+struct LastWords {
+    log: LogReport,
+    history: Option<ReaderReport>,
+    outputs_written: Option<Result<u64, SinkError>>,
+    ingest: IngestReport,
+}
+
+impl Beside {
+    /// What the cores and all others have to say. What went wrong on a core is told first, before what others say of themselves, which may
+    /// follow from it: log, history and sink end by themselves then, and the reader is left behind, since it may wait for a pipe for
+    /// ever. So is one that still waits for its input when the run was interrupted: it ends with the process, and what it handed over is
+    /// known.
+    fn last_words<T>(
+        self,
+        cores: Result<T, DriverError>,
+        interrupt: &AtomicBool,
+        progress: &Progress,
+    ) -> Result<(T, LastWords), EngineError> {
+        let cores = cores?;
+        let log = self.log.finish();
+        let history =
+            self.history.map(|history| history.finish().ok_or_else(|| EngineError::Backfill("died".to_owned())));
+        let history = history.transpose()?;
+        let outputs_written = self.sink.map(SinkHandle::finish);
+        let ingest = ingested(self.reader, interrupt, progress)?;
+        Ok((cores, LastWords { log, history, outputs_written, ingest }))
+    }
+}
+
+/// What the reader read.
+fn ingested(
     reader: JoinHandle<IngestReport>,
     interrupt: &AtomicBool,
     progress: &Progress,
-) -> Result<(T, IngestReport), EngineError> {
-    let cores = cores?;
+) -> Result<IngestReport, EngineError> {
     let begun = Instant::now();
     while !reader.is_finished() && interrupt.load(Ordering::Relaxed) {
         if begun.elapsed() > READER_LAST_WORDS_MAX {
-            return Ok((cores, progress.report()));
+            return Ok(progress.report());
         }
         thread::sleep(Duration::from_millis(1));
     }
-    let ingest = reader.join().map_err(|_| EngineError::Reader("died".to_owned()))?;
-    Ok((cores, ingest))
+    reader.join().map_err(|_| EngineError::Reader("died".to_owned()))
 }
 
 /// Steal time of each pinned core so far.
@@ -503,26 +544,57 @@ mod tests {
     use tapeline_core::event::{Kind, KindSet};
     use tapeline_core::topics::Topic;
 
+    fn dies<T>() -> T {
+        std::panic::resume_unwind(Box::new("wanted by a test"))
+    }
+
     #[test]
     fn req_3384_a_core_that_died_is_told_whatever_the_reader_does() {
         let died = || Err::<(), _>(DriverError::Died("core 1".to_owned(), "wanted by a test".to_owned()));
-        let is_told = |words: Result<((), IngestReport), EngineError>| matches!(words, Err(EngineError::Run(DriverError::Died(core, _))) if core == "core 1");
+        let is_told = |words: Result<((), LastWords), EngineError>| matches!(words, Err(EngineError::Run(DriverError::Died(core, _))) if core == "core 1");
         let (interrupt, progress) = (AtomicBool::new(false), Progress::default());
+        let beside = |reader, history| {
+            let names = Names { catalog: Catalog::new(4), handlers: Vec::new(), topics: Vec::new() };
+            let (log, ..) = LogThread::start(Log::default(), names, 1, vec![0]).unwrap();
+            Beside { log, history, sink: None, reader }
+        };
+        let history = |work: fn()| {
+            Some(
+                BackfillThread::spawn(move |_| {
+                    work();
+                    ReaderReport::default()
+                })
+                .unwrap(),
+            )
+        };
         // A reader that waits for its input for ever: nobody waits for it.
         let (input, waits) = mpsc::channel::<()>();
         let reader = thread::spawn(move || {
             let _ = waits.recv();
             Progress::default().report()
         });
-        assert!(is_told(last_words(died(), reader, &interrupt, &progress)));
+        // Nor for history that waits for its file: the test comes to its end.
+        let waits = history(|| {
+            loop {
+                thread::park();
+            }
+        });
+        assert!(is_told(beside(reader, waits).last_words(died(), &interrupt, &progress)));
         drop(input);
-        // One that died does not hide it.
-        let reader = thread::spawn(|| std::panic::resume_unwind(Box::new("wanted by a test")));
-        assert!(is_told(last_words(died(), reader, &interrupt, &progress)));
-        // Where all cores are well, a reader that died is told.
-        let reader = thread::spawn(|| std::panic::resume_unwind(Box::new("wanted by a test")));
-        let words = last_words(Ok(()), reader, &interrupt, &progress);
-        assert!(matches!(words, Err(EngineError::Reader(_))), "{words:?}");
+        // Those that died do not hide it.
+        assert!(is_told(beside(thread::spawn(dies::<IngestReport>), history(dies::<()>)).last_words(
+            died(),
+            &interrupt,
+            &progress
+        )));
+        // Where all cores are well, history or a reader that died is told.
+        let well = || thread::spawn(|| Progress::default().report());
+        let words = beside(well(), history(dies::<()>)).last_words(Ok(()), &interrupt, &progress);
+        assert!(matches!(words.map(|_| ()), Err(EngineError::Backfill(_))));
+        let words =
+            beside(thread::spawn(dies::<IngestReport>), history(|| ())).last_words(Ok(()), &interrupt, &progress);
+        assert!(matches!(words.map(|_| ()), Err(EngineError::Reader(_))));
+        assert!(beside(well(), history(|| ())).last_words(Ok(()), &interrupt, &progress).is_ok());
     }
 
     #[test]

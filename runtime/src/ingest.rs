@@ -100,6 +100,12 @@ impl BlockQueue {
         self.stop.request(Stop::Now);
     }
 
+    /// Tells it when it is dropped: a start that fails, or a run that ends by an error, leaves no reader behind that waits for ever.
+    #[must_use]
+    pub fn stop_guard(&self) -> StopGuard {
+        StopGuard(self.clone())
+    }
+
     /// Blocks that are ready.
     #[must_use]
     pub fn ready(&self) -> usize {
@@ -151,6 +157,15 @@ pub struct EndGuard(Arc<AtomicBool>);
 impl Drop for EndGuard {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Tells the reader, when it is dropped, that nobody takes blocks any more.
+pub struct StopGuard(BlockQueue);
+
+impl Drop for StopGuard {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 
@@ -500,5 +515,31 @@ impl Announced {
             into.extend_from_slice(catalog.symbol_def(SymbolId(id as u32)).slots());
         }
         (self.symbols, self.sources) = (catalog.symbols(), catalog.sources());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::generate::{Config, GenerateInput};
+
+    #[test]
+    fn a_reader_whose_engine_did_not_come_to_run_ends() {
+        let config = Config { events: 500_000, symbols: 5, ..Config::default() };
+        let open = Box::new(move || Ok(Box::new(GenerateInput::new(&config).unwrap()) as Box<dyn Input>));
+        let captures = vec![Capture { path: "generated".to_owned(), open }];
+        let ingest = Ingest { captures, passes: 1, catalog: Catalog::new(64), progress: Progress::default() };
+        let queue = BlockQueue::new(2);
+        let guard = queue.stop_guard();
+        let reader = thread::spawn({
+            let queue = queue.clone();
+            move || ingest.run(&queue)
+        });
+        while queue.ready() < 2 {
+            thread::sleep(PAUSE_MIN);
+        }
+        assert!(!reader.is_finished(), "it waits for an empty block");
+        drop(guard);
+        assert_eq!(reader.join().unwrap().captures.len(), 1);
     }
 }

@@ -33,7 +33,7 @@ const IDLE: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(50)
 const MEMORY_EVERY: Duration = Duration::from_millis(250);
 
 /// What a run logs, and who is told.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Log {
     /// What shards tell.
     pub filter: Filter,
@@ -43,6 +43,13 @@ pub struct Log {
     pub dispatch: Dispatch,
     /// Resident bytes of the process above which a warning is told, and health is degraded; 0 = never.
     pub memory_max: u64,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        // Not `Dispatch::default()`, which is whatever the process or the calling thread has set.
+        Self { filter: Filter::default(), format: LogFormat::default(), dispatch: Dispatch::none(), memory_max: 0 }
+    }
 }
 
 impl Log {
@@ -70,6 +77,8 @@ pub struct LogReport {
     pub written: u64,
     /// The most resident bytes of the process that were seen; `None` where the kernel does not tell.
     pub resident_most: Option<u64>,
+    /// The thread died: nothing of what it did is known.
+    pub is_dead: bool,
 }
 
 /// What numbers in records stand for.
@@ -131,10 +140,8 @@ impl LogThread {
         let is_on = log.is_on();
         let count = if is_on { shards } else { 0 };
         let (producers, consumers): (Vec<_>, Vec<_>) = (0..count).map(|_| ring::channel(LOG_SLOTS)).unzip();
-        // Room for every name that there can be: the source never waits for this ring.
-        let names_max = names.catalog.symbols_max() + 256;
-        let room = (names_max * DEFINITION_SLOTS).next_power_of_two().min(RING_SLOTS_MAX);
-        let (definitions, defined) = is_on.then(|| ring::channel(room)).unzip();
+        let (definitions, defined) =
+            is_on.then(|| ring::channel(definition_slots(names.catalog.symbols_max()))).unzip();
         let stop = Arc::new(StopWord::new());
         let is_stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("log".to_owned()).spawn(move || {
@@ -145,13 +152,19 @@ impl LogThread {
         Ok((Self { stop, thread: Some(thread) }, producers, definitions))
     }
 
-    /// Tells what is left in the rings, and ends. Call after the shards have stopped. A thread that died has told nothing.
+    /// Tells what is left in the rings, and ends. Call after the shards have stopped.
     pub(crate) fn finish(mut self) -> LogReport {
         self.stop.request(Stop::Drain);
         let Some(thread) = self.thread.take() else { return LogReport::default() };
         thread.thread().unpark();
-        thread.join().unwrap_or_default()
+        thread.join().unwrap_or(LogReport { is_dead: true, ..LogReport::default() })
     }
+}
+
+/// Slots of the ring of definitions: room for every name that there can be, so that none is left out however late the thread comes. With
+/// more than 4 million symbols it is the largest ring that there is, and a name that finds no room in it is missing in the log.
+pub(crate) fn definition_slots(symbols_max: usize) -> usize {
+    symbols_max.saturating_add(256).saturating_mul(DEFINITION_SLOTS).min(RING_SLOTS_MAX).next_power_of_two()
 }
 
 fn run(
@@ -167,18 +180,22 @@ fn run(
     loop {
         // The word before the rings: what was put in before the request is seen.
         let is_last = stop.get() != Stop::Run;
-        if let Some(ring) = &mut definitions {
-            define(&mut names.catalog, ring);
-        }
         let mut taken = 0;
         for shard in &mut shards {
             let count = shard.pop_batch(&mut slots, None);
+            if count == 0 {
+                continue;
+            }
             taken += count;
+            // What these records name was defined before they were made, and not before they were taken only.
+            define(&mut names.catalog, definitions.as_mut());
             slots[..count].iter().for_each(|slot| tell(&names, &Record::from_slot(*slot)));
         }
         report.written += taken as u64;
         watch.look(is_last);
         if taken == 0 {
+            // Or the ring of definitions would fill up while there are no records.
+            define(&mut names.catalog, definitions.as_mut());
             if is_last {
                 report.resident_most = watch.most;
                 return report;
@@ -189,7 +206,8 @@ fn run(
 }
 
 /// Learns the names that the records after them use.
-fn define(catalog: &mut Catalog, ring: &mut Consumer) {
+fn define(catalog: &mut Catalog, ring: Option<&mut Consumer>) {
+    let Some(ring) = ring else { return };
     let mut slots = [Slot::ZERO; 64];
     loop {
         let count = ring.pop(&mut slots);
@@ -355,6 +373,43 @@ mod tests {
             "{lines:?}"
         );
         assert!(lines.last().unwrap().contains("error=\"panic\""), "{lines:?}");
+    }
+
+    /// Dies of the first thing that it is told.
+    struct Dies;
+
+    impl Subscriber for Dies {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn event(&self, _: &Event<'_>) {
+            std::panic::resume_unwind(Box::new("wanted by a test"));
+        }
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    #[test]
+    fn a_thread_that_died_is_told_and_by_default_nobody_hears_anything() {
+        let filter = Filter { level: Level::Info, follow: None };
+        let told = |dispatch: Dispatch| {
+            let names = Names { catalog: Catalog::new(8), handlers: Vec::new(), topics: Vec::new() };
+            let log = Log { filter, dispatch, ..Log::default() };
+            let (thread, mut shards, _) = LogThread::start(log, names, 1, vec![0]).unwrap();
+            shards[0].push(&[*Record::at(Code::Gap, 0, UnixNanos(1)).slot()]).unwrap();
+            thread.finish()
+        };
+        let lines = Lines::default();
+        assert_eq!((told(Dispatch::new(lines.clone())).written, lines.0.lock().unwrap().len()), (1, 1));
+        assert_eq!(told(Dispatch::new(Dies)), LogReport { is_dead: true, ..LogReport::default() });
+        let default = dispatcher::with_default(&Dispatch::new(lines.clone()), Log::default);
+        let report = told(default.dispatch);
+        assert_eq!((report.written, report.is_dead, lines.0.lock().unwrap().len()), (1, false, 1));
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //! Nothing here knows the size of a structure. Small shards are made, and what each of them says of its bytes, once with a capacity
 //! and once with twice as much, is what one unit of that capacity takes.
 
+use crate::log::definition_slots;
 use std::path::Path;
 use tapeline_core::bus::{BusBuilder, BusError, Chain, End};
 use tapeline_core::catalog::Catalog;
-use tapeline_core::limits::{RING_SLOTS_DEFAULT, SLOT_BYTES, SYMBOLS_DEFAULT};
+use tapeline_core::limits::{MESH_RING_SLOTS_DEFAULT, RING_SLOTS_DEFAULT, SLOT_BYTES, SYMBOLS_DEFAULT};
 use tapeline_core::ring;
 use tapeline_core::shard::{Config, Shard};
 
@@ -23,6 +24,12 @@ pub struct Sizes {
     pub symbols_max: usize,
     /// As [`crate::engine::Setup::ring_slots`].
     pub ring_slots: usize,
+    /// As [`crate::engine::Setup::mesh_ring_slots`].
+    pub mesh_ring_slots: usize,
+    /// As [`crate::backfill::Settings::ring_slots`]; `None` = nobody reads history.
+    pub history_ring_slots: Option<usize>,
+    /// Whether anything is logged.
+    pub has_log: bool,
     /// Parameters of one shard.
     pub shard: Config,
 }
@@ -87,14 +94,13 @@ pub fn check<C: Chain + 'static>(
     if is_small(sizes) {
         return Ok(Ok(()));
     }
-    let needs = needs(sizes, pipeline)?;
-    let all = |bytes: u64| bytes.saturating_mul(shards as u64);
-    let all_bytes = needs.iter().fold(0_u64, |sum, (_, bytes)| sum.saturating_add(all(*bytes)));
+    let needs = needs(sizes, shards, pipeline)?;
+    let all_bytes = needs.iter().fold(0_u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
     if all_bytes <= machine_bytes {
         return Ok(Ok(()));
     }
     let (key, bytes) = needs.into_iter().max_by_key(|(_, bytes)| *bytes).expect("Invariant: there are capacities");
-    Ok(Err(TooLarge { key, bytes: all(bytes), shards, all_bytes, machine_bytes }))
+    Ok(Err(TooLarge { key, bytes, shards, all_bytes, machine_bytes }))
 }
 
 /// Whether nothing is larger than it is by default.
@@ -103,23 +109,36 @@ fn is_small(sizes: &Sizes) -> bool {
     let mut default = default_sizes();
     let is_fine = |capacity: &Capacity| *(capacity.field)(&mut sizes) <= *(capacity.field)(&mut default);
     let are_fine = CAPACITIES.iter().all(is_fine);
-    are_fine && sizes.ring_slots <= RING_SLOTS_DEFAULT && topic_slots(&sizes.shard) <= 1 << 16
+    let rings = [
+        (sizes.ring_slots, RING_SLOTS_DEFAULT),
+        (sizes.mesh_ring_slots, MESH_RING_SLOTS_DEFAULT),
+        (sizes.history_ring_slots.unwrap_or(0), crate::backfill::RING_SLOTS_DEFAULT),
+    ];
+    are_fine && rings.iter().all(|(slots, default)| slots <= default) && topic_slots(&sizes.shard) <= 1 << 16
 }
 
 fn default_sizes() -> Sizes {
-    Sizes { symbols_max: SYMBOLS_DEFAULT, ring_slots: RING_SLOTS_DEFAULT, shard: Config::single() }
+    Sizes {
+        symbols_max: SYMBOLS_DEFAULT,
+        ring_slots: RING_SLOTS_DEFAULT,
+        mesh_ring_slots: MESH_RING_SLOTS_DEFAULT,
+        history_ring_slots: None,
+        has_log: false,
+        shard: Config::single(),
+    }
 }
 
 fn topic_slots(shard: &Config) -> usize {
     shard.live.iter().flatten().map(|bus| bus.slots).sum()
 }
 
-/// What each capacity takes on one shard, bytes.
+/// What each capacity takes on so many shards, bytes.
 ///
 /// # Errors
 /// The bus cannot be built.
 pub fn needs<C: Chain + 'static>(
     sizes: &Sizes,
+    shards: usize,
     pipeline: impl Fn(BusBuilder<End>) -> BusBuilder<C>,
 ) -> Result<Vec<(String, u64)>, BusError> {
     let (mut asked, mut small) = (sizes.clone(), sizes.clone());
@@ -137,10 +156,24 @@ pub fn needs<C: Chain + 'static>(
         // Without pages there are no books.
         let is_off = capacity.key.starts_with("books.") && asked.shard.book_pages == 0;
         let units = if is_off { 0 } else { *(capacity.field)(&mut asked) as u128 };
-        let bytes = u128::from(more) * units / SMALL as u128;
+        let mut bytes = u128::from(more) * units / SMALL as u128 * shards as u128;
+        if sizes.has_log && capacity.key == "engine.symbols_max" {
+            // One for all shards: the names for the log.
+            bytes += (SLOT_BYTES * definition_slots(sizes.symbols_max)) as u128;
+        }
         needs.push((capacity.key.to_owned(), u64::try_from(bytes).unwrap_or(u64::MAX)));
     }
-    needs.push(("engine.ring_slots".to_owned(), RING_SLOT_BYTES.saturating_mul(sizes.ring_slots as u64)));
+    // One ring to each shard, one between every two of them where a handler crosses symbols, one for the history of each.
+    let is_meshed = pipeline(BusBuilder::new(SMALL)).build(&mut Catalog::new(SMALL))?.crosses_symbols();
+    let mesh_rings = if is_meshed { shards.saturating_mul(shards - 1) } else { 0 };
+    let rings = [
+        ("engine.ring_slots", RING_SLOT_BYTES, sizes.ring_slots, shards),
+        ("engine.mesh_ring_slots", SLOT_BYTES as u64, sizes.mesh_ring_slots, mesh_rings),
+        ("backfill.ring_slots", SLOT_BYTES as u64, sizes.history_ring_slots.unwrap_or(0), shards),
+    ];
+    for (key, slot_bytes, slots, count) in rings {
+        needs.push((key.to_owned(), slot_bytes.saturating_mul(slots as u64).saturating_mul(count as u64)));
+    }
     if let Some(buses) = &sizes.shard.live {
         let mut one = buses.clone();
         one.truncate(1);
@@ -156,7 +189,7 @@ pub fn needs<C: Chain + 'static>(
         if let (Some(half), Some(whole)) = (of(SMALL), of(2 * SMALL)) {
             let more = whole?.saturating_sub(half?);
             for topic in buses.iter().flat_map(|bus| &bus.topics) {
-                let bytes = u128::from(more) * topic.capacity as u128 / SMALL as u128;
+                let bytes = u128::from(more) * topic.capacity as u128 / SMALL as u128 * shards as u128;
                 needs.push((format!("topics.{}.capacity", topic.name), u64::try_from(bytes).unwrap_or(u64::MAX)));
             }
         }
@@ -204,10 +237,27 @@ fn machine_bytes_at(root: &Path) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::pipeline::{Parameters, default_pipeline};
+    use tapeline_core::event::{EventRef, Kind, KindSet};
+    use tapeline_core::handler::{Ctx, Handler, Verdict};
     use tapeline_core::topics::Bus;
 
     fn pipeline(bus: BusBuilder<End>) -> BusBuilder<crate::pipeline::Defaults> {
         default_pipeline(bus, &Parameters::default())
+    }
+
+    struct Crosses;
+
+    impl Handler for Crosses {
+        type State = ();
+        const NAME: &'static str = "crosses";
+        const STATE_VERSION: u16 = 1;
+        const CROSSES_SYMBOLS: bool = true;
+        fn interests(&self) -> KindSet {
+            KindSet::one(Kind::TRADE)
+        }
+        fn on_event(&self, (): &mut (), _: EventRef<'_>, _: &mut Ctx<'_>) -> Verdict {
+            Verdict::Done
+        }
     }
 
     fn moderate() -> Sizes {
@@ -222,7 +272,7 @@ mod tests {
     fn what_is_told_of_each_capacity_is_what_a_shard_of_it_takes() {
         let sizes = moderate();
         let base = bytes(&sizes, pipeline).unwrap();
-        let needs = needs(&sizes, pipeline).unwrap();
+        let needs = needs(&sizes, 1, pipeline).unwrap();
         for (capacity, (key, told)) in CAPACITIES.iter().zip(&needs) {
             assert_eq!(capacity.key, key);
             let mut twice = sizes.clone();
@@ -256,6 +306,21 @@ mod tests {
         let mut sizes = default_sizes();
         sizes.ring_slots = 1 << 24;
         assert_eq!(check(&sizes, 64, 64 * gib, pipeline).unwrap().unwrap_err().key, "engine.ring_slots");
+        let mut sizes = default_sizes();
+        sizes.history_ring_slots = Some(1 << 24);
+        assert_eq!(check(&sizes, 8, 8 * gib, pipeline).unwrap().unwrap_err().key, "backfill.ring_slots");
+        let mut sizes = default_sizes();
+        sizes.mesh_ring_slots = 1 << 20;
+        assert_eq!(check(&sizes, 64, 64 * gib, pipeline).unwrap(), Ok(()), "no handler of it crosses symbols");
+        let crossing = |bus: BusBuilder<End>| pipeline(bus).then(Crosses);
+        assert_eq!(check(&sizes, 1, 2 * gib, crossing).unwrap(), Ok(()), "one shard has no other");
+        let told = check(&sizes, 64, 64 * gib, crossing).unwrap().unwrap_err();
+        assert_eq!((&*told.key, told.bytes), ("engine.mesh_ring_slots", 64 * 63 << 26));
+        let names = |has_log| {
+            let sizes = Sizes { has_log, ..default_sizes() };
+            needs(&sizes, 3, pipeline).unwrap().iter().map(|(_, bytes)| bytes).sum::<u64>()
+        };
+        assert_eq!(names(true) - names(false), 64 * 4 << 17, "one ring of four slots a name, for all shards together");
         let mut sizes = default_sizes();
         let mut bus = Bus::market();
         bus.topics[1].capacity = 1 << 24;

@@ -56,7 +56,7 @@ pub struct Told {
     pub response: Option<Histogram<u64>>,
     /// Service times, ns.
     pub service: Histogram<u64>,
-    /// The worst exit code of the captures' errors, if there were any.
+    /// The worst exit code of the captures' errors and of history that failed, if there were any.
     pub input_exit: Option<u8>,
     /// Bytes per structure, all shards together.
     pub bytes: Vec<(&'static str, usize)>,
@@ -136,6 +136,9 @@ pub fn tell(run: Run, request: &Request) -> Told {
         let text = "ticks of the captures said that nothing follows: taken as plain ticks";
         verdict.notes.push(format!("{} {text}", source.end_marks));
     }
+    if run.log.is_dead {
+        verdict.notes.push("the log's thread died: what it had to tell after that is missing".to_owned());
+    }
     let saturated = is_paced && held_up > SATURATED_SHARE;
     let handlers = handlers::sum(shards.iter().map(|shard| (&shard.handlers[..], shard.timed)));
     let runs: Vec<ShardRun<'_>> = shards
@@ -188,7 +191,8 @@ pub fn tell(run: Run, request: &Request) -> Told {
         handlers,
         events,
     };
-    let input_exit = run.ingest.errors.iter().map(crate::input::InputError::exit_code).min();
+    let history_exit = run.history.as_ref().and_then(|history| history.exit);
+    let input_exit = run.ingest.errors.iter().map(crate::input::InputError::exit_code).chain(history_exit).min();
     Told {
         report,
         response: is_paced.then_some(sums.response),

@@ -7,6 +7,7 @@ use tapeline_core::dead::ERROR_PANIC;
 use tapeline_core::event::Kind;
 use tapeline_core::limits::{SYMBOLS_DEFAULT, SYMBOLS_MAX};
 use tapeline_core::log::Follow;
+use tapeline_core::shard::ERROR_NO_ROOM;
 use tapeline_core::units::UnixNanos;
 use tapeline_runtime::config::{self, Config, Form, Raw, Value};
 
@@ -266,8 +267,8 @@ pub(crate) struct DlqFilter {
     /// Symbol of the event
     #[arg(long)]
     pub(crate) symbol: Option<String>,
-    /// Code of the last failure, or panic
-    #[arg(long, value_name = "CODE|panic", value_parser = error_code)]
+    /// Code of the last failure, panic, or no_room for what its topic had no room for
+    #[arg(long, value_name = "CODE|panic|no_room", value_parser = error_code)]
     pub(crate) error: Option<u16>,
     /// Handler that failed
     #[arg(long, value_name = "NAME")]
@@ -490,7 +491,11 @@ fn kind(text: &str) -> Result<Kind, String> {
 }
 
 fn error_code(text: &str) -> Result<u16, String> {
-    if text == "panic" { Ok(ERROR_PANIC) } else { text.parse().map_err(|_| "0 to 65535, or panic".to_owned()) }
+    match text {
+        "panic" => Ok(ERROR_PANIC),
+        "no_room" => Ok(ERROR_NO_ROOM),
+        _ => text.parse().map_err(|_| "0 to 65535, panic or no_room".to_owned()),
+    }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -515,6 +520,9 @@ mod tests {
         assert!(instant("yesterday").is_err());
         assert_eq!(duration("5ms"), Ok(Duration::from_millis(5)));
         assert!(symbols_max("1").is_err());
+        assert_eq!(error_code("no_room"), Ok(ERROR_NO_ROOM));
+        assert_eq!((error_code("panic"), error_code("7")), (Ok(ERROR_PANIC), Ok(7)));
+        assert!(error_code("room").unwrap_err().contains("no_room"));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use super::{FAILED_DAMAGED, FAILED_FORMAT, FAILED_MISSING, FAILED_NAMES, TAPES_MAX};
 use crate::tape::index::TapeIndex;
 use crate::tape::{TapeError, TapeReader};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tapeline_core::catalog::{Catalog, CatalogError, SeqRule, definition_text};
 use tapeline_core::event::payload::SourceDef;
@@ -71,6 +72,12 @@ impl Fault {
         }
     }
 
+    /// Exit code of a command whose history it failed: 3 where a tape is damaged, else 2.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Damaged { .. }) { 3 } else { 2 }
+    }
+
     /// What a tape's reader says.
     pub(super) fn of(path: &Path, error: TapeError) -> Self {
         let path = path.to_owned();
@@ -127,7 +134,10 @@ impl Archive {
         }
         // Whatever the order in which they were named, ids and merges are the same.
         files.sort();
+        // One tape under two names has its events once. What cannot be opened is told when it is.
+        let mut seen = BTreeSet::new();
         files.dedup();
+        files.retain(|path| fs::metadata(path).map_or(true, |found| seen.insert((found.dev(), found.ino()))));
         if let Some(path) = files.get(TAPES_MAX) {
             archive.faults.push(Fault::TooMany { path: path.clone() });
             return archive;

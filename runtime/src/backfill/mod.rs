@@ -28,7 +28,7 @@ mod thread;
 mod tests;
 
 pub use archive::{Archive, Fault};
-pub use thread::{Backfill, HistoryPort, ReaderReport};
+pub use thread::{Backfill, BackfillThread, HistoryPort, ReaderReport};
 
 use std::path::PathBuf;
 use tapeline_core::backfill::DeskConfig;

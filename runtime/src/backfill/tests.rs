@@ -279,6 +279,22 @@ fn a_shard_that_takes_nothing_keeps_no_other_from_its_history_and_what_is_stoppe
 }
 
 #[test]
+fn orders_to_a_thread_that_died_are_dropped_and_its_ring_says_so() {
+    let folder = Folder::new("died");
+    let path = folder.0.join("a.tape");
+    let _ = write_tape(&path, &mut Prng::new(4), T0, 10);
+    let (backfill, clients) = backfill(&[path], 1);
+    drop(backfill);
+    let some = order(&[Kind::TRADE], T0, T0 + 1);
+    // More than may be in flight: the shard gives up one after the other, since the ring is abandoned.
+    for number in 1..=9 {
+        assert!(clients[0].ring.is_abandoned());
+        clients[0].port.order(HistoryOrder { number, ..some }, b"X:A");
+        clients[0].port.stop(number);
+    }
+}
+
+#[test]
 fn what_cannot_be_read_fails_with_a_code_and_a_reason() {
     let folder = Folder::new("faults");
     let good = folder.0.join("good.tape");
@@ -296,10 +312,19 @@ fn what_cannot_be_read_fails_with_a_code_and_a_reason() {
         (events, code.unwrap(), report)
     };
     let (events, code, report) = run(std::slice::from_ref(&good));
-    assert_eq!((code, report.failed, report.reasons.len()), (0, 0, 0));
+    assert_eq!((code, report.failed, report.reasons.len(), report.exit), (0, 0, 0, None));
     let whole = events.len();
 
+    // Other spellings and names of one file are one tape.
+    let link = folder.0.join("link.tape");
+    fs::hard_link(&good, &link).unwrap();
+    let spelled = folder.0.join("..").join(folder.0.file_name().unwrap()).join("good.tape");
+    let (events, code, _) = run(&[spelled, link.clone(), good.clone()]);
+    assert_eq!((events.len(), code), (whole, 0), "each event once");
+    fs::remove_file(link).unwrap();
+
     let (events, code, report) = run(&[good.clone(), folder.0.join("none.tape")]);
+    assert_eq!(report.exit, Some(2));
     assert_eq!((events.len(), code, report.failed), (1, 1 + u64::from(FAILED_MISSING), 1), "the end mark alone");
     assert!(report.reasons[0].contains("none.tape: No such file"), "{:?}", report.reasons);
 
@@ -323,7 +348,7 @@ fn what_cannot_be_read_fails_with_a_code_and_a_reason() {
     bytes[at] ^= 1;
     fs::write(&good, &bytes).unwrap();
     let (events, code, report) = run(std::slice::from_ref(&good));
-    assert_eq!(code, 1 + u64::from(FAILED_DAMAGED));
+    assert_eq!((code, report.exit), (1 + u64::from(FAILED_DAMAGED), Some(3)));
     assert!(events.len() > whole / 4 && events.len() < whole, "{} of {whole}", events.len());
     let offset: usize = report.reasons[0].split("offset ").nth(1).unwrap().split(':').next().unwrap().parse().unwrap();
     assert!(offset <= at && at - offset < 300_000, "{:?}, damaged at {at}", report.reasons);

@@ -1,13 +1,13 @@
 //! The thread that reads, and the ends of its queues.
 
-use super::archive::Archive;
+use super::archive::{Archive, Fault};
 use super::reading::{Look, Reading};
 use crossbeam_queue::ArrayQueue;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tapeline_core::backfill::HistoryOrder;
 use tapeline_core::bus::Chain;
 use tapeline_core::event::payload::Tick;
@@ -20,6 +20,8 @@ use tapeline_core::shard::{Probe, Shard};
 const TURN_EVENTS: usize = 256;
 /// How long the thread sleeps when there is nothing to do.
 const REST: Duration = Duration::from_micros(100);
+/// How long whoever gives the thread up waits for it.
+const LAST_WORDS_MAX: Duration = Duration::from_millis(200);
 /// Reasons that a report names; more are counted only.
 const REASONS_MAX: usize = 16;
 
@@ -55,7 +57,9 @@ impl HistoryPort {
         let mut ticket = Ticket { order, symbol: [0; SYMBOL_BYTES_MAX], symbol_bytes: symbol.len() };
         ticket.symbol[..symbol.len()].copy_from_slice(symbol);
         let is_sent = self.0.orders.push(ticket).is_ok();
-        assert!(is_sent, "Invariant: there is room for as many orders as may be in flight");
+        // Nobody takes tickets where the thread has died: its ring is abandoned then, by which the shard fails what it has ordered.
+        let is_read = Arc::strong_count(&self.0) > 1;
+        assert!(is_sent || !is_read, "Invariant: there is room for as many orders as may be in flight");
     }
 
     /// An order that nobody wants any more. Without room for it the order is read to its end, and the shard drops what comes.
@@ -87,10 +91,13 @@ pub struct ReaderReport {
     pub full: u64,
     /// Why orders failed, each reason once, the first ones.
     pub reasons: Vec<String>,
+    /// The least exit code of the faults by which orders failed, if any did: see [`Fault::exit_code`](super::Fault::exit_code).
+    pub exit: Option<u8>,
 }
 
 /// What one shard has ordered.
 struct Desk {
+    /// Before the ring, so that it goes before it: whoever sees the ring abandoned sees that nobody takes tickets any more.
     queues: Arc<Queues>,
     replies: Producer,
     stopped: BTreeSet<u64>,
@@ -130,8 +137,7 @@ impl Desk {
                 continue;
             }
             if let Some(fault) = archive.faults().first() {
-                let (code, reason) = (fault.code(), fault.to_string());
-                self.fail(code, reason, report);
+                self.fail(fault, report);
                 continue;
             }
             match reading.look(archive) {
@@ -142,18 +148,20 @@ impl Desk {
                     report.done += 1;
                     self.end(None, report, true);
                 }
-                Look::Failed(fault) => self.fail(fault.code(), fault.to_string(), report),
+                Look::Failed(fault) => self.fail(&fault, report),
             }
         }
         true
     }
 
-    fn fail(&mut self, code: u16, reason: String, report: &mut ReaderReport) {
+    fn fail(&mut self, fault: &Fault, report: &mut ReaderReport) {
+        let reason = fault.to_string();
         report.failed += 1;
+        report.exit = Some(report.exit.map_or(fault.exit_code(), |exit| exit.min(fault.exit_code())));
         if report.reasons.len() < REASONS_MAX && !report.reasons.contains(&reason) {
             report.reasons.push(reason);
         }
-        self.end(Some(code), report, true);
+        self.end(Some(fault.code()), report, true);
     }
 
     /// Writes the end of the reply.
@@ -221,12 +229,12 @@ impl Backfill {
         self.desks.iter_mut().fold(false, |worked, desk| worked | desk.poll(&self.archive, report))
     }
 
-    /// Starts the thread, on these cores. It ends once `stop` is set.
+    /// Starts the thread, on these cores.
     ///
     /// # Errors
     /// When the system starts no thread.
-    pub fn start(mut self, cores: Vec<usize>, stop: Arc<AtomicBool>) -> std::io::Result<JoinHandle<ReaderReport>> {
-        thread::Builder::new().name("backfill".to_owned()).spawn(move || {
+    pub fn start(mut self, cores: Vec<usize>) -> std::io::Result<BackfillThread> {
+        BackfillThread::spawn(move |stop| {
             crate::engine::keep_to(&cores);
             let mut report = ReaderReport::default();
             while !stop.load(Ordering::Relaxed) {
@@ -236,6 +244,51 @@ impl Backfill {
             }
             report
         })
+    }
+}
+
+/// The thread. Dropped without [`BackfillThread::finish`], as by a start that fails, it is told to end, and left behind where it does not
+/// at once: a file that it reads may be on a medium that does not answer.
+pub struct BackfillThread {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<ReaderReport>>,
+}
+
+impl BackfillThread {
+    /// A thread that does this until it is told to end.
+    pub(crate) fn spawn(work: impl FnOnce(&AtomicBool) -> ReaderReport + Send + 'static) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let is_stopped = Arc::clone(&stop);
+        let thread = thread::Builder::new().name("backfill".to_owned()).spawn(move || work(&is_stopped))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Ends it, and says what it has to say; `None` when it died. Call after the shards have stopped.
+    #[must_use]
+    pub fn finish(mut self) -> Option<ReaderReport> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take()?.join().ok()
+    }
+}
+
+impl Drop for BackfillThread {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let Some(thread) = self.thread.take() else { return };
+        let begun = Instant::now();
+        while !thread.is_finished() && begun.elapsed() < LAST_WORDS_MAX {
+            thread::sleep(REST);
+        }
+        if thread.is_finished() {
+            // What it has to say, nobody is there to hear.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for BackfillThread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BackfillThread").finish_non_exhaustive()
     }
 }
 

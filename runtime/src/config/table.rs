@@ -1018,7 +1018,7 @@ pub static SECTIONS: &[Section] = &[
                 "memory",
                 Form::Bytes { min: 0, max: u64::MAX / 64 * 64, is_power: false },
                 health.memory_bytes,
-                "Bytes of a shard's structures above which it is degraded. 0B = never."
+                "Resident bytes of the process above which it is degraded, and a warning is logged. 0B = never."
             ),
         ],
     },

@@ -96,8 +96,8 @@ pub(crate) fn run<C: Chain + 'static>(
         Ok(run) => run,
         Err(error) => {
             hgrm.into_iter().chain(letters).for_each(Prepared::discard);
-            let is_ours = matches!(error, EngineError::Run(_) | EngineError::Reader(_));
-            return out::fail(error, if is_ours { 1 } else { 2 });
+            let code = code_of(&error);
+            return out::fail(error, code);
         }
     };
     // After the run, so that hashing takes no time from it.
@@ -147,6 +147,13 @@ pub(crate) fn run<C: Chain + 'static>(
     if is_written || told.report.interrupted { code } else { 2 }
 }
 
+/// 1 where a thread of the engine failed, 2 where what was asked for cannot be.
+fn code_of(error: &EngineError) -> u8 {
+    let is_ours =
+        matches!(error, EngineError::Run(_) | EngineError::Reader(_) | EngineError::Backfill(_) | EngineError::Log(_));
+    if is_ours { 1 } else { 2 }
+}
+
 /// The configuration of this replay: file, environment, flags. What is wrong with it is told, and the exit code is given back.
 fn configured(args: &ReplayArgs) -> Result<Loaded, u8> {
     if args.config.as_deref() == Some(Path::new("-")) && args.captures.iter().any(|capture| capture == "-") {
@@ -187,7 +194,9 @@ fn configured(args: &ReplayArgs) -> Result<Loaded, u8> {
 
 /// Who makes lines of a log out of what the engine tells: on stderr, as everything that is no data. The engine's own level is the only one.
 fn logger(format: LogFormat) -> Dispatch {
-    let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(io::stderr);
+    // What cannot be written is not told on the stderr that does not take it.
+    let lines =
+        tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Text => Dispatch::new(lines.with_ansi(io::stderr().is_terminal()).with_target(false).finish()),
         LogFormat::Json => Dispatch::new(lines.json().flatten_event(true).with_target(false).finish()),
@@ -240,4 +249,18 @@ fn sha256_of(path: &str) -> io::Result<String> {
         }
     }
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_of_ours_that_failed_is_no_mistake_of_the_command() {
+        let full = || io::Error::other("no room for a thread");
+        assert_eq!(code_of(&EngineError::Reader("died".to_owned())), 1);
+        assert_eq!(code_of(&EngineError::Backfill("died".to_owned())), 1);
+        assert_eq!(code_of(&EngineError::Log(full())), 1);
+        assert_eq!(code_of(&EngineError::Driver("no io_uring".to_owned())), 2);
+    }
 }

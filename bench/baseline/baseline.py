@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """The old design, ported as it was built: asyncio, objects, dicts and lists.
 
-    tapeline dump FILE.tape | python3 baseline.py
+    tapeline dump FILE.tape | python3 baseline.py [--priced]
+
+With --priced the trace is its trades and quotes alone: each event has a handler.
 
 A bus with one FIFO queue, a task for each event and handler, an exact dedup in a dict that is rebuilt when it has grown,
 dead letters in a list, requests in a heapq that is rebuilt when a symbol is cleared. Standard library only.
@@ -32,6 +34,7 @@ AGING_STEP_NS = 1_000_000_000
 PRIORITIES = 8
 MIX, MASK = 1_000_003, (1 << 64) - 1
 CONTROL = ("tick", "symbol_def", "source_def", "epoch")
+PRICED = ("trade", "quote")
 
 # Of this program alone.
 QUEUE_EVENTS = 10_000
@@ -192,12 +195,12 @@ class Bus:
                     raise result
 
 
-def trace(lines):
-    """All events, with copies of some of them."""
+def trace(lines, is_priced):
+    """All events, or those with a price, with copies of some of them."""
     events, copies, number = [], deque(), 0
     for line in lines:
         event = Event(line)
-        if event.kind in CONTROL:
+        if event.kind in CONTROL or is_priced and event.kind not in PRICED:
             continue
         while copies and copies[0][0] <= number:
             events.append(copies.popleft()[1])
@@ -213,7 +216,7 @@ async def replay(events):
     requests = RequestQueue()
     crossing = Crossing(requests)
     bus = Bus()
-    for kind in ("trade", "quote"):
+    for kind in PRICED:
         bus.subscribe(kind, crossing.on_event)
     start = time.perf_counter()
     consumer = asyncio.create_task(bus.run())
@@ -225,7 +228,10 @@ async def replay(events):
 
 
 def main():
-    events = trace(sys.stdin)
+    options = sys.argv[1:]
+    if options not in ([], ["--priced"]):
+        sys.exit("usage: baseline.py [--priced] <TRACE.ndjson")
+    events = trace(sys.stdin, bool(options))
     if not events:
         sys.exit("baseline.py: no events")
     gc.collect()

@@ -25,3 +25,4 @@ pub mod single;
 pub mod stats;
 pub mod subject;
 pub mod timers;
+pub mod whole;

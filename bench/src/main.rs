@@ -9,11 +9,12 @@ use tapeline_bench::count::{self, Comparison, Record};
 use tapeline_bench::duel::{Mode, Options};
 use tapeline_bench::report::{Table, VOID_SHARE_MAX};
 use tapeline_bench::subject::{Ring, Subject};
-use tapeline_bench::{clock, machine};
+use tapeline_bench::{clock, machine, whole};
 
 const USAGE: &str = "\
-usage: tapeline-bench duel [hop|ring|wheel|queue|dedup|route|dispatch|features ...] [options]     all subjects when none is named
+usage: tapeline-bench duel [hop|ring|wheel|queue|dedup|route|dispatch|features|obs ...] [options]     all subjects when none is named
        tapeline-bench count [--batch 1,64] [--check | --write] [--record FILE]           build for x86-64-v3
+       tapeline-bench mem [--events N] [--json FILE]                                      bytes behind 10,000 events
 options: --quick          8 rounds of short slices, under a minute a subject: not a claim
          --check          2 rounds of a millisecond: checks the contenders, measures nothing
          --budget 8m      the full protocol in about that time (s, m or h): all rounds, slices as long as there is time for
@@ -25,6 +26,7 @@ options: --quick          8 rounds of short slices, under a minute a subject: no
          --round-trips N  hop: round trips of a slice (100000)
          --payload 64|8   ring: bytes of an item (64)
          --batch 1,8,...  ring: sizes of batches (1,8,64,256); count: (1,64)
+mem:     --events N       events that the shard is given (1000000)
 count:   --check          compares our rows with the record; 1 when one moved by more than 2 %
          --write          makes the record anew
          --record FILE    the record (bench/counts.json)
@@ -38,6 +40,7 @@ struct Arguments {
     json: Option<String>,
     ring: Ring,
     batches: Option<Vec<usize>>,
+    events: usize,
     write: bool,
     record: String,
 }
@@ -59,6 +62,7 @@ fn run(arguments: &[String]) -> Result<ExitCode, String> {
         "duel" => duel(&parse(rest)?),
         "hop" | "ring" => duel(&parse(arguments)?),
         "count" => instructions(&parse(rest)?),
+        "mem" => bytes(&parse(rest)?),
         "count-loop" => {
             let [rounds, rest @ ..] = rest else { return Err(USAGE.into()) };
             let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
@@ -95,6 +99,7 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
         json: None,
         ring: Ring::default(),
         batches: None,
+        events: 1_000_000,
         write: has("--write"),
         record: concat!(env!("CARGO_MANIFEST_DIR"), "/counts.json").into(),
     };
@@ -117,6 +122,7 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
                 parsed.options.slice_ms = number(value)?;
                 parsed.options.single_slice_ms = parsed.options.slice_ms;
             }
+            "--events" => parsed.events = number(value)?,
             "--record" => parsed.record.clone_from(value),
             "--seed" => parsed.options.seed = number(value)?,
             "--json" => parsed.json = Some(value.clone()),
@@ -179,7 +185,7 @@ fn duel(arguments: &Arguments) -> Result<ExitCode, String> {
     if !machine::IS_OPTIMISED {
         println!("NOT OPTIMISED: built without --release");
     }
-    let subjects = if arguments.subjects.is_empty() { &Subject::ALL[..] } else { &arguments.subjects };
+    let subjects = if arguments.subjects.is_empty() { Subject::ALL } else { &arguments.subjects };
     if let Some(budget) = &options.budget {
         let mut planned = 0;
         subjects.iter().for_each(|subject| subject.run(options, &arguments.ring, &mut |_| planned += 1));
@@ -231,6 +237,27 @@ fn write_json(arguments: &Arguments, value: &Value) -> Result<(), String> {
         Some(path) => std::fs::write(path, format!("{value}\n")).map_err(|error| format!("{path}: {error}"))?,
     }
     Ok(())
+}
+
+/// P20: what stands behind ten thousand events.
+fn bytes(arguments: &Arguments) -> Result<ExitCode, String> {
+    let memory = whole::memory(arguments.events);
+    println!("a shard for {} events at a time, after {} events", whole::EVENTS, memory.events);
+    for (name, bytes) in &memory.structures {
+        println!("{name:<20} {bytes:>12} B");
+    }
+    let share = memory.total() as f64 / whole::LIMIT as f64;
+    let verdict = if memory.total() <= whole::LIMIT { "pass" } else { "FAIL" };
+    println!("{:<20} {:>12} B   {share:.2} of the {} B of P20: {verdict}", "all", memory.total(), whole::LIMIT);
+    let resident = |bytes: Option<usize>| bytes.map_or("not told by the kernel".into(), |bytes| format!("{bytes} B"));
+    println!("resident, gained by the shard and its events: {}", resident(memory.resident));
+    println!("resident, gained in the second half of them: {}", resident(memory.growth));
+    let structures: serde_json::Map<_, _> =
+        memory.structures.iter().map(|(name, bytes)| ((*name).to_owned(), json!(bytes))).collect();
+    let value = json!({"events": memory.events, "sized_for": whole::EVENTS, "bytes": structures, "total": memory.total(),
+        "limit": whole::LIMIT, "resident_gained": memory.resident, "resident_growth": memory.growth});
+    write_json(arguments, &value)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn instructions(arguments: &Arguments) -> Result<ExitCode, String> {

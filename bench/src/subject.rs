@@ -24,12 +24,25 @@ pub enum Subject {
     Route,
     /// P23: twenty indicators a tick.
     Features,
+    /// P21: a shard that is observed and one that is not.
+    #[cfg(feature = "runtime")]
+    Obs,
 }
 
 impl Subject {
     /// All of them, in the order in which they are run.
-    pub const ALL: [Self; 8] =
-        [Self::Hop, Self::Ring, Self::Wheel, Self::Queue, Self::Dedup, Self::Route, Self::Dispatch, Self::Features];
+    pub const ALL: &'static [Self] = &[
+        Self::Hop,
+        Self::Ring,
+        Self::Wheel,
+        Self::Queue,
+        Self::Dedup,
+        Self::Route,
+        Self::Dispatch,
+        Self::Features,
+        #[cfg(feature = "runtime")]
+        Self::Obs,
+    ];
 
     /// Name on the command line.
     #[must_use]
@@ -43,13 +56,15 @@ impl Subject {
             Self::Dispatch => "dispatch",
             Self::Route => "route",
             Self::Features => "features",
+            #[cfg(feature = "runtime")]
+            Self::Obs => "obs",
         }
     }
 
     /// The subject of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|subject| subject.name() == name)
+        Self::ALL.iter().copied().find(|subject| subject.name() == name)
     }
 
     /// Runs its duels and gives each table to `done` as it is ready. `ring` is about the subject of that name.
@@ -66,6 +81,8 @@ impl Subject {
             Self::Dispatch => dispatch::run(options, done),
             Self::Route => done(route::run(options)),
             Self::Features => features::duel(options, done),
+            #[cfg(feature = "runtime")]
+            Self::Obs => crate::whole::duel(options, done),
         }
     }
 }

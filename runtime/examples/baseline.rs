@@ -2,12 +2,13 @@
 //! rules, the same counts. `bench/baseline/run.sh` runs both; `bench/README.md` gives the rules.
 //!
 //! ```sh
-//! cargo run --release -p tapeline-runtime --example baseline -- FILE.tape [PASSES]
+//! cargo run --release -p tapeline-runtime --example baseline -- FILE.tape [--priced] [PASSES]
 //! ```
 //!
-//! One thread, one shard with its default limits. The time is from the first slot that is pushed into the ring to the last event
-//! that the shard has handled: ring, admission, dedup, history, handler, dead letters, signals, digest and request queue are in it;
-//! decoding the tape, making the trace, and building the shard are not. Each pass has a new shard; the median pass counts.
+//! One thread, one shard with its default limits and without a history, which the old design has none of. The time is from the first slot
+//! that is pushed into the ring to the last event that the shard has handled: ring, admission, dedup, handler, dead letters, signals, digest
+//! and request queue are in it; decoding the tape, making the trace, and building the shard are not. Each pass has a new shard; the median
+//! pass counts. With `--priced` the trace is its trades and quotes alone: each event has a handler.
 
 use bytemuck::{Pod, Zeroable};
 use std::collections::{BTreeMap, VecDeque};
@@ -46,6 +47,8 @@ const SERVE: usize = 8;
 /// Head start of one priority class over the next, ns.
 const AGING_STEP_NS: u64 = 1_000_000_000;
 
+/// What the handler is interested in.
+const PRICED: KindSet = KindSet::of(&[Kind::TRADE, Kind::QUOTE]);
 const PASSES_DEFAULT: usize = 5;
 const MIX: u64 = 1_000_003;
 
@@ -69,7 +72,7 @@ impl Handler for Crossing {
     const STATE_VERSION: u16 = 1;
 
     fn interests(&self) -> KindSet {
-        KindSet::of(&[Kind::TRADE, Kind::QUOTE])
+        PRICED
     }
 
     fn on_event(&self, averages: &mut Averages, event: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
@@ -212,14 +215,15 @@ struct Counts {
     averages_hash: u64,
 }
 
-/// All events of the tape, with copies of some of them.
-fn trace(input: &mut dyn Input, catalog: &mut Catalog) -> Result<Vec<Slot>, InputError> {
+/// All events of the tape, or those with a price, with copies of some of them.
+fn trace(input: &mut dyn Input, catalog: &mut Catalog, is_priced: bool) -> Result<Vec<Slot>, InputError> {
+    let is_wanted = |kind: Kind| !kind.is_control() && (!is_priced || PRICED.contains(kind));
     let mut buf = SlotBuf::with_capacity(MESSAGE_SLOTS_MAX * 4);
     let (mut slots, mut copies) = (Vec::new(), VecDeque::<(u64, Vec<Slot>)>::new());
     let mut number = 0;
     loop {
         let status = input.read(catalog, &mut buf)?;
-        for event in events(buf.slots()).filter(|event| !event.kind().is_control()) {
+        for event in events(buf.slots()).filter(|event| is_wanted(event.kind())) {
             while let Some((_, copy)) = copies.pop_front_if(|(due, _)| *due <= number) {
                 slots.extend(copy);
             }
@@ -261,7 +265,8 @@ fn pass(slots: &[Slot], catalog: &Catalog, source: SourceId) -> Result<(Counts, 
     let builder = BusBuilder::new(catalog.symbols_max()).then(Crossing);
     let bus = builder.build(&mut catalog).map_err(|error| error.to_string())?;
     let (mut ring, consumer) = ring::channel(RING_SLOTS_DEFAULT);
-    let mut shard = Shard::new(Config::single(), catalog.clone(), bus, (), consumer, Vec::new(), Vec::new());
+    let config = Config { history_slots: 0, ..Config::single() };
+    let mut shard = Shard::new(config, catalog.clone(), bus, (), consumer, Vec::new(), Vec::new());
     let mut out = Requests::new(symbols);
 
     let start = Instant::now();
@@ -315,10 +320,10 @@ fn pass(slots: &[Slot], catalog: &Catalog, source: SourceId) -> Result<(Counts, 
 }
 
 /// All passes; the line that is printed.
-fn run(path: &str, passes: usize) -> Result<String, String> {
+fn run(path: &str, is_priced: bool, passes: usize) -> Result<String, String> {
     let mut catalog = Catalog::new(tapeline_core::limits::SYMBOLS_DEFAULT);
     let mut input = detect::open(path, &OpenOptions::default()).map_err(|error| error.to_string())?;
-    let slots = trace(&mut *input, &mut catalog).map_err(|error| error.to_string())?;
+    let slots = trace(&mut *input, &mut catalog, is_priced).map_err(|error| error.to_string())?;
     let source = slots.first().ok_or_else(|| format!("{path}: no events"))?.source;
     let mut runs = Vec::new();
     for _ in 0..passes {
@@ -346,14 +351,15 @@ fn run(path: &str, passes: usize) -> Result<String, String> {
 }
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args().skip(1).peekable();
     let path = args.next();
+    let is_priced = args.next_if(|option| option == "--priced").is_some();
     let passes = args.next().map_or(Some(PASSES_DEFAULT), |text| text.parse().ok().filter(|passes| *passes > 0));
     let (Some(path), Some(passes), None) = (path, passes, args.next()) else {
-        eprintln!("usage: baseline FILE.tape [PASSES]");
+        eprintln!("usage: baseline FILE.tape [--priced] [PASSES]");
         return ExitCode::from(2);
     };
-    match run(&path, passes) {
+    match run(&path, is_priced, passes) {
         Ok(line) => {
             println!("{line}");
             ExitCode::SUCCESS

@@ -8,6 +8,7 @@
 
 mod bus;
 mod dedup;
+mod event;
 mod features;
 mod record;
 mod requests;
@@ -50,6 +51,7 @@ pub fn rows(batches: &[usize]) -> Vec<Row> {
     rows.extend(requests::rows());
     rows.extend(dedup::rows());
     rows.extend(shard::rows());
+    rows.extend(event::rows());
     rows.extend(features::rows());
     rows
 }
@@ -70,6 +72,7 @@ pub fn run_loop(arguments: &[&str], rounds: usize) -> Result<u64, String> {
         ["queue", contender, operation] => requests::run_loop(contender, operation, rounds),
         ["dedup", operation] => dedup::run_loop(operation, rounds),
         ["shard", operation] => shard::run_loop(operation, rounds),
+        ["event", what] => event::run_loop(what, rounds),
         ["features", "indicators", contender] => features::run_indicators(contender, rounds),
         ["features", operation] => features::run_loop(operation, rounds),
         _ => None,

@@ -118,7 +118,7 @@ impl Reader {
         let is_stopped = self.stopped.contains(&order.number);
         for _ in 0..prng.in_range(0..40) {
             self.at = self.at.max(order.range.from.0.next_multiple_of(100 * MILLI));
-            let fails = self.at / SECOND % 7 == 0 && order.range.from.0 / SECOND % 2 == 0;
+            let fails = (self.at / SECOND).is_multiple_of(7) && (order.range.from.0 / SECOND).is_multiple_of(2);
             if self.at < order.range.to.0 && !fails && !is_stopped {
                 let mut event = EventBuf::new(&Trade { price: 1, size: self.at / MILLI, ..Trade::default() });
                 event.flag(Flags::HISTORICAL);

@@ -315,12 +315,16 @@ mod tests {
         let crossing = |bus: BusBuilder<End>| pipeline(bus).then(Crosses);
         assert_eq!(check(&sizes, 1, 2 * gib, crossing).unwrap(), Ok(()), "one shard has no other");
         let told = check(&sizes, 64, 64 * gib, crossing).unwrap().unwrap_err();
-        assert_eq!((&*told.key, told.bytes), ("engine.mesh_ring_slots", 64 * 63 << 26));
+        assert_eq!((&*told.key, told.bytes), ("engine.mesh_ring_slots", (64 * 63) << 26));
         let names = |has_log| {
             let sizes = Sizes { has_log, ..default_sizes() };
             needs(&sizes, 3, pipeline).unwrap().iter().map(|(_, bytes)| bytes).sum::<u64>()
         };
-        assert_eq!(names(true) - names(false), 64 * 4 << 17, "one ring of four slots a name, for all shards together");
+        assert_eq!(
+            names(true) - names(false),
+            (64 * 4) << 17,
+            "one ring of four slots a name, for all shards together"
+        );
         let mut sizes = default_sizes();
         let mut bus = Bus::market();
         bus.topics[1].capacity = 1 << 24;

@@ -238,6 +238,8 @@ const ADDED: [(&str, &[&str]); 3] = [
             "dead_letters",
             "health",
             "rates",
+            "memory",
+            "log",
         ],
     ),
     ("/manifest", &["batch_limit", "generated", "overload", "idle", "loops"]),

@@ -141,7 +141,7 @@ pub(crate) enum Turn {
 /// Asks and cancels that one turn takes: each looks at all jobs and all that is remembered.
 const ARRIVALS_PER_TURN: usize = 4;
 
-/// See the [module](self).
+/// See the module.
 #[derive(Debug)]
 pub struct Desk {
     config: DeskConfig,

@@ -91,7 +91,7 @@ pub trait Feed {
     fn next(&mut self, out: &mut Vec<Slot>) -> usize;
 }
 
-/// Trades and quotes of [`SYMBOLS`] symbols in turn, a microsecond apart, none of them twice.
+/// Trades and quotes of a hundred symbols in turn, a microsecond apart, none of them twice.
 #[derive(Debug)]
 pub struct Turns {
     number: u64,

@@ -143,11 +143,9 @@ fn single_push_and_pop() {
 
 #[test]
 fn single_twins_fail() {
-    must_fail(
-        &TORN,
-        &[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve, Sabotage::PublishEarly, Sabotage::GiveBackEarly],
-        single,
-    );
+    must_fail(&TORN, &[Sabotage::RelaxedPublish, Sabotage::RelaxedObserve, Sabotage::PublishEarly], single);
+    // Under shuttle's schedules the ring may be wedged before anything is torn.
+    must_fail_or_wedge(&TORN, &[Sabotage::GiveBackEarly], single);
 }
 
 /// The producer, out of free slots, sees the consumer's head before the consumer has read the slot, and writes over it.

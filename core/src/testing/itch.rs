@@ -151,6 +151,8 @@ struct Order {
     reference: u64,
     locate: u16,
     shares: u32,
+    /// `B` or `S`.
+    side: u8,
 }
 
 /// A seeded trading session: start of messages, the directory, then orders that are added, executed, cancelled, deleted and replaced in
@@ -208,17 +210,20 @@ impl Session {
         self.match_number
     }
 
-    fn price(&mut self, locate: u16) -> u64 {
-        u64::from(locate) * 100 + 10_000 + self.prng.in_range(0..200) * 100
+    /// A price on that side of the symbol's middle, which does not move: books never cross.
+    fn price(&mut self, locate: u16, side: u8) -> u64 {
+        let (middle, distance) = (100_000 + u64::from(locate) * 1_000, 100 * self.prng.in_range(1..100));
+        if side == b'B' { middle - distance } else { middle + distance }
     }
 
     fn add(&mut self, letter: u8, locate: u16) -> Draft {
         let (reference, shares) = (self.next_reference(), 100 * self.prng.in_range(1..20));
-        let price = self.price(locate);
-        self.live.push(Order { reference, locate, shares: shares as u32 });
+        let side = if self.prng.one_in(2) { b'B' } else { b'S' };
+        let price = self.price(locate, side);
+        self.live.push(Order { reference, locate, shares: shares as u32, side });
         let draft = Draft::new(letter)
             .number("order_reference_number", reference)
-            .number("buy_sell_indicator", u64::from(if self.prng.one_in(2) { b'B' } else { b'S' }))
+            .number("buy_sell_indicator", u64::from(side))
             .number("shares", shares)
             .text("stock", &symbol(usize::from(locate) - 1))
             .number("price", price);
@@ -254,22 +259,23 @@ impl Session {
         let locate = 1 + self.prng.index(usize::from(self.symbols)) as u16;
         let roll = self.prng.in_range(0..1_000);
         if self.live.is_empty() || (roll < 440 && self.live.len() < self.live_max) {
-            return self.add(if roll % 50 == 0 { b'F' } else { b'A' }, locate).head(locate, 0, 0);
+            return self.add(if roll.is_multiple_of(50) { b'F' } else { b'A' }, locate).head(locate, 0, 0);
         }
         // Most orders go soon after they came.
         let back = self.prng.log_uniform(17).min(self.live.len() as u64 - 1) as usize;
         let at = self.live.len() - 1 - back;
-        let Order { reference, locate: own, shares } = self.live[at];
+        let Order { reference, locate: own, shares, side } = self.live[at];
         let part = 1 + self.prng.in_range(0..u64::from(shares));
         match roll {
-            ..850 => {
+            0..850 => {
                 self.live.swap_remove(at);
                 Draft::new(b'D').number("order_reference_number", reference).head(own, 0, 0)
             }
             850..925 => {
                 self.live.swap_remove(at);
-                let (new, new_shares, price) = (self.next_reference(), self.prng.in_range(1..2_000), self.price(own));
-                self.live.push(Order { reference: new, locate: own, shares: new_shares as u32 });
+                let (new, new_shares, price) =
+                    (self.next_reference(), self.prng.in_range(1..2_000), self.price(own, side));
+                self.live.push(Order { reference: new, locate: own, shares: new_shares as u32, side });
                 Draft::new(b'U')
                     .number("original_order_reference_number", reference)
                     .number("new_order_reference_number", new)
@@ -279,8 +285,8 @@ impl Session {
             }
             925..970 => {
                 self.take(at, part);
-                let draft = if roll % 10 == 0 {
-                    let price = self.price(own);
+                let draft = if roll.is_multiple_of(10) {
+                    let price = self.price(own, side);
                     let printable = if self.prng.one_in(4) { b'N' } else { b'Y' };
                     Draft::new(b'C').number("printable", u64::from(printable)).number("execution_price", price)
                 } else {
@@ -300,8 +306,9 @@ impl Session {
                     .number("cancelled_shares", part)
                     .head(own, 0, 0)
             }
-            ..990 => {
-                let (price, shares, match_number) = (self.price(locate), self.prng.in_range(1..500), self.next_match());
+            970..990 => {
+                let (price, shares, match_number) =
+                    (self.price(locate, b'B'), self.prng.in_range(1..500), self.next_match());
                 Draft::new(b'P')
                     .number("buy_sell_indicator", u64::from(b'B'))
                     .number("shares", shares)

@@ -380,6 +380,9 @@ fn channels_and_protocols_are_sources_of_their_own() {
     assert_eq!((decoded.events.len(), decoded.tally.bad_packets), (16, 4));
 }
 
+/// The step at which it is due, the datagram, its numbers.
+type Delayed = (u64, (u64, Vec<u8>), Vec<u64>);
+
 /// Two lines that lose, repeat and delay segments, against a set of the numbers seen: each message comes out once, and is missing only where
 /// neither line brought it.
 #[test]
@@ -387,7 +390,7 @@ fn two_lines_are_one_feed() {
     for seed in 0..60 {
         let mut prng = Prng::new(seed);
         let (mut datagrams, mut brought, mut next) = (Vec::new(), BTreeSet::new(), 1i64);
-        let mut delayed: Vec<(u64, (u64, Vec<u8>), Vec<u64>)> = Vec::new();
+        let mut delayed: Vec<Delayed> = Vec::new();
         for step in 0..120u64 {
             let (sent, count) = (START + step * 1_000, prng.in_range(0..5) as i64);
             let packet = if count == 0 { heartbeat(next, sent) } else { trades(next, count, sent) };

@@ -269,7 +269,7 @@ fn the_plain_way_shows_what_the_long_way_shows() {
         let (mut out, mut twin_out) = (Outputs::default(), Outputs::default());
         let (mut now, mut seq) = (START, 0);
         let step_ns = [0, 1_000, 2 * MILLI][prng.index(3)];
-        for _ in 0..60 {
+        for round in 0..60 {
             let (mut slots, mut dues) = (Vec::new(), Vec::new());
             for _ in 0..prng.in_range(0..80) {
                 seq += 1;
@@ -279,11 +279,19 @@ fn the_plain_way_shows_what_the_long_way_shows() {
                 dues.extend(event.slots().iter().map(|_| due));
                 slots.extend_from_slice(event.slots());
             }
+            if round == 59 {
+                // The end: time runs on, by timers alone.
+                let mut last = EventBuf::new(&Tick { last: 1, ..Tick::default() });
+                last.head_mut().ts_recv = UnixNanos(now);
+                dues.push(DUE_NONE);
+                slots.extend_from_slice(last.slots());
+            }
             assert_eq!(ring.push_batch(&slots, Some(&dues)), slots.len());
             assert_eq!(twin_ring.push_batch(&slots, Some(&dues)), slots.len());
             loop {
                 let (one, other) = (short.step(&mut out), long.step(&mut twin_out));
                 assert_eq!(one, other, "a step does the same");
+                assert_eq!((short.clock(), short.is_drained()), (long.clock(), long.is_drained()));
                 assert_eq!(short.ledger(), long.ledger());
                 assert!(short.ledger().is_balanced() && short.derived().is_balanced());
                 if one.work == 0 {
@@ -291,6 +299,7 @@ fn the_plain_way_shows_what_the_long_way_shows() {
                 }
             }
         }
+        assert!(short.is_drained(), "everything ends");
         assert_eq!(out.slots, twin_out.slots);
         assert_eq!(short.digest_total(), long.digest_total());
         assert_eq!(short.derived(), long.derived());

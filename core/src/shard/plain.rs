@@ -55,7 +55,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     #[inline]
     pub(super) fn go_plain(&mut self, samples: &mut usize) {
         let until = self.quiet_until.0.min(TIME_NS_MAX + 1);
-        if self.clock.0 >= until || !self.has_plain_way() {
+        let from = self.input.at;
+        if from == self.input.len || self.clock.0 >= until || !self.has_plain_way() {
             return;
         }
         let kinds = KINDS.without(self.bus.all_run_kinds());
@@ -136,8 +137,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             self.progress = Progress::done();
         } else {
             self.active = Active::None;
+            if self.input.at > from {
+                self.source_time = self.source_time.max(self.clock);
+            }
         }
-        self.source_time = self.source_time.max(self.clock);
     }
 
     /// The event at the inlet's cursor, which handlers have begun, is one like all others from here on: accepted, and in flight. How far they have come,

@@ -367,3 +367,38 @@ fn both_lines_of_a_capture_of_packets_are_one_session() {
     assert_eq!((tally.skipped["mold duplicate"], tally.skipped["mold end of session"]), (twice, 1));
     assert_eq!(tally.messages.values().sum::<u64>(), 4_000);
 }
+
+#[test]
+fn random_damage_never_panics_and_what_comes_before_it_stays() {
+    let mut bad = 0;
+    for_seeds(0..1_500, |_, prng| {
+        let mut rig = Rig::new(1 + prng.index(300));
+        let (mut before, mut is_whole) = (0, true);
+        for first in (1..60).step_by(6) {
+            let mut bytes = packet(DAY, first, 6);
+            if prng.one_in(5) {
+                is_whole = false;
+                for _ in 0..1 + prng.index(3) {
+                    match prng.index(4) {
+                        0 => bytes.truncate(prng.index(bytes.len() + 1)),
+                        1 => bytes.extend((0..prng.index(80)).map(|at| at as u8)),
+                        _ if bytes.is_empty() => {}
+                        _ => {
+                            let at =
+                                if prng.one_in(2) { prng.index(bytes.len().min(60)) } else { prng.index(bytes.len()) };
+                            bytes[at] = prng.next_u64() as u8;
+                        }
+                    }
+                }
+            }
+            rig.give(&bytes);
+            if is_whole {
+                before = first + 5;
+            }
+        }
+        let numbers = rig.numbers();
+        assert!(numbers.iter().copied().take(before as usize).eq(1..=before), "{numbers:?}");
+        bad += rig.bad.len();
+    });
+    assert!(bad > 500, "{bad} packets were found bad");
+}

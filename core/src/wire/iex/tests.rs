@@ -1,3 +1,5 @@
+//! Each type field by field, shorter and longer ones, noise.
+
 use super::*;
 
 /// A message under construction, field by field as the tables of the specification have them.

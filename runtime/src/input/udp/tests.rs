@@ -1,3 +1,5 @@
+//! Flows, bindings and counts, with feeds of one letter.
+
 use super::*;
 use tapeline_core::event::Slot;
 

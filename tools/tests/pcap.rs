@@ -43,7 +43,8 @@ fn every_form_of_a_capture_and_its_tape_are_one() {
         assert_eq!((&info["bad_packets"], &info["first_ts"]), (&0.into(), &START.into()));
         let text = place.run(&format!("info {file}")).exits(0).stdout;
         assert!(text.contains("packets") && text.contains("deep 8 price_level_update_buy"), "{text}");
-        place.run(&format!("import {file} -o {file}.tape")).exits(0);
+        let imported = place.run(&format!("import {file} -o {file}.tape")).exits(0);
+        assert!(imported.stderr.contains(&format!("{file}: packets: iex-tp {SEGMENTS}")), "{}", imported.stderr);
         place.run(&format!("verify {file}.tape")).exits(0);
         let dumped = place.run(&format!("dump {file}")).exits(0).stdout;
         assert_eq!(dumped, place.run(&format!("dump {file}.tape")).exits(0).stdout);

@@ -181,6 +181,8 @@ pub struct Bus<C: Chain> {
     /// By row of a kind: the kinds that its only handler has to itself, if that takes runs; and that handler.
     run_kinds: Box<[KindSet; KIND_ROWS]>,
     all_run_kinds: KindSet,
+    /// Kinds that handlers with a budget are called for.
+    budget_kinds: KindSet,
     runners: Box<[u16; KIND_ROWS]>,
     /// Pairs of handler and symbol that are quarantined.
     quarantined: u64,
@@ -226,6 +228,8 @@ impl<C: Chain> Bus<C> {
         self.run_kinds.fill(KindSet::EMPTY);
         self.runners.fill(NOBODY);
         self.all_run_kinds = KindSet::EMPTY;
+        let with_budget = abouts().filter(|(_, about)| about.has_budget);
+        self.budget_kinds = with_budget.fold(KindSet::EMPTY, |kinds, (_, about)| kinds.union(about.kinds));
         // A budget is for one event.
         for (number, about) in abouts().filter(|(_, about)| about.takes_runs && !about.has_budget) {
             let others = abouts().filter(|(other, _)| *other != number);
@@ -440,6 +444,13 @@ impl<C: Chain> Bus<C> {
     #[must_use]
     pub const fn all_run_kinds(&self) -> KindSet {
         self.all_run_kinds
+    }
+
+    /// Kinds of which each call of some handler is stamped, as it has a budget.
+    #[inline]
+    #[must_use]
+    pub const fn budget_kinds(&self) -> KindSet {
+        self.budget_kinds
     }
 
     /// Whether a handler is quarantined for any symbol.

@@ -98,6 +98,9 @@ pub trait Probe: Send {
     /// A batch was handled.
     fn batch(&mut self, batch: &Batch<'_>);
 
+    /// A source event that is a sample was handled in a batch whose calls are all stamped: where its time went. Told after [`Probe::batch`].
+    fn stages(&mut self, _stages: &Stages) {}
+
     /// Whether [`Probe::log`] does anything. Where not, no code for it is made.
     const LOGS: bool = false;
 
@@ -127,6 +130,43 @@ pub struct Batch<'a> {
     pub samples: usize,
     /// Due stamps of the samples; empty when the ring carries none.
     pub dues: &'a [u64],
+    /// Where each of these samples is in `slots`; as long as `dues`.
+    pub places: &'a [u8],
+    /// The slots of the batch.
+    pub slots: &'a [Slot],
+}
+
+impl Batch<'_> {
+    /// Due stamps and heads of the samples, in order; none when the ring carries no stamps.
+    pub fn samples(&self) -> impl Iterator<Item = (u64, &Slot)> + '_ {
+        self.dues.iter().zip(self.places).map(|(due, place)| (*due, &self.slots[usize::from(*place)]))
+    }
+}
+
+/// Where the time of one source event went, ns, without the cost of the stamps in between. Its cascade and its effects are parts of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// Clock, checks, dedup, history, book.
+    pub admission_ns: u64,
+    /// In handlers, of all generations. `None` where none was called.
+    pub handlers_ns: Option<u64>,
+    /// Commit of what they staged: timers, digest, outbox, other shards. `None` where they staged nothing.
+    pub egress_ns: Option<u64>,
+    /// All the rest from admission to the end: who is called, in which order, ledger.
+    pub dispatch_ns: u64,
+}
+
+/// Stamps of the source event at hand, in a batch whose calls are stamped.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks {
+    /// Admission began, and ended.
+    started: u64,
+    admitted: u64,
+    /// As [`Stages`].
+    handlers_ns: Option<u64>,
+    egress_ns: Option<u64>,
+    /// Stamps between `admitted` and now.
+    stamps: u64,
 }
 
 /// Where outputs go. Owned by the caller.
@@ -280,6 +320,8 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     scratch: Box<[Slot; SPAN_SLOTS_MAX]>,
     scratch_span: usize,
     samples: Box<[u64; BATCH_SLOTS]>,
+    /// Where each of them is in the batch.
+    sample_places: Box<[u8; BATCH_SLOTS]>,
     samples_len: usize,
 
     clock: UnixNanos,
@@ -329,8 +371,13 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     batches: u64,
     /// The batch at hand has all of its calls stamped.
     is_timed: bool,
-    /// Calls that were stamped in this step.
+    /// Stamps of this step.
     stamped: u64,
+    /// Of the source event at hand; `None` where its beginning was not stamped.
+    marks: Option<Marks>,
+    /// Of the events of this step; told once it is over.
+    stages: Box<[Stages; BATCH_SLOTS]>,
+    stages_len: usize,
     timed: TimedBatches,
     rates: Rates,
     told: logging::Told,
@@ -439,6 +486,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             scratch: Box::new([Slot::ZERO; SPAN_SLOTS_MAX]),
             scratch_span: 0,
             samples: Box::new([0; BATCH_SLOTS]),
+            sample_places: Box::new([0; BATCH_SLOTS]),
             samples_len: 0,
             clock: UnixNanos::ZERO,
             source_time: UnixNanos::ZERO,
@@ -482,6 +530,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             batches: 0,
             is_timed: false,
             stamped: 0,
+            marks: None,
+            stages: Box::new([Stages::default(); BATCH_SLOTS]),
+            stages_len: 0,
             timed: TimedBatches::default(),
             rates: Rates::new(),
             told: logging::Told::NOTHING,

@@ -81,18 +81,26 @@ pub struct Stopwatch<'a, P: Probe> {
     is_sample: bool,
     /// Pairs of stamps so far.
     pairs: u64,
+    /// Time between them, ns, without their cost.
+    ns: u64,
 }
 
 impl<'a, P: Probe> Stopwatch<'a, P> {
     /// Stamps every handler when the batch is a sample, else those with a budget.
     pub fn new(probe: &'a mut P, is_sample: bool) -> Self {
-        Self { probe, is_sample, pairs: 0 }
+        Self { probe, is_sample, pairs: 0, ns: 0 }
     }
 
     /// Calls that were stamped: each has cost [`Probe::stamp_cost`] twice.
     #[must_use]
     pub fn pairs(&self) -> u64 {
         self.pairs
+    }
+
+    /// Time in the calls that were stamped, ns, without the cost of the stamps.
+    #[must_use]
+    pub fn ns(&self) -> u64 {
+        self.ns
     }
 }
 
@@ -109,6 +117,7 @@ impl<P: Probe> Timing for Stopwatch<'_, P> {
         self.pairs += 1;
         // One of two stamps lies between the two readings.
         let ns = done.saturating_sub(started).saturating_sub(self.probe.stamp_cost());
+        self.ns += ns;
         if handler.calls() > calls {
             handler.took(ns, self.is_sample);
         }

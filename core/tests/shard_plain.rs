@@ -92,6 +92,25 @@ impl Handler for Runner {
     }
 }
 
+/// Has each of its calls stamped.
+struct Budgeted;
+
+impl Handler for Budgeted {
+    type State = u64;
+    const NAME: &'static str = "budgeted";
+    const STATE_VERSION: u16 = 1;
+    const BUDGET_NS: Option<u64> = Some(1_000);
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::STATUS, Kind::FEATURES])
+    }
+
+    fn on_event(&self, calls: &mut u64, _: EventRef<'_>, _: &mut Ctx<'_>) -> Verdict {
+        *calls += 1;
+        Verdict::Done
+    }
+}
+
 /// Every output, in full.
 #[derive(Default, PartialEq, Eq, Debug)]
 struct Outputs {
@@ -153,7 +172,8 @@ fn shard(settings: &Settings, follows: bool) -> (Producer, Shard<impl Chain + us
         .dynamic(5, Moody { trouble: settings.trouble })
         .then(features::Engine::default())
         .then(Scanner::default())
-        .then(Runner);
+        .then(Runner)
+        .then(Budgeted);
     let bus = bus.build(&mut catalog).unwrap();
     let source = catalog.source(b"feed", SeqRule::Contiguous).unwrap();
     let backoff = Backoff::Fixed { delay_ns: 3 * MILLI };

@@ -5,8 +5,8 @@
 mod shard_rig;
 
 use shard_rig::{Recorder, START, SYMBOLS_MAX, feed, stream, tick};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use tapeline_core::bus::{Bus, BusBuilder, Chain, End, HandlerStats, Link};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::Signal;
@@ -14,7 +14,7 @@ use tapeline_core::event::{EventRef, Kind, KindSet, Slot};
 use tapeline_core::handler::{Ctx, Handler, Verdict};
 use tapeline_core::limits::{BATCH_SLOTS, TIMED_BATCHES};
 use tapeline_core::ring;
-use tapeline_core::shard::{Batch, Config, Probe, Shard, TimedBatches};
+use tapeline_core::shard::{Batch, Config, Probe, Shard, Stages, TimedBatches};
 use tapeline_core::stats::Series;
 use tapeline_core::units::{SymbolId, UnixNanos};
 
@@ -24,7 +24,7 @@ type Clock = Arc<AtomicU64>;
 /// What a look at the clock takes.
 const STAMP_NS: u64 = 7;
 
-struct Watch(Clock);
+struct Watch(Clock, Arc<Mutex<Vec<Stages>>>);
 
 impl Probe for Watch {
     fn now(&mut self) -> u64 {
@@ -37,6 +37,10 @@ impl Probe for Watch {
     }
 
     fn batch(&mut self, _batch: &Batch<'_>) {}
+
+    fn stages(&mut self, stages: &Stages) {
+        self.1.lock().unwrap().push(*stages);
+    }
 }
 
 /// Takes `ns` for a trade and `slow_ns` for every tenth one; signals each.
@@ -136,8 +140,8 @@ fn req_3473_3550_3551_f1_each_handler_is_measured_overruns_are_counted_and_one_c
     let events = events(batches * BATCH_SLOTS);
     let is_trade = |slot: &&Slot| slot.kind() == Kind::TRADE;
     let trades = events.iter().filter(is_trade).count() as u64;
-    let clock = Clock::default();
-    let (handlers, timed, digest) = run(&clock, Watch(Arc::clone(&clock)), &events);
+    let (clock, stages) = (Clock::default(), Arc::default());
+    let (handlers, timed, digest) = run(&clock, Watch(Arc::clone(&clock), Arc::clone(&stages)), &events);
     let names: Vec<&str> = handlers.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["dynamic", "plain", "with_budget"]);
     let [dynamic, plain, budget] = [handlers[0].1, handlers[1].1, handlers[2].1];
@@ -161,6 +165,16 @@ fn req_3473_3550_3551_f1_each_handler_is_measured_overruns_are_counted_and_one_c
     // All that happens in a batch is the handlers' here: the shares add up to one.
     let sum: u64 = [dynamic, plain, budget].iter().map(|stats| stats.time.sampled.ns).sum();
     assert_eq!(timed.busy_ns, sum);
+
+    // Each event of these batches says where its time went: to the handlers, as nothing else moves this clock but looks at it.
+    let stages = stages.lock().unwrap();
+    assert_eq!(stages.len() as u64, sampled.iter().map(|batch| batch.len() as u64).sum::<u64>());
+    assert_eq!(stages.iter().filter_map(|stages| stages.handlers_ns).sum::<u64>(), sum);
+    assert!(stages.iter().all(|stages| (stages.admission_ns, stages.dispatch_ns) == (0, 0)), "{stages:?}");
+    let made =
+        stages.iter().filter(|stages| stages.egress_ns == Some(0) && stages.handlers_ns > Some(0)).count() as u64;
+    assert_eq!(made, samples, "trades are signalled, and quotes are not");
+    assert!(stages.iter().all(|stages| stages.egress_ns.is_some() == stages.handlers_ns.is_some()));
 
     // Times reach no output: a shard that does not measure makes the same ones.
     let (unmeasured, none, same) = run(&clock, (), &events);

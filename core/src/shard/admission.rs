@@ -1,6 +1,6 @@
 //! From the source ring into the shard: time, control, admission.
 
-use super::{Active, Probe, Shard};
+use super::{Active, Marks, Probe, Shard};
 use crate::bus::Chain;
 use crate::dedup::Seen;
 use crate::event::payload::{Subscription, Tick};
@@ -13,6 +13,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// Takes the event at the inlet's cursor: control is done with at once; an event passes admission and becomes active.
     #[inline]
     pub(super) fn begin_source(&mut self) {
+        let is_timed = P::TIMES_HANDLERS && self.is_timed;
+        let started = if is_timed { self.probe.now() } else { 0 };
         let (at, len) = (self.input.at, self.input.len);
         let head = self.input.slots[at];
         self.clamped += u64::from(head.ts_recv < self.clock && !head.kind().is_control());
@@ -39,6 +41,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                     self.change_book(at, len);
                 }
                 self.begin(Active::Source, head.identity(), head.kind(), head.symbol, head.ts_event);
+                if is_timed {
+                    let admitted = self.probe.now();
+                    self.marks = Some(Marks { started, admitted, ..Marks::default() });
+                    self.stamped += 2;
+                }
             }
             Err(reason) => {
                 self.ledger.refuse(head.kind(), reason);

@@ -1,6 +1,6 @@
 //! The active event and what it causes: handlers, generations, effects.
 
-use super::{Active, Limit, Outbox, Probe, Shard, letters, logging, service};
+use super::{Active, Limit, Marks, Outbox, Probe, Shard, Stages, letters, logging, service};
 use crate::backfill::Desk;
 use crate::bus::{Bus, Call, Chain, Missed, Progress};
 use crate::dead::Fate;
@@ -116,13 +116,26 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 break;
             }
         }
+        let is_staged = P::TIMES_HANDLERS && self.root_as == Active::Source && self.marks.is_some();
         if !self.staging.is_empty() {
+            let started = if is_staged { self.probe.now() } else { 0 };
             self.commit(out);
+            if is_staged && let Some(marks) = &mut self.marks {
+                let ns = self.probe.now().saturating_sub(started).saturating_sub(self.probe.stamp_cost());
+                marks.egress_ns = Some(ns);
+                marks.stamps += 2;
+                self.stamped += 2;
+            }
         }
         match self.root_as {
             Active::Source => {
                 letters::settle(&mut self.ledger, self.root_kind, self.root_fate);
-                self.sample(samples);
+                let is_sample = self.sample(samples);
+                if P::TIMES_HANDLERS
+                    && let Some(marks) = self.marks.take()
+                {
+                    self.note_stages(marks, is_sample);
+                }
                 self.input.at += self.input.slots[self.input.at].span();
             }
             Active::Mesh => letters::settle(&mut self.derived, self.root_kind, self.root_fate),
@@ -144,6 +157,26 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             self.log_done();
         }
         self.active = Active::None;
+    }
+
+    /// Notes where the time of the source event at hand went, if it is a sample.
+    #[inline(never)]
+    fn note_stages(&mut self, marks: Marks, is_sample: bool) {
+        let Marks { started, admitted, handlers_ns, egress_ns, stamps } = marks;
+        let stamp_ns = self.probe.stamp_cost();
+        let all_ns = self.probe.now().saturating_sub(admitted).saturating_sub((stamps + 1) * stamp_ns);
+        self.stamped += 1;
+        if !is_sample || self.stages_len == self.stages.len() {
+            return;
+        }
+        let within_ns = handlers_ns.unwrap_or(0) + egress_ns.unwrap_or(0);
+        self.stages[self.stages_len] = Stages {
+            admission_ns: admitted.saturating_sub(started).saturating_sub(stamp_ns),
+            handlers_ns,
+            egress_ns,
+            dispatch_ns: all_ns.saturating_sub(within_ns),
+        };
+        self.stages_len += 1;
     }
 
     /// Calls the handlers that have not seen the active event yet.
@@ -201,7 +234,14 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         } else if P::TIMES_HANDLERS && (self.is_timed || self.bus.has_budgets()) {
             let mut watch = Stopwatch::new(&mut self.probe, self.is_timed);
             turn.take(&mut self.bus, &mut call, &mut watch);
-            self.stamped += watch.pairs();
+            let (stamps, ns) = (2 * watch.pairs(), watch.ns());
+            self.stamped += stamps;
+            if let Some(marks) = &mut self.marks
+                && stamps > 0
+            {
+                marks.stamps += stamps;
+                marks.handlers_ns = Some(marks.handlers_ns.unwrap_or(0) + ns);
+            }
         } else {
             turn.take(&mut self.bus, &mut call, &mut Untimed);
         }

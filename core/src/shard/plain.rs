@@ -1,6 +1,6 @@
 //! The plain way: what most events go, in one loop over the batch.
 //!
-//! An event is *plain* if it is one slot of the newest version of its kind, neither control nor of the past; if nothing else is due
+//! An event is *plain* if it is one slot of the newest version of its kind, neither control nor of the past, and of a kind that no handler with a budget wants; if nothing else is due
 //! before it; and if nothing that waits or watches has to be asked about it: no lanes, no letter that is held, nobody quarantined, nobody
 //! followed in the log, no call that is stamped. All of that but the event's own is known before the loop begins, since handlers cannot change it.
 //! A plain event passes the same checks, in the same order, with the same counts as any other; what is left out are questions whose answer is known.
@@ -39,8 +39,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// Whether nothing waits or watches that would have to be asked about each event.
     #[inline]
     fn has_plain_way(&self) -> bool {
-        let is_watched = P::LOGS && self.config.log.follow.is_some()
-            || P::TIMES_HANDLERS && (self.is_timed || self.bus.has_budgets());
+        let is_watched = P::LOGS && self.config.log.follow.is_some() || P::TIMES_HANDLERS && self.is_timed;
         self.active == Active::None
             && self.live.is_none()
             && self.letters.holds() == 0
@@ -59,7 +58,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         if from == self.input.len || self.clock.0 >= until || !self.has_plain_way() {
             return;
         }
-        let kinds = KINDS.without(self.bus.all_run_kinds());
+        let stamped = if P::TIMES_HANDLERS { self.bus.budget_kinds() } else { KindSet::EMPTY };
+        let kinds = KINDS.without(self.bus.all_run_kinds()).without(stamped);
         let (symbols, sources) = (self.catalog.symbols(), self.catalog.sources());
         self.staging.clear();
         self.progress = Progress::default();
@@ -125,6 +125,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                         continue;
                     }
                     self.samples[self.samples_len] = due;
+                    self.sample_places[self.samples_len] = at as u8;
                     self.samples_len += 1;
                 }
                 *samples += 1;

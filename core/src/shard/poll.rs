@@ -53,6 +53,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         let started = self.probe.now();
         self.stamped = 0;
         self.samples_len = 0;
+        self.stages_len = 0;
         let mut samples = 0;
         loop {
             // One catch for the whole batch: what is active survives the unwinding and is finished in the next turn.
@@ -90,12 +91,20 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         if samples > 0 || is_timed {
             let done = self.probe.now();
             if is_timed {
-                let stamps = 2 * self.stamped + 1;
+                let stamps = self.stamped + 1;
                 self.timed.count += u64::from(taken > 0);
                 self.timed.busy_ns += done.saturating_sub(started).saturating_sub(stamps * self.probe.stamp_cost());
             }
             if samples > 0 {
-                self.probe.batch(&Batch { started, done, samples, dues: &self.samples[..self.samples_len] });
+                self.probe.batch(&Batch {
+                    started,
+                    done,
+                    samples,
+                    dues: &self.samples[..self.samples_len],
+                    places: &self.sample_places[..self.samples_len],
+                    slots: &self.input.slots[..],
+                });
+                self.stages[..self.stages_len].iter().for_each(|stages| self.probe.stages(stages));
             }
         }
         if meshed {
@@ -291,21 +300,23 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
     }
 
-    /// Notes the active source event as a sample, unless it is from the past or replayed before the measured part.
+    /// Notes the active source event as a sample, unless it is from the past or replayed before the measured part. Returns whether it is one.
     #[inline]
-    pub(super) fn sample(&mut self, samples: &mut usize) {
+    pub(super) fn sample(&mut self, samples: &mut usize) -> bool {
         let at = self.input.at;
         if self.input.slots[at].flags.contains(Flags::HISTORICAL) {
-            return;
+            return false;
         }
         if self.input.has_dues {
             let due = self.input.dues[at];
             if due == DUE_NONE {
-                return;
+                return false;
             }
             self.samples[self.samples_len] = due;
+            self.sample_places[self.samples_len] = at as u8;
             self.samples_len += 1;
         }
         *samples += 1;
+        true
     }
 }

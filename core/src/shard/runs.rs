@@ -97,6 +97,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         self.clock = self.time_at(from);
         self.source_time = self.source_time.max(self.clock);
+        // Nothing is stamped of how a run began: it tells no stages.
+        self.marks = None;
         self.begin(Active::Run, first.identity(), first.kind(), first.symbol, first.ts_event);
         let slots = &self.input.slots[..at];
         let mut run = [EventRef::single(&slots[from]); BATCH_SLOTS];
@@ -114,7 +116,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         let consumed = if P::TIMES_HANDLERS && self.is_timed {
             let mut watch = Stopwatch::new(&mut self.probe, true);
             let consumed = self.bus.on_run(run, &mut call, &mut watch);
-            self.stamped += watch.pairs();
+            self.stamped += 2 * watch.pairs();
             consumed
         } else {
             self.bus.on_run(run, &mut call, &mut Untimed)
@@ -139,7 +141,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
             if number + 1 < consumed {
                 self.ledger.settle(head.kind(), Outcome::Delivered);
-                self.sample(samples);
+                let _ = self.sample(samples);
                 self.input.at += head.span();
             } else {
                 // What the handler has staged belongs to this one.

@@ -82,16 +82,7 @@ fn main() -> ExitCode {
         captures.push(generated());
     }
     let setup = Setup { pace: Pace::Max, ..Setup::new(captures) };
-    let request = Request {
-        pace: setup.pace,
-        overload: setup.overload,
-        passes: setup.passes,
-        config_sha256: None,
-        sha256: Default::default(),
-        commit: None,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        health: Default::default(),
-    };
+    let request = Request::of(&setup, env!("CARGO_PKG_VERSION"));
     // The default handlers, and ours behind them.
     let pipeline = |bus| default_pipeline(bus, &Parameters::default()).then(WideSpread { times: 2.0 });
     let notice = |plan: &_, driver, why: &str| eprintln!("{plan}; driver {driver}: {why}");

@@ -9,11 +9,12 @@ use crate::lifecycle::{Lifecycle, Phase};
 use crate::log::{Log, LogReport, LogThread, Names};
 use crate::machine::{Limits, Machine};
 use crate::memory::{self, Sizes, TooLarge};
-use crate::pacer::{Pace, Pacer};
+use crate::pacer::{Arrivals, Pace, Pacer};
 use crate::placement::{Plan, PlanError, Seat};
 use crate::sink::{Sink, SinkError, SinkHandle};
 use crate::station::shard::{Egress, RunProbe};
 use crate::station::{Overload, ShardStation, SourceConfig, SourceStation, Station};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,7 @@ use tapeline_core::bus::{BusBuilder, BusError, Chain, End};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::commands::CommandReceiver;
 use tapeline_core::event::payload::Subscription;
+use tapeline_core::hash;
 use tapeline_core::limits::{MESH_RING_SLOTS_DEFAULT, RING_SLOTS_DEFAULT, SYMBOLS_DEFAULT, TIMERS_DEFAULT};
 use tapeline_core::ring;
 use tapeline_core::route::RouteTable;
@@ -46,6 +48,14 @@ pub struct Setup {
     pub pace: Pace,
     /// Longest gap that pacing keeps, in ns of capture time.
     pub max_gap_ns: Option<u64>,
+    /// How the messages of a rate follow each other.
+    pub arrivals: Arrivals,
+    /// So much capture time from the first measured event on is paced and not measured.
+    pub warmup_ns: u64,
+    /// Symbols that are replayed, by their texts; `None` = all of them. Events without a symbol are, in any case.
+    pub symbols: Option<BTreeSet<String>>,
+    /// Slow events to keep on each shard, with what the core was doing.
+    pub trace: usize,
     /// What happens when events come faster than a shard handles them.
     pub overload: Overload,
     /// Buses whose topics say so, with [`Overload::Live`].
@@ -101,6 +111,10 @@ impl Setup {
             passes: 1,
             pace: Pace::Speed(1.0),
             max_gap_ns: None,
+            arrivals: Arrivals::Constant,
+            warmup_ns: 0,
+            symbols: None,
+            trace: 0,
             overload: Overload::Wait,
             buses: vec![Bus::market()],
             start: None,
@@ -142,7 +156,7 @@ impl Setup {
 
     /// Whether rings carry the time at which each event is due.
     fn has_dues(&self) -> bool {
-        self.pace.is_paced() || self.start.is_some()
+        self.pace.is_paced() || self.start.is_some() || self.warmup_ns > 0
     }
 }
 
@@ -338,7 +352,10 @@ pub fn run<C: Chain + 'static>(
             if has_dues { ring::channel_with_dues(setup.ring_slots) } else { ring::channel(setup.ring_slots) };
         rings.push(producer);
         let number = config.shard;
-        let probe = RunProbe::new(clock.clone()).logging_to(logs.next().flatten());
+        let probe = RunProbe::new(clock.clone())
+            .paced(setup.pace.is_paced())
+            .tracing(setup.trace)
+            .logging_to(logs.next().flatten());
         let (peers, outlets) = (std::mem::take(&mut mesh_in[number]), std::mem::take(&mut mesh_out[number]));
         let mut shard = Shard::new(config, catalog.clone(), bus, probe, consumer, peers, outlets);
         let port = backfill.as_mut().zip(setup.backfill.as_ref()).map(|(backfill, settings)| {
@@ -350,7 +367,9 @@ pub fn run<C: Chain + 'static>(
         stations.push(Box::new(station.giving_letters(setup.gives_letters)));
     }
     let source = SourceConfig {
-        pacer: Pacer::new(setup.pace, setup.max_gap_ns),
+        pacer: Pacer::new(setup.pace, setup.max_gap_ns).with_arrivals(setup.arrivals, setup.seed),
+        warmup_ns: setup.warmup_ns,
+        symbols: setup.symbols.as_ref().map(|texts| texts.iter().map(|text| hash::stable(text.as_bytes())).collect()),
         has_dues,
         start: setup.start,
         end: setup.end,
@@ -405,7 +424,7 @@ pub fn run<C: Chain + 'static>(
         log: beside.log,
         history: beside.history,
         outputs_written: beside.outputs_written,
-        has_prelude: setup.start.is_some(),
+        has_prelude: setup.start.is_some() || setup.warmup_ns > 0,
         is_interrupted,
         idle: idles,
         steal_ns,

@@ -27,5 +27,8 @@ pub mod replay;
 pub mod report;
 pub mod resident;
 pub mod sink;
+pub mod slowest;
+pub mod stamp;
 pub mod station;
 pub mod tape;
+pub mod timeline;

@@ -25,6 +25,16 @@ impl Pace {
     }
 }
 
+/// How the messages of a rate follow each other. Not looked at without a rate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Arrivals {
+    /// At equal distances.
+    #[default]
+    Constant,
+    /// Independently of each other.
+    Poisson,
+}
+
 /// The schedule of one run. Pure arithmetic: the caller brings the clock.
 #[derive(Clone, Debug)]
 pub struct Pacer {
@@ -32,6 +42,10 @@ pub struct Pacer {
     /// Gaps longer than this are shortened to it, in ns of capture time.
     max_gap_ns: u64,
     anchor: Option<Anchor>,
+    arrivals: Arrivals,
+    /// Of Poisson arrivals: where the random numbers are, and the sum of the distances so far, in mean distances.
+    random: u64,
+    sum: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +70,20 @@ impl Pacer {
         if let Pace::Speed(factor) | Pace::Rate(factor) = pace {
             assert!(factor > 0.0 && factor.is_finite(), "speed and rate are above 0, not {factor}");
         }
-        Self { pace, max_gap_ns: max_gap_ns.unwrap_or(u64::MAX), anchor: None }
+        Self {
+            pace,
+            max_gap_ns: max_gap_ns.unwrap_or(u64::MAX),
+            anchor: None,
+            arrivals: Arrivals::Constant,
+            random: 0,
+            sum: 0.0,
+        }
+    }
+
+    /// The same with these arrivals, which go by `seed` where they are random.
+    #[must_use]
+    pub fn with_arrivals(self, arrivals: Arrivals, seed: u64) -> Self {
+        Self { arrivals, random: seed, ..self }
     }
 
     /// Whether there is a schedule.
@@ -89,10 +116,27 @@ impl Pacer {
             // f64 holds 104 days of nanoseconds exactly; beyond, it is off by a few ns and still does not drift.
             Pace::Speed(1.0) => anchor.t0_ns.saturating_add(anchor.last_ts - anchor.ts0),
             Pace::Speed(speed) => anchor.t0_ns.saturating_add(((anchor.last_ts - anchor.ts0) as f64 / speed) as u64),
+            Pace::Rate(rate) if self.arrivals == Arrivals::Poisson => {
+                let due = anchor.t0_ns.saturating_add((self.sum * 1e9 / rate) as u64);
+                self.sum += exponential(&mut self.random);
+                due
+            }
             Pace::Rate(rate) => anchor.t0_ns.saturating_add((message as f64 * 1e9 / rate) as u64),
             Pace::Max => now_ns,
         }
     }
+}
+
+/// A number of the exponential distribution with mean 1, by inversion, from SplitMix64 (Steele, Lea and Flood 2014).
+fn exponential(state: &mut u64) -> f64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut word = *state;
+    word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^= word >> 31;
+    // 53 bits, and never 0.
+    let uniform = ((word >> 11) + 1) as f64 / (1u64 << 53) as f64;
+    -libm::log(uniform)
 }
 
 #[cfg(test)]
@@ -116,6 +160,25 @@ mod tests {
         let dues: Vec<u64> = (0..360_000).map(|_| pacer.due_ns(UnixNanos(5), 7)).collect();
         assert_eq!(dues[0], 7);
         assert_eq!(dues[359_999], 7 + 359_999 * 10_000);
+    }
+
+    #[test]
+    fn poisson_arrivals_keep_the_rate_and_come_in_bursts() {
+        let mut pacer = Pacer::new(Pace::Rate(50_000.0), None).with_arrivals(Arrivals::Poisson, 7);
+        let dues: Vec<u64> = (0..200_000).map(|_| pacer.due_ns(UnixNanos(5), 1_000)).collect();
+        assert_eq!(dues[0], 1_000, "anchored at the first");
+        assert!(dues.is_sorted());
+        // 200,000 distances of 20 us: four seconds, off by the root of their number.
+        let span = dues[199_999] - dues[0];
+        assert!(span.abs_diff(4_000_000_000) < 4 * 447 * 20_000, "{span}");
+        let gaps: Vec<u64> = dues.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let share = |most: u64| gaps.iter().filter(|gap| **gap < most).count() as f64 / gaps.len() as f64;
+        // 1 - exp(-x) of the distances are below x times their mean.
+        for (most, expected) in [(2_000, 0.0952), (20_000, 0.6321), (60_000, 0.9502)] {
+            assert!((share(most) - expected).abs() < 0.005, "{most}: {}", share(most));
+        }
+        let mut again = Pacer::new(Pace::Rate(50_000.0), None).with_arrivals(Arrivals::Poisson, 7);
+        assert!(dues.iter().all(|due| again.due_ns(UnixNanos(9), 1_000) == *due), "the same for the same seed");
     }
 
     #[test]

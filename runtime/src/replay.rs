@@ -1,22 +1,25 @@
 //! From what a run left behind to its report.
 
 use crate::driver::{CoreReport, Idle};
-use crate::engine::Run;
+use crate::engine::{Run, Setup};
 use crate::jitter::GapDetector;
 use crate::letters::Parked;
 use crate::machine::Machine;
-use crate::pacer::Pace;
+use crate::pacer::{Arrivals, Pace};
 use crate::placement::Seat;
 use crate::report::health::{HealthReport, LogCounts, MemoryReport, ShardRun, rates};
 use crate::report::latency::new_histogram;
+use crate::report::slow::{TimelineReport, slow_events};
+use crate::report::text::count;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
     BackfillReport, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit,
     Manifest, Named, Pacer, Report, Requests, Retries, Speed, Summary, dead_letters, handlers, judge, topics,
 };
-use crate::station::{Overload, ShardReport, SourceReport, StationReport};
+use crate::station::{Overload, ShardReport, SourceReport, StageTimes, StationReport};
+use crate::timeline::Timeline;
 use hdrhistogram::Histogram;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tapeline_core::event::Kind;
 use tapeline_core::health::Thresholds;
 use tapeline_core::ledger::{Ledger, Refusal};
@@ -31,6 +34,12 @@ use tapeline_core::{backfill, dead};
 pub struct Request {
     /// Schedule.
     pub pace: Pace,
+    /// How the messages of a rate follow each other.
+    pub arrivals: Arrivals,
+    /// Capture time that is paced and not measured, ns.
+    pub warmup_ns: u64,
+    /// Symbols that were asked for; 0 = all.
+    pub symbols: usize,
     /// What happens when events come faster than a shard handles them.
     pub overload: Overload,
     /// Passes over the captures.
@@ -47,6 +56,26 @@ pub struct Request {
     pub health: Thresholds,
 }
 
+impl Request {
+    /// What a setup asks for, without hashes, by a build of that version, and with the default bounds of health.
+    #[must_use]
+    pub fn of(setup: &Setup, version: &str) -> Self {
+        Self {
+            pace: setup.pace,
+            arrivals: setup.arrivals,
+            warmup_ns: setup.warmup_ns,
+            symbols: setup.symbols.as_ref().map_or(0, BTreeSet::len),
+            overload: setup.overload,
+            passes: setup.passes,
+            config_sha256: None,
+            sha256: BTreeMap::new(),
+            commit: None,
+            version: version.to_owned(),
+            health: Thresholds::default(),
+        }
+    }
+}
+
 /// A report, and the histograms that it sums up.
 #[derive(Debug)]
 pub struct Told {
@@ -56,6 +85,12 @@ pub struct Told {
     pub response: Option<Histogram<u64>>,
     /// Service times, ns.
     pub service: Histogram<u64>,
+    /// Share of the samples that were due while the machine kept a measured core from running.
+    pub noise_share: f64,
+    /// Every histogram by name, those without a value left out: the two above, the source's, and `shard<N>.<stage>`.
+    pub tagged: Vec<(String, Histogram<u64>)>,
+    /// Response times over the time of the run; without steps for an unpaced run.
+    pub timeline: Timeline,
     /// The worst exit code of the captures' errors and of history that failed, if there were any.
     pub input_exit: Option<u8>,
     /// Bytes per structure, all shards together.
@@ -140,6 +175,14 @@ pub fn tell(run: Run, request: &Request) -> Told {
         verdict.notes.push("the log's thread died: what it had to tell after that is missing".to_owned());
     }
     let saturated = is_paced && held_up > SATURATED_SHARE;
+    if request.symbols > 0 {
+        let (found, asked, out) = (source.symbols_found, request.symbols, count(source.left_out));
+        verdict
+            .notes
+            .push(format!("{found} of {asked} symbols that were asked for came; {out} events of others were left out"));
+    }
+    let tagged = tagged(is_paced, &sums, &source, &shards);
+    let slowest = slow_events(&shards, sums.timeline.first_due_ns());
     let handlers = handlers::sum(shards.iter().map(|shard| (&shard.handlers[..], shard.timed)));
     let runs: Vec<ShardRun<'_>> = shards
         .iter()
@@ -167,7 +210,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         latency_ns: Latency {
             response: is_paced.then(|| Summary::of(&sums.response, noise)),
             service: Summary::of(&sums.service, 0.0),
-            stages: stages(is_paced, &source, noise),
+            stages: stages(is_paced, &source, &sums.stages, noise),
         },
         pacer: is_paced.then(|| pacer(&source, noise)),
         saturated,
@@ -188,6 +231,8 @@ pub fn tell(run: Run, request: &Request) -> Told {
         memory: MemoryReport::of(run.log.resident_most, &sums.bytes),
         log: LogCounts { written: run.log.written, dropped: shards.iter().map(|shard| shard.log_dropped).sum() },
         rates: rates(&runs),
+        timeline: TimelineReport::of(&sums.timeline),
+        slowest,
         handlers,
         events,
     };
@@ -197,6 +242,9 @@ pub fn tell(run: Run, request: &Request) -> Told {
         report,
         response: is_paced.then_some(sums.response),
         service: sums.service,
+        noise_share: noise,
+        tagged,
+        timeline: sums.timeline,
         input_exit,
         bytes: sums.bytes,
         letters,
@@ -229,6 +277,8 @@ struct Sums {
     digest: u64,
     service: Histogram<u64>,
     response: Histogram<u64>,
+    stages: StageTimes,
+    timeline: Timeline,
     samples_in_gaps: u64,
     span_ns: Option<(u64, u64)>,
     limits: Vec<(Limit, u64)>,
@@ -249,6 +299,8 @@ impl Sums {
             digest: 0,
             service: new_histogram(),
             response: new_histogram(),
+            stages: StageTimes::new(),
+            timeline: Timeline::new(),
             // Where source and shard share a core they see the same gaps: the shards' count holds them all.
             samples_in_gaps: 0,
             span_ns: source.span_ns,
@@ -267,6 +319,8 @@ impl Sums {
             sums.digest = sums.digest.wrapping_add(shard.digest);
             sums.service += &shard.service;
             sums.response += &shard.response;
+            sums.stages.add(&shard.stages);
+            sums.timeline.add(&shard.timeline);
             sums.samples_in_gaps += shard.samples_in_gaps;
             if let Some((first, last)) = shard.span_ns {
                 let span = sums.span_ns.get_or_insert((first, last));
@@ -340,13 +394,43 @@ fn outputs(derived: &Ledger, past: &[u64; KIND_ROWS]) -> Named<u64> {
         .collect()
 }
 
-fn stages(is_paced: bool, source: &SourceReport, noise: f64) -> Named<Summary> {
+fn stages(is_paced: bool, source: &SourceReport, shards: &StageTimes, noise: f64) -> Named<Summary> {
     let mut stages = Named::new();
     if is_paced {
         stages.set("pacer_lag", Summary::of(&source.pacer_lag, noise));
         stages.set("backpressure", Summary::of(&source.backpressure, noise));
     }
+    for (name, histogram) in shards.by_name() {
+        if !histogram.is_empty() {
+            // Those within a batch are told from its stamps, whenever it was due.
+            stages.set(name, Summary::of(histogram, if name == "ring_wait" { noise } else { 0.0 }));
+        }
+    }
     stages
+}
+
+/// Every histogram of a run by what it is of: response and service over all shards, the source's, and each shard's stages.
+fn tagged(
+    is_paced: bool,
+    sums: &Sums,
+    source: &SourceReport,
+    shards: &[Box<ShardReport>],
+) -> Vec<(String, Histogram<u64>)> {
+    let mut all = vec![("service".to_owned(), sums.service.clone())];
+    if is_paced {
+        all.insert(0, ("response".to_owned(), sums.response.clone()));
+        all.push(("pacer_lag".to_owned(), source.pacer_lag.clone()));
+        all.push(("backpressure".to_owned(), source.backpressure.clone()));
+    }
+    for shard in shards {
+        let number = shard.shard;
+        let own = [("response", &shard.response), ("service", &shard.service)].into_iter();
+        for (name, histogram) in own.chain(shard.stages.by_name()) {
+            all.push((format!("shard{number}.{name}"), histogram.clone()));
+        }
+    }
+    all.retain(|(_, histogram)| !histogram.is_empty());
+    all
 }
 
 fn pacer(source: &SourceReport, noise: f64) -> Pacer {
@@ -426,6 +510,12 @@ fn manifest(
             Pace::Rate(rate) => Some(rate),
             Pace::Speed(_) | Pace::Max => None,
         },
+        arrivals: match (request.pace, request.arrivals) {
+            (Pace::Rate(_), Arrivals::Poisson) => "poisson",
+            (Pace::Rate(_), Arrivals::Constant) => "constant",
+            _ => "captured",
+        },
+        warmup_ns: request.warmup_ns,
         cpu: machine.cpu.clone().ok(),
         kernel: machine.kernel.clone().ok(),
         clocksource: machine.clocksource.clone().ok(),

@@ -8,7 +8,6 @@ use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::payload::{Alert, BackfillDone, Signal, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet};
 use tapeline_core::handler::{Ctx, Handler, History, RequestEnd, RequestId, Verdict};
-use tapeline_core::health::Thresholds;
 use tapeline_core::queue::Priority;
 use tapeline_core::units::UnixNanos;
 use tapeline_runtime::config::Layers;
@@ -19,7 +18,6 @@ use tapeline_runtime::input::detect::{OpenOptions, open};
 use tapeline_runtime::pacer::Pace;
 use tapeline_runtime::replay::{Request, tell};
 use tapeline_runtime::report::{BackfillReport, Report};
-use tapeline_runtime::station::Overload;
 use tapeline_runtime::tape::{TapeOptions, TapeWriter};
 
 const MILLI: u64 = 1_000_000;
@@ -143,16 +141,7 @@ fn replay(folder: &Path, section: &str, shards: usize, pace: Pace) -> (Report, V
     let mut setup = config.setup(vec![Capture { path, open: Box::new(move || open(&name, &OpenOptions::default())) }]);
     (setup.shards, setup.pace, setup.driver, setup.is_pinned) = (Some(shards), pace, Some(Driver::Threads), false);
     let log = Log::default();
-    let request = Request {
-        pace,
-        overload: Overload::Wait,
-        passes: 1,
-        config_sha256: None,
-        sha256: Default::default(),
-        commit: None,
-        version: "test".to_owned(),
-        health: Thresholds::default(),
-    };
+    let request = Request::of(&setup, "test");
     let run = run(setup, |bus| bus.then(Learner(log.clone())), |_, _, _| {}).unwrap();
     let report = tell(run, &request).report;
     assert!(report.ledger_balanced, "{report:?}");

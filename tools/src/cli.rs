@@ -32,7 +32,12 @@ pub(crate) enum Verb {
     /// Generate a session from the seeded market model, as a tape
     Gen(GenArgs),
     /// Decode captures, merge them in time order, and write a tape
+    #[command(visible_alias = "merge")]
     Import(ImportArgs),
+    /// Write a part of a tape as a tape: a range of time, some symbols, some kinds; found by its index
+    Cut(CutArgs),
+    /// Write a tape in pieces of equal length of time, one file each
+    Split(SplitArgs),
     /// Count what a capture holds
     Info(InfoArgs),
     /// Check a tape: every block, the chain, the definitions and the seal
@@ -111,6 +116,13 @@ pub(crate) struct ReplayArgs {
     pub(crate) rate: Option<String>,
     #[arg(long, value_name = "TIME", help = about("replay.max_gap"))]
     pub(crate) max_gap: Option<String>,
+    #[arg(long, value_name = "HOW", help = about("replay.arrivals"))]
+    pub(crate) arrivals: Option<String>,
+    #[arg(long, value_name = "TIME", help = about("replay.warmup"))]
+    pub(crate) warmup: Option<String>,
+    /// Replay these symbols only, with what has no symbol: a list with commas
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) symbols: Vec<String>,
     #[arg(long, value_name = "WHEN", help = about("replay.start"))]
     pub(crate) start: Option<String>,
     #[arg(long, value_name = "WHEN", help = about("replay.end"))]
@@ -140,6 +152,18 @@ pub(crate) struct ReplayArgs {
     /// Write the response times (unpaced: service times) as a percentile distribution that HdrHistogram's plotter reads
     #[arg(long, value_name = "FILE")]
     pub(crate) hgrm: Option<PathBuf>,
+    /// Write every histogram in full, tagged by stage and shard, as an HdrHistogram log
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hlog: Option<PathBuf>,
+    /// Write the percentiles of every histogram as CSV
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Write the report as one page of HTML, with plots
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Keep the N slowest events, with where their time went and what their core was doing
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1_000))]
+    pub(crate) trace: u16,
     /// Overwrite files that exist
     #[arg(long)]
     pub(crate) force: bool,
@@ -185,6 +209,69 @@ pub(crate) struct GenArgs {
     #[arg(long)]
     pub(crate) compress: bool,
     /// Overwrite a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// What is wanted of a tape.
+#[derive(Args, Debug)]
+pub(crate) struct PartArgs {
+    /// From this capture time on (RFC 3339, or ns since the epoch)
+    #[arg(long, value_name = "WHEN", value_parser = instant)]
+    pub(crate) start: Option<UnixNanos>,
+    /// Up to this capture time, exclusive
+    #[arg(long, value_name = "WHEN", value_parser = instant)]
+    pub(crate) end: Option<UnixNanos>,
+    /// These symbols only, with what has no symbol: a list with commas
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) symbols: Vec<String>,
+    /// These kinds only, with ticks and epochs: a list with commas
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = kind)]
+    pub(crate) kinds: Vec<Kind>,
+    /// Symbols that fit
+    #[arg(long, value_name = "N", default_value_t = SYMBOLS_DEFAULT, value_parser = symbols_max)]
+    pub(crate) symbols_max: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CutArgs {
+    /// Tape
+    pub(crate) tape: PathBuf,
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
+    /// Tape to write
+    #[arg(long, short, value_name = "FILE", required_unless_present = "dry_run")]
+    pub(crate) output: Option<PathBuf>,
+    /// Count what would be written
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Compress blocks with zstd
+    #[arg(long)]
+    pub(crate) compress: bool,
+    /// Overwrite a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SplitArgs {
+    /// Tape
+    pub(crate) tape: PathBuf,
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
+    /// Length of a piece; pieces begin at multiples of it since the epoch
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) every: Duration,
+    /// Beginning of the files' names: PREFIX-<UTC of the piece's beginning>.tape
+    #[arg(long, short, value_name = "PREFIX")]
+    pub(crate) output: PathBuf,
+    /// Count what would be written
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Compress blocks with zstd
+    #[arg(long)]
+    pub(crate) compress: bool,
+    /// Overwrite files that exist
     #[arg(long)]
     pub(crate) force: bool,
 }

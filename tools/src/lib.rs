@@ -78,6 +78,8 @@ pub fn main_with<C: Chain + 'static>(pipeline: impl Fn(BusBuilder<End>, &Paramet
         cli::Verb::Replay(args) => cmd::replay::run(&args, pipeline),
         cli::Verb::Gen(args) => cmd::generate::run(&args),
         cli::Verb::Import(args) => cmd::import::run(&args),
+        cli::Verb::Cut(args) => cmd::cut::cut(&args),
+        cli::Verb::Split(args) => cmd::cut::split(&args),
         cli::Verb::Info(args) => cmd::info::run(&args),
         cli::Verb::Verify(args) => cmd::verify::run(&args),
         cli::Verb::Dump(args) => cmd::dump::run(&args),

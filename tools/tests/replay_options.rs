@@ -278,3 +278,60 @@ fn req_l1_one_event_is_traced_through_the_engine_by_its_identity_as_text_and_as_
     let refused = place.run("replay a.tape --follow quote-7").exits(2);
     assert!(refused.stderr.contains("SEQ@SOURCE"), "{}", refused.stderr);
 }
+
+#[test]
+fn a_paced_run_tells_stages_timeline_and_the_slowest_events_in_every_form() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 60000 --symbols 20 --duration 6s").exits(0);
+    let flags = "a.tape --rate 40000 --arrivals poisson --warmup 1s --trace 7 --driver threads --no-pin";
+    let report =
+        place.run(&format!("replay {flags} --format json --html a.html --csv a.csv --hlog a.hlog")).exits(0).stdout;
+    let report: Value = serde_json::from_str(report.lines().last().unwrap()).unwrap();
+    assert_balanced(&report);
+    assert_eq!(report["manifest"]["arrivals"], "poisson");
+    let samples = count(&report, "/latency_ns/response/count");
+    assert!((40_000..60_000).contains(&samples), "a sixth is warm-up: {samples}");
+    for stage in ["pacer_lag", "ring_wait", "admission", "dispatch", "handlers"] {
+        assert!(count(&report, &format!("/latency_ns/stages/{stage}/count")) > 0, "{stage}");
+    }
+    let points = report["timeline"]["points"].as_array().unwrap();
+    let step_ns = count(&report, "/timeline/step_ns") as f64;
+    let due: f64 = points.iter().map(|point| point["rate"].as_f64().unwrap() * step_ns / 1e9).sum();
+    assert!((due - samples as f64).abs() < 1.0, "each sample was due in one step: {due} of {samples}");
+    let slowest = report["slowest"].as_array().unwrap();
+    assert_eq!(slowest.len(), 7);
+    let times: Vec<u64> = slowest.iter().map(|slow| slow["response_ns"].as_u64().unwrap()).collect();
+    assert!(times.is_sorted_by(|a, b| a >= b), "{times:?}");
+    let slowest_of_all = count(&report, "/latency_ns/response/max");
+    assert!(times[0].abs_diff(slowest_of_all) <= slowest_of_all / 500, "{times:?} {slowest_of_all}");
+    for slow in slowest {
+        let parts: u64 =
+            ["lag_ns", "ring_wait_ns", "service_ns"].iter().map(|part| slow[*part].as_u64().unwrap()).sum();
+        assert_eq!(parts, slow["response_ns"].as_u64().unwrap(), "{slow}");
+    }
+    let text = |name| String::from_utf8(place.read(name)).unwrap();
+    assert!(text("a.html").contains("Slowest events") && text("a.hlog").contains("Tag=shard0.handlers,"));
+    assert!(text("a.csv").lines().any(|line| line.starts_with("shard0.admission,50,")));
+    // Nothing is overwritten, and what cannot be is told before anything runs.
+    place.run(&format!("replay {flags} --html a.html")).exits(2);
+    place.run("replay a.tape --arrivals poisson").exits(2);
+    place.run("replay a.tape --speed max --trace 5").exits(2);
+    let unpaced = place.replay("a.tape --warmup 1s --driver threads");
+    assert!(unpaced["timeline"].is_null() && unpaced["latency_ns"]["stages"]["ring_wait"].is_null(), "{unpaced}");
+    let table = place.run(&format!("replay {flags}")).exits(0).stdout;
+    assert!(table.contains("\nslowest ") && table.contains("poisson arrivals at 40.0 k"), "{table}");
+}
+
+#[test]
+fn symbols_that_are_asked_for_are_replayed_alone_whatever_the_number_of_shards() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 20000 --symbols 10 --duration 10s").exits(0);
+    let all = place.replay("a.tape --driver threads");
+    let one = place.replay("a.tape --driver threads --symbols GEN:SYM00001,GEN:SYM00002,NONE");
+    let two = place.replay("a.tape --driver threads --shards 2 --symbols GEN:SYM00002,GEN:SYM00001,NONE");
+    assert_eq!(one["digest"], two["digest"]);
+    assert_ne!(one["digest"], all["digest"]);
+    let (some, every) = (count(&one, "/events/offered"), count(&all, "/events/offered"));
+    let note = one["verdict"]["notes"].to_string();
+    assert!(0 < some && some < every && note.contains("2 of 3 symbols"), "{some} of {every}: {note}");
+}

@@ -1,7 +1,7 @@
 //! `duel obs`: what looking costs (P21).
 //!
 //! The same shard without a probe, and with the one of `tapeline replay`: a stamp at both ends of a batch, the histogram of service times, the
-//! scheduler's gaps, and in one batch of 16 a stamp at each handler. Counters are plain cells of the shard and cannot be turned off: both have them.
+//! scheduler's gaps, and in one batch of 128 a stamp at each handler. Counters are plain cells of the shard and cannot be turned off: both have them.
 
 use super::{BATCH, Bare, Feed, Rig, Turns};
 use crate::duel::{self, Entry, Options, Role};

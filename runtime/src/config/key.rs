@@ -4,6 +4,7 @@ use super::Config;
 use super::value::{Form, Raw, Value, is_name, quoted};
 use crate::driver::{Driver, Idle};
 use crate::log::LogFormat;
+use crate::pacer::Arrivals;
 use crate::station::Overload;
 use std::fmt;
 use tapeline_core::log::Level;
@@ -450,4 +451,5 @@ words!(
 );
 words!(LogFormat, LOG_FORMATS, "text" = LogFormat::Text, "json" = LogFormat::Json);
 words!(OnRefusal, REFUSALS, "keep" = OnRefusal::Keep, "dead_letter" = OnRefusal::DeadLetter);
+words!(Arrivals, ARRIVALS, "constant" = Arrivals::Constant, "poisson" = Arrivals::Poisson);
 words!(Overload, OVERLOADS, "wait" = Overload::Wait, "live" = Overload::Live);

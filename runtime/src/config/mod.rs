@@ -43,7 +43,7 @@ use crate::driver::{Driver, Idle};
 use crate::engine::Setup;
 use crate::ingest::Capture;
 use crate::log::{self, LogFormat};
-use crate::pacer::Pace;
+use crate::pacer::{Arrivals, Pace};
 use crate::pipeline::Parameters;
 use crate::station::Overload;
 use tapeline_core::backfill::DeskConfig;
@@ -207,6 +207,10 @@ pub struct Replay {
     pub rate: Option<f64>,
     /// As [`Setup::max_gap_ns`].
     pub max_gap_ns: Option<u64>,
+    /// As [`Setup::arrivals`].
+    pub arrivals: Arrivals,
+    /// As [`Setup::warmup_ns`].
+    pub warmup_ns: u64,
     /// As [`Setup::overload`].
     pub overload: Overload,
     /// As [`Setup::passes`].
@@ -223,6 +227,8 @@ impl Default for Replay {
             speed: Some(1.0),
             rate: None,
             max_gap_ns: None,
+            arrivals: Arrivals::Constant,
+            warmup_ns: 0,
             overload: Overload::Wait,
             passes: 1,
             start: None,
@@ -423,7 +429,7 @@ impl Config {
             mesh_pending_slots,
             timers_max,
         } = engine;
-        let Replay { speed: _, rate: _, max_gap_ns, overload, passes, start, end } = replay;
+        let Replay { speed: _, rate: _, max_gap_ns, arrivals, warmup_ns, overload, passes, start, end } = replay;
         let Dedup { capacity, window_ns } = dedup;
         let History { slots: history_slots, age_ns } = history;
         let DeadLetters { entries, slots, holds, held_per_symbol, error_codes } = dead_letters;
@@ -438,6 +444,8 @@ impl Config {
             passes: *passes,
             pace: replay.pace(),
             max_gap_ns: *max_gap_ns,
+            arrivals: *arrivals,
+            warmup_ns: *warmup_ns,
             overload: *overload,
             buses: vec![topics.bus(retry)],
             start: *start,

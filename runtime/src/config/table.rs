@@ -1,7 +1,7 @@
 //! The table of keys.
 
 use super::Config;
-use super::key::{DRIVERS, IDLES, Key, LEVELS, LOG_FORMATS, Names, OVERLOADS, REFUSALS, Section, Stored};
+use super::key::{ARRIVALS, DRIVERS, IDLES, Key, LEVELS, LOG_FORMATS, Names, OVERLOADS, REFUSALS, Section, Stored};
 use super::mapper::{
     day_names, days, group_names, hours, hours_mut, rule_names, rule_plan, rule_plan_mut, rules, set_days, set_rules,
 };
@@ -282,6 +282,21 @@ pub static SECTIONS: &[Section] = &[
             )
             .unset("none", "gaps are as captured")
             .flag("max-gap"),
+            key!(
+                "arrivals",
+                Form::Choice(ARRIVALS),
+                replay.arrivals,
+                "How the messages of replay.rate follow each other: at equal distances, or independently of each other, in bursts and pauses, \
+                 at the same mean rate. Random ones go by engine.seed. Not looked at without a rate."
+            )
+            .flag("arrivals"),
+            key!(
+                "warmup",
+                time(0, u64::MAX),
+                replay.warmup_ns,
+                "So much capture time from the first measured event on is paced and not measured: caches and branches are warm then."
+            )
+            .flag("warmup"),
             key!(
                 "overload",
                 Form::Choice(OVERLOADS),

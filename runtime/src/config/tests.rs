@@ -14,6 +14,8 @@ fn effect(config: &Config) -> String {
         passes,
         pace,
         max_gap_ns,
+        arrivals,
+        warmup_ns,
         overload,
         start,
         end,
@@ -33,7 +35,7 @@ fn effect(config: &Config) -> String {
     format!(
         "{:?}",
         (
-            (passes, pace, max_gap_ns, overload, start, end, shards, cores),
+            (passes, pace, max_gap_ns, arrivals, warmup_ns, overload, start, end, shards, cores),
             (is_pinned, driver, symbols_max, ring_slots, mesh_ring_slots, idle, buses),
             (log.filter, log.format),
             shard,

@@ -61,6 +61,8 @@ impl Station for Fake {
             last_due_ns: 0,
             messages: 0,
             sent: self.turns,
+            left_out: 0,
+            symbols_found: 0,
             end_marks: 0,
             full_polls: 0,
             is_interrupted: false,

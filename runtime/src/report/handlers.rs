@@ -9,7 +9,7 @@ use tapeline_core::timing::HandlerTime;
 
 /// One handler. Sums over the shards.
 ///
-/// Times are told from the calls that were stamped (see [`tapeline_core::timing`]): those of one batch in 16, or all of them where the
+/// Times are told from the calls that were stamped (see [`tapeline_core::timing`]): those of one batch in 128, or all of them where the
 /// handler has a budget.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct HandlerReport {

@@ -61,13 +61,22 @@ pub struct Summary {
     /// Largest sample; `null` without samples.
     pub max: Option<u64>,
     /// Arithmetic mean; `null` without samples.
-    #[serde(serialize_with = "one_decimal")]
+    #[serde(serialize_with = "maybe_one_decimal")]
     pub mean: Option<f64>,
 }
 
 /// A mean to a tenth of a nanosecond: more digits would be noise of the buckets.
-fn one_decimal<S: Serializer>(mean: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
-    mean.map(|mean| (mean * 10.0).round() / 10.0).serialize(serializer)
+fn maybe_one_decimal<S: Serializer>(mean: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    mean.map(tenths).serialize(serializer)
+}
+
+/// A number to a tenth.
+pub(crate) fn one_decimal<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    tenths(*value).serialize(serializer)
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
 }
 
 impl Summary {

@@ -3,9 +3,12 @@
 //! - [`json`]: one object on one line, whose names and meaning do not change;
 //! - [`text`]: the table for people, verdict first;
 //! - [`hgrm`]: a percentile distribution that the public HdrHistogram plotter reads;
+//! - [`hlog`], [`csv`]: all histograms in full, by stage and shard, and their percentiles;
+//! - [`html`]: one page for people, with plots;
 //! - [`health`]: how well its parts were, and rates at its end;
 //! - [`handlers`]: calls, time and failures of each handler;
 //! - [`requests`]: what became of what handlers asked for;
+//! - [`slow`]: response times over the time of the run, and the slowest events;
 //! - [`topics`]: ledgers of topics, and what their policies did;
 //! - [`latency`]: what may be told of a histogram; [`verdict`]: whether the run may be believed.
 //!
@@ -13,13 +16,17 @@
 //! their names and meaning.
 
 mod backfill;
+pub mod csv;
 pub mod dead_letters;
 pub mod handlers;
 pub mod health;
 pub mod hgrm;
+pub mod hlog;
+pub mod html;
 pub mod json;
 pub mod latency;
 pub mod requests;
+pub mod slow;
 pub mod text;
 pub mod topics;
 pub mod verdict;
@@ -30,6 +37,7 @@ pub use handlers::HandlerReport;
 pub use health::{HealthReport, LogCounts, MemoryReport, RateReport};
 pub use latency::Summary;
 pub use requests::Requests;
+pub use slow::{SlowEvent, TimelineReport};
 pub use topics::{TopicReport, Watermark};
 pub use verdict::{CoreEvidence, Evidence, Verdict, judge};
 
@@ -121,6 +129,12 @@ pub struct Report {
     pub memory: MemoryReport,
     /// Log records.
     pub log: LogCounts,
+    /// Response times over the time of the run; not there for an unpaced run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<TimelineReport>,
+    /// The slowest events, the slowest first, if they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub slowest: Vec<SlowEvent>,
 }
 
 impl Report {
@@ -166,6 +180,10 @@ pub struct Manifest {
     pub speed: Speed,
     /// Constant rate in events per second, instead of the capture's own times; `null` = none.
     pub rate: Option<f64>,
+    /// How messages followed each other: `captured`, or with a rate `constant` or `poisson`.
+    pub arrivals: &'static str,
+    /// Capture time at the beginning that was paced and not measured, ns.
+    pub warmup_ns: u64,
     /// Model name of the processor.
     pub cpu: Option<String>,
     /// Release of the kernel.

@@ -51,6 +51,7 @@ pub fn table(report: &Report) -> String {
     topics(&mut page, report);
     handlers(&mut page, report);
     latencies(&mut page, report);
+    slow_events(&mut page, report);
     page.blank();
     page.words("digest", &format!("{}, {}", report.digest, scope_text(report)));
     for note in &report.verdict.notes {
@@ -347,7 +348,7 @@ fn manifest(page: &mut Page, manifest: &Manifest) {
         ),
     );
     let schedule = match (manifest.rate, manifest.speed) {
-        (Some(per_second), _) => format!("constant rate of {}", rate(per_second)),
+        (Some(per_second), _) => format!("{} arrivals at {}", manifest.arrivals, rate(per_second)),
         (None, Speed::Max) => "speed max: unpaced".to_owned(),
         (None, Speed::Times(times)) => format!("speed {times}"),
     };
@@ -429,6 +430,39 @@ fn latencies(page: &mut Page, report: &Report) {
         |summary: &Summary| summary.count > 0 && summary.percentiles().iter().any(|(_, value)| value.is_none());
     if latency.response.as_ref().is_some_and(untold) || untold(&latency.service) {
         page.words("", &format!("- : fewer than {BEYOND_MIN} samples beyond, or within the machine's noise"));
+    }
+}
+
+/// The slowest events and where the time of each went. Nothing unless they were asked for.
+fn slow_events(page: &mut Page, report: &Report) {
+    if report.slowest.is_empty() {
+        return;
+    }
+    page.blank();
+    let _ = writeln!(
+        page.text,
+        "{:<34}{:>9}{:>9}{:>9}{:>9}{:>9}{:>6}{:>9}{:>6}",
+        "slowest", "at", "response", "lag", "ring", "service", "batch", "gap", "flts"
+    );
+    for slow in &report.slowest {
+        let gap = if slow.gap_ns == 0 { "-".to_owned() } else { duration(slow.gap_ns) };
+        let faults = slow.faults.map_or_else(|| "-".to_owned(), count);
+        let name = plain(&slow.name());
+        // A long name has a line of its own.
+        if name.chars().count() > 31 {
+            let _ = writeln!(page.text, "  {name}");
+        }
+        let name = if name.chars().count() > 31 { "" } else { &name };
+        let _ = writeln!(
+            page.text,
+            "  {name:<32}{:>9}{:>9}{:>9}{:>9}{:>9}{:>6}{gap:>9}{faults:>6}",
+            duration(slow.at_ns),
+            duration(slow.response_ns),
+            duration(slow.lag_ns),
+            duration(slow.ring_wait_ns),
+            duration(slow.service_ns),
+            slow.batch,
+        );
     }
 }
 

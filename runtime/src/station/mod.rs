@@ -4,7 +4,7 @@ mod lag;
 pub mod shard;
 pub mod source;
 
-pub use shard::{ShardReport, ShardStation};
+pub use shard::{ShardReport, ShardStation, StageTimes};
 pub use source::{Overload, SourceConfig, SourceReport, SourceStation};
 
 /// A part of the engine that a core polls.

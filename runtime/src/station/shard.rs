@@ -5,8 +5,12 @@ use crate::backfill::HistoryPort;
 use crate::clock::RunClock;
 use crate::jitter::{GAP_NS, GapDetector};
 use crate::letters::{self, Parked};
-use crate::report::latency::new_histogram;
+use crate::report::latency::{new_histogram, stage_histogram};
+use crate::report::slow::SlowEvent;
 use crate::report::topics::{self, TopicReport, Watermark};
+use crate::slowest::Slowest;
+use crate::stamp::{due_ns, lag_ns};
+use crate::timeline::Timeline;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use tapeline_core::bus::{Chain, HandlerStats};
@@ -18,7 +22,7 @@ use tapeline_core::log::Record;
 use tapeline_core::queue::Waits;
 use tapeline_core::requests;
 use tapeline_core::ring::Producer;
-use tapeline_core::shard::{Batch, Limit, Outbox, Probe, Shard, TimedBatches};
+use tapeline_core::shard::{Batch, Limit, Outbox, Probe, Shard, Stages, TimedBatches};
 use tapeline_core::stats::Stats;
 use tapeline_core::{backfill, dead};
 
@@ -29,6 +33,11 @@ pub struct RunProbe {
     stamp_ns: u64,
     service: Histogram<u64>,
     response: Histogram<u64>,
+    stages: StageTimes,
+    /// Events are due at a time: there are response times.
+    is_paced: bool,
+    timeline: Timeline,
+    slowest: Slowest,
     /// Run clock at the first and last batch.
     span_ns: Option<(u64, u64)>,
     /// When the core was taken away.
@@ -52,6 +61,10 @@ impl RunProbe {
             stamp_ns,
             service: new_histogram(),
             response: new_histogram(),
+            stages: StageTimes::new(),
+            is_paced: true,
+            timeline: Timeline::new(),
+            slowest: Slowest::new(0),
             span_ns: None,
             gaps,
             samples_in_gaps: 0,
@@ -60,10 +73,49 @@ impl RunProbe {
         }
     }
 
+    /// The same, for a run with or without a schedule. Without one nothing was due at a time, whatever stamps say: there are no response times.
+    #[must_use]
+    pub fn paced(self, is_paced: bool) -> Self {
+        Self { is_paced, ..self }
+    }
+
+    /// The same, which keeps the `n` slowest events.
+    #[must_use]
+    pub fn tracing(self, n: usize) -> Self {
+        Self { slowest: Slowest::new(n), ..self }
+    }
+
     /// The same, which hands log records to `ring`.
     #[must_use]
     pub fn logging_to(self, ring: Option<Producer>) -> Self {
         Self { log: ring, ..self }
+    }
+}
+
+impl RunProbe {
+    /// The response times of a batch, and what goes with them.
+    #[inline]
+    fn respond(&mut self, batch: &Batch<'_>) {
+        if let Some((stamp, _)) = batch.samples().next() {
+            let waited = batch.started.saturating_sub(due_ns(stamp) + lag_ns(stamp));
+            self.stages.ring_wait.saturating_record(waited.max(1));
+        }
+        let mut has_kept = false;
+        for (stamp, head) in batch.samples() {
+            let due = due_ns(stamp);
+            let response = batch.done.saturating_sub(due).max(1);
+            self.response.saturating_record(response);
+            self.timeline.due(due, response);
+            self.samples_in_gaps += u64::from(self.gaps.covers(due));
+            if self.slowest.takes(response) {
+                self.slowest.keep(stamp, head, (batch.started, batch.done, batch.samples as u64), &self.gaps);
+                has_kept = true;
+            }
+        }
+        if has_kept {
+            self.slowest.end_batch(batch.done);
+        }
+        self.timeline.done(batch.done, batch.samples as u64);
     }
 }
 
@@ -89,11 +141,72 @@ impl Probe for RunProbe {
     fn batch(&mut self, batch: &Batch<'_>) {
         // An event takes its batch's start and end.
         self.service.saturating_record_n(batch.done.saturating_sub(batch.started).max(1), batch.samples as u64);
-        for due in batch.dues {
-            self.response.saturating_record(batch.done.saturating_sub(*due).max(1));
-            self.samples_in_gaps += u64::from(self.gaps.covers(*due));
+        if self.is_paced && !batch.dues.is_empty() {
+            self.respond(batch);
         }
         self.span_ns.get_or_insert((batch.started, batch.done)).1 = batch.done;
+    }
+
+    fn stages(&mut self, stages: &Stages) {
+        self.stages.admission.saturating_record(stages.admission_ns.max(1));
+        self.stages.dispatch.saturating_record(stages.dispatch_ns.max(1));
+        if let Some(handlers_ns) = stages.handlers_ns {
+            self.stages.handlers.saturating_record(handlers_ns.max(1));
+        }
+        if let Some(egress_ns) = stages.egress_ns {
+            self.stages.egress.saturating_record(egress_ns.max(1));
+        }
+    }
+}
+
+/// Where the time of source events went on one shard, ns.
+#[derive(Clone, Debug)]
+pub struct StageTimes {
+    /// From leaving the source to the start of the batch, of the first sample of each batch, which has waited longest; paced runs only.
+    pub ring_wait: Histogram<u64>,
+    /// Of the events of one batch in 128, as [`Stages`].
+    pub admission: Histogram<u64>,
+    /// As `admission`.
+    pub dispatch: Histogram<u64>,
+    /// As `admission`, of events that a handler was called for.
+    pub handlers: Histogram<u64>,
+    /// As `admission`, of events that made anything.
+    pub egress: Histogram<u64>,
+}
+
+impl StageTimes {
+    /// None so far. Allocates.
+    #[must_use]
+    pub fn new() -> Self {
+        let [ring_wait, admission, dispatch, handlers, egress] = std::array::from_fn(|_| stage_histogram());
+        Self { ring_wait, admission, dispatch, handlers, egress }
+    }
+
+    /// Names and histograms, in the order of an event's way.
+    #[must_use]
+    pub fn by_name(&self) -> [(&'static str, &Histogram<u64>); 5] {
+        [
+            ("ring_wait", &self.ring_wait),
+            ("admission", &self.admission),
+            ("dispatch", &self.dispatch),
+            ("handlers", &self.handlers),
+            ("egress", &self.egress),
+        ]
+    }
+
+    /// Adds those of another shard.
+    pub fn add(&mut self, other: &Self) {
+        self.ring_wait += &other.ring_wait;
+        self.admission += &other.admission;
+        self.dispatch += &other.dispatch;
+        self.handlers += &other.handlers;
+        self.egress += &other.egress;
+    }
+}
+
+impl Default for StageTimes {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -142,6 +255,14 @@ pub struct ShardReport {
     pub service: Histogram<u64>,
     /// From the due time to the end of an event's batch, ns; paced runs only.
     pub response: Histogram<u64>,
+    /// Where their time went.
+    pub stages: StageTimes,
+    /// Response times over the time of the run; paced runs only.
+    pub timeline: Timeline,
+    /// The slowest events, in no order, if they were asked for; `at_ns` is on the run clock.
+    pub slowest: Vec<SlowEvent>,
+    /// How many it keeps at most.
+    pub slowest_most: usize,
     /// Run clock at the first and last batch.
     pub span_ns: Option<(u64, u64)>,
     /// Limits that acted, and how often.
@@ -244,6 +365,7 @@ impl<C: Chain> Station for ShardStation<C> {
         let limits_hit = limits_hit.filter(|(_, count)| *count > 0).collect();
         let handlers = self.shard.handlers();
         let bytes = self.shard.bytes().to_vec();
+        let slowest = std::mem::take(&mut self.shard.probe().slowest);
         let lanes = self.shard.lanes();
         let topics = topics::of(lanes, self.shard.ledger());
         let watermarks = lanes.map_or_else(Vec::new, |lanes| topics::watermarks(self.number, lanes));
@@ -271,6 +393,14 @@ impl<C: Chain> Station for ShardStation<C> {
             bytes,
             service: self.shard.probe().service.clone(),
             response: self.shard.probe().response.clone(),
+            stages: self.shard.probe().stages.clone(),
+            timeline: std::mem::take(&mut self.shard.probe().timeline),
+            slowest_most: slowest.most(),
+            slowest: slowest
+                .events()
+                .iter()
+                .map(|slow| SlowEvent::of(self.number, slow, self.shard.catalog()))
+                .collect(),
             span_ns: self.shard.probe().span_ns,
             gaps: self.shard.probe().gaps.clone(),
             samples_in_gaps: self.shard.probe().samples_in_gaps,

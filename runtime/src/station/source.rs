@@ -12,7 +12,9 @@ use crate::jitter::{GAP_NS, GapDetector};
 use crate::pacer::Pacer;
 use crate::report::latency::new_histogram;
 use crate::report::verdict::PACER_MISSED_NS;
+use crate::stamp::stamp;
 use hdrhistogram::Histogram;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tapeline_core::commands::CommandReceiver;
@@ -48,6 +50,10 @@ pub struct SourceConfig {
     pub pacer: Pacer,
     /// Whether the rings carry due stamps: for paced runs, and where a part is not measured.
     pub has_dues: bool,
+    /// So much capture time from the first measured event on is paced and is no sample.
+    pub warmup_ns: u64,
+    /// Symbols that are sent, by the hashes of their texts; `None` = all. Events without a symbol are, in any case.
+    pub symbols: Option<BTreeSet<u64>>,
     /// Events before this time are replayed at once and are no samples.
     pub start: Option<UnixNanos>,
     /// Events from this time on are not replayed.
@@ -79,6 +85,10 @@ pub struct SourceReport {
     pub messages: u64,
     /// Source events put into rings.
     pub sent: u64,
+    /// Events of symbols that are not replayed.
+    pub left_out: u64,
+    /// Symbols of [`SourceConfig::symbols`] that came.
+    pub symbols_found: u64,
     /// Ticks of captures that said that nothing follows them, and were taken as plain ticks.
     pub end_marks: u64,
     /// Polls that found a ring full.
@@ -92,6 +102,9 @@ pub struct SourceReport {
     /// Events that left [`PACER_MISSED_NS`] or more after they were due, though the ring had room.
     pub missed: u64,
 }
+
+/// In the place of a shard's number: the symbol is not replayed.
+const LEFT_OUT: u16 = u16::MAX;
 
 /// One shard's ring.
 struct Lane {
@@ -134,12 +147,14 @@ pub struct SourceStation {
     defined: usize,
     at: usize,
     /// Shard of each symbol.
-    shard_of: Box<[u8]>,
+    shard_of: Box<[u16]>,
     time: UnixNanos,
     next_tick: UnixNanos,
     phase: Phase,
     /// Due time of the message at hand.
     message_due: Option<u64>,
+    /// What is before this time is not measured yet.
+    warm_at: Option<UnixNanos>,
     now_ns: u64,
     events_since_reading: usize,
     /// Whose the lag of late events is.
@@ -177,6 +192,7 @@ impl SourceStation {
             next_tick: UnixNanos::ZERO,
             phase,
             message_due: None,
+            warm_at: None,
             now_ns: 0,
             events_since_reading: 0,
             lag: LagAccount::default(),
@@ -189,6 +205,8 @@ impl SourceStation {
                 last_due_ns: 0,
                 messages: 0,
                 sent: 0,
+                left_out: 0,
+                symbols_found: 0,
                 end_marks: 0,
                 full_polls: 0,
                 is_interrupted: false,
@@ -248,7 +266,10 @@ impl SourceStation {
             debug_assert!(is_sent, "Invariant: there was room");
             if let Some(def) = event.get::<SymbolDef>() {
                 let slot = (def.hash % ROUTE_SLOTS as u64) as u16;
-                self.shard_of[event.head().symbol.index()] = self.config.routes.shard(slot) as u8;
+                let is_named = self.config.symbols.as_ref().map(|symbols| symbols.contains(&def.hash));
+                self.report.symbols_found += u64::from(is_named == Some(true));
+                self.shard_of[event.head().symbol.index()] =
+                    if is_named == Some(false) { LEFT_OUT } else { self.config.routes.shard(slot) as u16 };
             }
             self.defined += event.slots().len();
         }
@@ -340,8 +361,25 @@ impl SourceStation {
             self.lag.in_time();
             self.read_clock();
         }
-        let is_measured = self.phase == Phase::Measured;
-        let due = if !is_measured || !self.config.has_dues {
+        let shard = self.shard_of[head.symbol.index().min(self.shard_of.len() - 1)];
+        if shard == LEFT_OUT {
+            // It is as if it were not there; its message may have other parts.
+            if head.flags.contains(Flags::LAST) {
+                self.message_due = None;
+            }
+            self.report.left_out += 1;
+            self.at += span;
+            return span;
+        }
+        let shard = usize::from(shard);
+        let is_scheduled = self.phase == Phase::Measured;
+        let warm_at = if is_scheduled {
+            *self.warm_at.get_or_insert(time.saturating_add(self.config.warmup_ns))
+        } else {
+            UnixNanos::ZERO
+        };
+        let is_measured = is_scheduled && time >= warm_at;
+        let due = if !is_scheduled || !self.config.has_dues {
             DUE_NONE
         } else if let Some(due) = self.message_due {
             due
@@ -352,7 +390,7 @@ impl SourceStation {
             self.lag.due(due);
             due
         };
-        if is_measured && self.config.pacer.is_paced() {
+        if is_scheduled && self.config.pacer.is_paced() {
             if self.now_ns < due || self.events_since_reading >= EVENTS_PER_READING {
                 self.read_clock();
             }
@@ -361,7 +399,6 @@ impl SourceStation {
                 return 0;
             }
         }
-        let shard = self.shard_of[head.symbol.index().min(self.shard_of.len() - 1)] as usize;
         let lane = &mut self.lanes[shard];
         // An event that moves the shard's clock to less than `time`, or not at all, is told the time first.
         if (head.ts_recv < time || head.ts_recv.0 > TIME_NS_MAX) && lane.time < time {
@@ -372,12 +409,14 @@ impl SourceStation {
             let is_sent = push(&mut lane.ring, self.ticks.slots(), DUE_NONE, self.config.has_dues);
             debug_assert!(is_sent, "Invariant: there was room");
         }
-        if !push(&mut lane.ring, event.slots(), due, self.config.has_dues) {
+        let stamp =
+            if due == DUE_NONE || !is_measured { DUE_NONE } else { stamp(due, self.now_ns.saturating_sub(due)) };
+        if !push(&mut lane.ring, event.slots(), stamp, self.config.has_dues) {
             return self.full(time);
         }
         lane.time = time;
         self.time = time;
-        self.sent(head, due, is_measured);
+        self.sent(head, due, is_scheduled, is_measured);
         self.at += span;
         if time >= self.next_tick {
             let every_ns = if self.config.is_meshed { MESH_DELAY_NS / 2 } else { TICK_EVERY_NS };
@@ -421,16 +460,17 @@ impl SourceStation {
 
     /// Counts an event that was sent.
     #[inline]
-    fn sent(&mut self, head: &Slot, due: u64, is_measured: bool) {
+    fn sent(&mut self, head: &Slot, due: u64, is_scheduled: bool, is_measured: bool) {
         self.report.sent += 1;
-        if !is_measured {
+        if !is_scheduled {
             return;
         }
-        if self.config.pacer.is_paced() {
-            if self.lag.is_full() {
-                self.read_clock();
-                self.lag.sent(self.now_ns);
-            }
+        if self.config.pacer.is_paced() && self.lag.is_full() {
+            self.lag.sent(self.now_ns);
+        }
+        if self.config.pacer.is_paced() && !is_measured {
+            self.events_since_reading += 1;
+        } else if self.config.pacer.is_paced() {
             self.events_since_reading += 1;
             let lag = self.now_ns.saturating_sub(due);
             match self.lag.whose(lag) {
@@ -447,7 +487,7 @@ impl SourceStation {
         }
         if head.flags.contains(Flags::LAST) {
             self.message_due = None;
-            self.report.messages += 1;
+            self.report.messages += u64::from(is_measured);
         }
     }
 
@@ -550,7 +590,10 @@ impl Station for SourceStation {
             std::thread::yield_now();
             return 0;
         };
-        let is_run = self.lanes.len() == 1 && !self.config.has_dues && self.config.end.is_none();
+        let is_run = self.lanes.len() == 1
+            && !self.config.has_dues
+            && self.config.end.is_none()
+            && self.config.symbols.is_none();
         let (slots, mut work) = (block.events.slots().len(), 0);
         while self.at < slots && work < POLL_SLOTS {
             let mut sent = if is_run { self.send_run(&block) } else { 0 };

@@ -1,7 +1,7 @@
 //! The tape: one format for capture, journal and export.
 //!
 //! [`mod@format`] holds the byte map; [`TapeWriter`] and [`TapeReader`] stream it, [`verify`] walks a whole
-//! file and says what stands where, [`index`] finds a time without reading what is before it.
+//! file and says what stands where, [`index`] finds a time without reading what is before it, [`mod@cut`] takes a part.
 //!
 //! What a tape promises: equal input gives equal bytes; every block verifies alone and the chain of blocks beside it, so
 //! that a flipped bit, a cut, and a missing, repeated or swapped block are all found before a slot of that block is
@@ -32,6 +32,7 @@
 //! assert!(reader.next_block().unwrap().is_none());
 //! ```
 
+pub mod cut;
 pub mod format;
 pub mod index;
 mod reader;

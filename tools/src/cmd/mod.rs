@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod cut;
 pub(crate) mod diff;
 pub(crate) mod dlq;
 pub(crate) mod doctor;

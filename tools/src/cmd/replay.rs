@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use signal_hook::consts::SIGINT;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Read};
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,10 +19,11 @@ use tapeline_runtime::input::Input;
 use tapeline_runtime::input::generate::{Config, GenerateInput};
 use tapeline_runtime::letters::{self, Letters};
 use tapeline_runtime::log::LogFormat;
+use tapeline_runtime::pacer::Arrivals;
 use tapeline_runtime::pipeline::Parameters;
 use tapeline_runtime::replay::{Request, Told, tell};
 use tapeline_runtime::report::text::count;
-use tapeline_runtime::report::{hgrm, json, text};
+use tapeline_runtime::report::{csv, hgrm, hlog, html, json, text};
 use tracing::Dispatch;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -37,7 +38,14 @@ pub(crate) fn run<C: Chain + 'static>(
     if args.print_config {
         return out::data(&loaded.print());
     }
-    let written = [&args.outputs, &args.hgrm, &args.dead_letters];
+    let replay = &loaded.config.replay;
+    if args.arrivals.is_some() && replay.arrivals == Arrivals::Poisson && replay.rate.is_none() {
+        return out::fail("--arrivals poisson needs a --rate: captured times are as they were", 2);
+    }
+    if args.trace > 0 && !replay.pace().is_paced() {
+        return out::fail("--trace needs a schedule: with --speed max no event was due at a time", 2);
+    }
+    let written = [&args.outputs, &args.hgrm, &args.hlog, &args.csv, &args.html, &args.dead_letters];
     let written: Vec<&Path> = written.into_iter().filter_map(Option::as_deref).collect();
     if args.redriven.as_deref() == Some("-") {
         return out::fail("--redriven: name a file; standard input is for captures", 2);
@@ -62,24 +70,27 @@ pub(crate) fn run<C: Chain + 'static>(
     {
         return out::fail(format_args!("{path}: --loop cannot read a pipe again"), 2);
     }
-    let hgrm = match Prepared::new(args.hgrm.as_deref(), args.force) {
-        Ok(file) => file,
-        Err(why) => return out::fail(why, 2),
-    };
-    let letters = match Prepared::new(args.dead_letters.as_deref(), args.force) {
-        Ok(file) => file,
-        Err(why) => {
-            hgrm.into_iter().for_each(Prepared::discard);
-            return out::fail(why, 2);
+    // All of them before anything runs: a report that cannot be written should not cost a run.
+    let paths = [&args.hgrm, &args.hlog, &args.csv, &args.html, &args.dead_letters];
+    let mut files: [Option<Prepared>; 5] = [const { None }; 5];
+    for at in 0..paths.len() {
+        match Prepared::new(paths[at].as_deref(), args.force) {
+            Ok(file) => files[at] = file,
+            Err(why) => {
+                files.into_iter().flatten().for_each(Prepared::discard);
+                return out::fail(why, 2);
+            }
         }
-    };
+    }
     let mut setup = loaded.setup(captures);
     setup.log.filter.follow = args.follow;
     setup.log.memory_max = loaded.config.health.memory_bytes;
     setup.log.dispatch = logger(setup.log.format);
-    setup.gives_letters = letters.is_some();
+    setup.gives_letters = args.dead_letters.is_some();
+    setup.trace = usize::from(args.trace);
+    setup.symbols = (!args.symbols.is_empty()).then(|| args.symbols.iter().cloned().collect());
     setup.outputs = args.outputs.clone().map(|path| (path, args.force));
-    let (pace, overload, passes) = (setup.pace, setup.overload, setup.passes);
+    let request = Request::of(&setup, env!("CARGO_PKG_VERSION"));
     let interrupt = Arc::clone(&setup.interrupt);
     if let Err(error) = on_interrupt(&interrupt) {
         out::note(format_args!("SIGINT will end the run without a report: {error}"));
@@ -95,7 +106,7 @@ pub(crate) fn run<C: Chain + 'static>(
     let run = match run {
         Ok(run) => run,
         Err(error) => {
-            hgrm.into_iter().chain(letters).for_each(Prepared::discard);
+            files.into_iter().flatten().for_each(Prepared::discard);
             let code = code_of(&error);
             return out::fail(error, code);
         }
@@ -107,14 +118,11 @@ pub(crate) fn run<C: Chain + 'static>(
         BTreeMap::new()
     };
     let request = Request {
-        pace,
-        overload,
-        passes,
         config_sha256: Some(loaded.sha256()),
         sha256,
         commit: option_env!("TAPELINE_COMMIT").map(str::to_owned),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
         health: loaded.config.health,
+        ..request
     };
     let outputs = run.outputs_written.as_ref().map(|written| written.as_ref().map_err(ToString::to_string).copied());
     let outputs_failed = match outputs {
@@ -132,18 +140,22 @@ pub(crate) fn run<C: Chain + 'static>(
             out::note(format_args!("{name}: {} bytes", count(*bytes as u64)));
         }
     }
+    let [hgrm, hlog, csv, html, letters] = files;
     let histogram = told.response.as_ref().unwrap_or(&told.service);
-    let is_hgrm_written = hgrm.is_none_or(|file| {
-        file.fill(|file| hgrm::write(histogram, hgrm::NS_PER_US, file).map_err(|error| error.to_string()))
-    });
-    let are_letters_written =
-        letters.is_none_or(|file| file.fill(|file| write_letters(&told, redriven.as_ref(), file)));
+    let told_io = |done: io::Result<()>| done.map_err(|error| error.to_string());
+    let are_files_written = [
+        hgrm.is_none_or(|file| file.fill(|file| told_io(hgrm::write(histogram, hgrm::NS_PER_US, file)))),
+        hlog.is_none_or(|file| file.fill(|file| told_io(hlog::write(&told, file)))),
+        csv.is_none_or(|file| file.fill(|file| told_io(csv::write(&told, file)))),
+        html.is_none_or(|file| file.fill(|file| told_io(file.write_all(html::page(&told).as_bytes())))),
+        letters.is_none_or(|file| file.fill(|file| write_letters(&told, redriven.as_ref(), file))),
+    ];
     let written = match args.format {
         Format::Text => out::data(&text::table(&told.report)),
         Format::Json => out::data(&format!("{}\n", json::line(&told.report).trim_end())),
     };
     let code = told.report.exit_code(told.input_exit, args.strict);
-    let is_written = written == 0 && !outputs_failed && is_hgrm_written && are_letters_written;
+    let is_written = written == 0 && !outputs_failed && are_files_written.iter().all(|is_written| *is_written);
     if is_written || told.report.interrupted { code } else { 2 }
 }
 
@@ -171,6 +183,8 @@ fn configured(args: &ReplayArgs) -> Result<Loaded, u8> {
         ("--speed", "replay.speed", &args.speed),
         ("--rate", "replay.rate", &args.rate),
         ("--max-gap", "replay.max_gap", &args.max_gap),
+        ("--arrivals", "replay.arrivals", &args.arrivals),
+        ("--warmup", "replay.warmup", &args.warmup),
         ("--overload", "replay.overload", &args.overload),
         ("--log-level", "log.level", &args.log_level),
         ("--log-format", "log.format", &args.log_format),

@@ -79,6 +79,8 @@ impl Rig {
             is_meshed: false,
             commands: None,
             interrupt: Arc::default(),
+            warmup_ns: 0,
+            symbols: None,
         };
         let source = SourceStation::new(config, clock, queue, vec![producer], None);
         Self { source, ring, hand, now_ns: 0 }
@@ -198,6 +200,40 @@ fn a_ring_that_was_full_before_an_event_was_due_excuses_nothing() {
     assert_eq!(rig.poll(), (0, 0), "the tick went out, the event is not due at 1,900");
     rig.advance(10_100);
     assert_eq!(rig.poll(), (1, 0), "10 us late: the ring was full for 900 ns before it was due");
+}
+
+#[test]
+fn a_warm_up_is_paced_and_not_measured_and_a_stamp_tells_due_time_and_lag() {
+    let mut rig = Rig::new(vec![at(&[(0, 1), (1_000, 1), (2_000, 1), (3_000, 1)])], Pace::Speed(1.0));
+    rig.source.config.warmup_ns = 2_000;
+    let mut dues = vec![0; ROOM];
+    rig.poll();
+    assert_eq!(rig.ring.pop_batch(&mut vec![Slot::ZERO; ROOM], Some(&mut dues)), 5, "the first is due at once");
+    assert_eq!(dues[4], DUE_NONE, "and no sample");
+    assert_eq!(rig.poll(), (0, 0), "the second is not due yet: a warm-up keeps the schedule");
+    rig.advance(1_000);
+    assert_eq!(rig.poll(), (0, 0), "sent, and charged to nobody");
+    assert_eq!(rig.ring.pop_batch(&mut vec![Slot::ZERO; ROOM], Some(&mut dues)), 1);
+    assert_eq!(dues[0], DUE_NONE);
+    rig.advance(1_100);
+    assert_eq!(rig.poll(), (1, 0), "warm");
+    assert_eq!(rig.ring.pop_batch(&mut vec![Slot::ZERO; ROOM], Some(&mut dues)), 1);
+    assert_eq!((crate::stamp::due_ns(dues[0]), crate::stamp::lag_ns(dues[0])), (2_000, 100));
+    assert_eq!((rig.source.report.messages, rig.source.report.last_due_ns), (1, 2_000));
+}
+
+#[test]
+fn symbols_that_nobody_asked_for_are_left_out_and_counted() {
+    let named = |name: &[u8]| Some([tapeline_core::hash::stable(name)].into());
+    for (symbols, sent, left_out, found) in [(named(b"A"), 3, 0, 1), (named(b"B"), 0, 3, 0), (None, 3, 0, 0)] {
+        let mut rig = Rig::new(vec![at(&[(0, 3)])], Pace::Max);
+        rig.source.config.symbols = symbols;
+        for _ in 0..4 {
+            rig.poll();
+        }
+        let report = &rig.source.report;
+        assert_eq!((report.sent, report.left_out, report.symbols_found), (sent, left_out, found));
+    }
 }
 
 /// The rule by its words, event by event, over random clocks, blocks and consumers.

@@ -1,6 +1,6 @@
 //! A capacity as a table for people: the answer first, then every rate that was run, with a bar for its p99.
 
-use super::capacity::{Capacity, Holds, KNEE_FACTOR};
+use super::capacity::{Capacity, Holds, KNEE_FACTOR, per_second};
 use crate::report::text::{duration, plain, rate};
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ const BAR: usize = 14;
 pub fn table(capacity: &Capacity) -> String {
     let slo = plain(&capacity.slo.text);
     let mut text = match capacity.answer.rate {
-        Some(answer) => format!("CAPACITY: {} hold {slo}\n", rate(answer)),
+        Some(answer) => format!("CAPACITY: {} hold {slo}\n", per_second(answer)),
         None => format!("NO RATE holds {slo}\n"),
     };
     if !capacity.complete {
@@ -25,7 +25,10 @@ pub fn table(capacity: &Capacity) -> String {
     let _ = writeln!(text, "{:<11}{} without a schedule", "maximum", rate(capacity.max_events_per_second));
     let knee = match capacity.knee {
         Some(knee) => {
-            format!("{}: from here on p99 is more than {KNEE_FACTOR} times what it is at the lowest rate", rate(knee))
+            format!(
+                "{}: from here on p99 is more than {KNEE_FACTOR} times what it is at the lowest rate",
+                per_second(knee)
+            )
         }
         None => format!("none: p99 stays within {KNEE_FACTOR} times what it is at the lowest rate"),
     };
@@ -39,7 +42,7 @@ pub fn table(capacity: &Capacity) -> String {
     let (low, high) = (told().fold(f64::INFINITY, f64::min), told().fold(0.0, f64::max));
     for point in &capacity.points {
         let cell = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ns| duration(ns.round() as u64));
-        let per_second = |value: f64| rate(value).replace("events/s", "").trim_end().to_owned();
+        let short = |value: f64| rate(value).replace("events/s", "").trim_end().to_owned();
         let mut holds = point.holds.name().to_owned();
         holds.push_str(match (point.saturated, point.valid) {
             (true, _) => ", full",
@@ -49,8 +52,8 @@ pub fn table(capacity: &Capacity) -> String {
         let bar = point.p99.filter(|p99| *p99 > 0.0).map_or(0, |p99| length(p99, low, high));
         let line = format!(
             "{:>9}{:>10}{:>9}{:>9}{:>9}{:>9}{:>9}{:>6}  {holds:<14}{}",
-            per_second(point.offered),
-            per_second(point.achieved),
+            short(point.offered),
+            short(point.achieved),
             cell(point.p50),
             cell(point.p99),
             cell(point.p99_9),
@@ -66,7 +69,7 @@ pub fn table(capacity: &Capacity) -> String {
     );
     for point in capacity.points.iter().filter(|point| point.holds == Holds::CannotTell) {
         let why = point.why.as_deref().unwrap_or_default();
-        let _ = writeln!(text, "{:<12}{}: {}", "cannot tell", rate(point.offered), plain(why));
+        let _ = writeln!(text, "{:<12}{}: {}", "cannot tell", per_second(point.offered), plain(why));
     }
     text
 }
@@ -104,7 +107,7 @@ mod tests {
         search.record(10.0, step(10.0, 5.0, 5.0));
         search.record(10.0, step(10.0, 5.0, 5.0));
         let text = table(&search.found(5.0, "0.1.0"));
-        assert!(text.contains("because    the lowest rate fails, 10.0 events/s: p50 is 5 ns\n"), "{text}");
+        assert!(text.contains("because    the lowest rate fails, 10.0 messages/s: p50 is 5 ns\n"), "{text}");
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(crate) fn run(args: &ImportArgs) -> u8 {
         Ok((counts, report)) => {
             let elapsed = begun.elapsed();
             out::note(format_args!("{path}: {} events in {} bytes", count(counts.events), count(counts.bytes)));
+            tell_packets(&report);
             let written = if args.stats { out::data(&stats(args, &report, &counts, elapsed)) } else { 0 };
             out::code(written, complain(&report))
         }
@@ -57,11 +58,19 @@ fn stats(args: &ImportArgs, report: &IngestReport, counts: &TapeCounts, elapsed:
     text
 }
 
+/// Tells what the packets of captures were: also those that gave nothing.
+fn tell_packets(report: &IngestReport) {
+    for capture in report.captures.iter().filter(|capture| !capture.tally.packets.is_empty()) {
+        let packets = capture.tally.packets.iter().map(|(name, number)| format!("{name} {}", count(*number)));
+        out::note(format_args!("{}: packets: {}", capture.path, packets.collect::<Vec<_>>().join(", ")));
+    }
+}
+
 /// Tells what was wrong with captures. Returns the exit code.
 pub(crate) fn complain(report: &IngestReport) -> u8 {
     let mut code = 0;
     for capture in &report.captures {
-        code = super::info::bad_lines(&capture.path, &capture.tally).max(code);
+        code = super::info::complain(&capture.path, &capture.tally).max(code);
     }
     report.errors.iter().map(|error| out::fail(error, error.exit_code())).min().unwrap_or(code)
 }

@@ -63,8 +63,8 @@ fn outputs_that_differ_fail_unless_they_are_allowed() {
     result["manifest"]["captures"][0]["sha256"] = "ff".into();
     write(&place, "b.json", &result, 1_000..1_010);
     let ran = place.run("compare a.json b.json").exits(1);
-    assert!(ran.stdout.contains("outputs    DIFFERENT: digest "), "{}", ran.stdout);
-    assert!(ran.stdout.contains("differs    captures: sha256 "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("outputs     DIFFERENT: digest "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("differs     captures: sha256 "), "{}", ran.stdout);
     place.run("compare a.json b.json --allow-different-outputs").exits(0);
 }
 
@@ -188,7 +188,7 @@ fn a_capacity_has_an_answer_and_a_curve() {
     for (slo, time) in [("p50<1ns", "100ms"), ("p99.99<1s", "400ms")] {
         let flags = format!("--from 5000 --to 5000 --time {time} --driver threads --shards 1");
         let none = place.run(&format!("capacity a.tape --slo {slo} {flags}")).exits(1);
-        assert!(none.stdout.starts_with(&format!("NO RATE holds {slo}\n\nbecause    ")), "{}", none.stdout);
+        assert!(none.stdout.starts_with(&format!("NO RATE holds {slo}\n\nbecause     ")), "{}", none.stdout);
         assert!(none.stdout.contains(" 5.00 k messages/s: "), "{}", none.stdout);
     }
 }

@@ -106,8 +106,11 @@ impl Step {
             (false, None) => (Holds::CannotTell, format!("{why}, but the run is invalid")),
             (false, Some(reason)) => (Holds::CannotTell, format!("{why}, but the run is invalid: {reason}")),
         };
-        if self.saturated || self.achieved < rate * ACHIEVED_MIN {
+        if self.achieved < rate * ACHIEVED_MIN {
             return broken(format!("not kept up with: {} left", per_second(self.achieved)));
+        }
+        if self.saturated {
+            return broken("full rings held up more than 1 % of the events".to_owned());
         }
         match slo.held(&self.response) {
             Held::No(bound, ns) => broken(format!("{} is {}", bound.quantile.name(), duration(ns.round() as u64))),

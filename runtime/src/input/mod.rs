@@ -14,6 +14,7 @@ pub mod generate;
 pub mod iex;
 pub mod itch;
 pub mod json;
+pub mod mold;
 pub mod pcap;
 pub mod tape;
 pub mod udp;

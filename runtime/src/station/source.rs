@@ -399,6 +399,10 @@ impl SourceStation {
                 return 0;
             }
         }
+        if is_scheduled && self.lag.is_full() {
+            // It waited outside until now: the clock of the last look would say that it waited in the ring.
+            self.read_clock();
+        }
         let lane = &mut self.lanes[shard];
         // An event that moves the shard's clock to less than `time`, or not at all, is told the time first.
         if (head.ts_recv < time || head.ts_recv.0 > TIME_NS_MAX) && lane.time < time {

@@ -458,12 +458,11 @@ impl<C: Chain> Bus<C> {
         self.sources.get(usize::from(number)).copied().unwrap_or(SourceId::NONE)
     }
 
-    /// Counts of each handler, in dispatch order, with those of its own. O(handlers * symbols), allocates: for reports.
-    #[must_use]
-    pub fn stats(&mut self) -> Vec<(&'static str, HandlerStats)> {
-        let mut stats = Vec::new();
-        self.each(&mut |handler| stats.push((handler.about().name, handler.stats())));
-        stats
+    /// Puts the counts of each handler into `stats`, in dispatch order, with those of its own for symbols with ids below `symbols`. O(handlers *
+    /// symbols); no allocation where `stats` has room for [`HANDLERS_MAX`].
+    pub fn stats_into(&mut self, symbols: usize, stats: &mut Vec<(&'static str, HandlerStats)>) {
+        stats.clear();
+        self.each(&mut |handler| stats.push((handler.about().name, handler.stats(symbols))));
     }
 
     /// Bytes of each handler's states, in dispatch order. Zero pages until a symbol is used.

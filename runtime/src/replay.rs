@@ -140,7 +140,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         verdict.notes.push("the log's thread died: what it had to tell after that is missing".to_owned());
     }
     let saturated = is_paced && held_up > SATURATED_SHARE;
-    let handlers = handlers::sum(shards.iter().map(|shard| (&shard.handlers[..], shard.timed)));
+    let handlers = handlers::sum(shards.iter().map(|shard| (&shard.stats.handlers[..], shard.timed)));
     let runs: Vec<ShardRun<'_>> = shards
         .iter()
         .map(|shard| ShardRun {

@@ -6,7 +6,7 @@ use crate::tape::{TapeOptions, TapeWriter};
 use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
-use tapeline_core::bus::{Chain, HandlerStats};
+use tapeline_core::bus::Chain;
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::{Cause, DEAD_CAUSE_NONE, DeadLetter, DeadLetterRest, Tick};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Identity, Slot, events};
@@ -46,9 +46,9 @@ pub struct Exported {
 }
 
 /// Name of the handler of a dead letter; [`NO_ROOM_NAME`] for what its topic had no room for, which no handler has seen.
-pub(crate) fn name_of(handlers: &[(&'static str, HandlerStats)], handler: u16) -> &'static str {
+pub(crate) fn name_of(handlers: &[&'static str], handler: u16) -> &'static str {
     match handlers.get(usize::from(handler)) {
-        Some((name, _)) => name,
+        Some(name) => name,
         None if handler == NO_ROOM => NO_ROOM_NAME,
         None => "unknown",
     }
@@ -57,15 +57,14 @@ pub(crate) fn name_of(handlers: &[(&'static str, HandlerStats)], handler: u16) -
 /// What `shard` has among its dead letters now: what is parked, and, where a run was cut short, what waits for a retry. Allocates: for
 /// the end of a run.
 #[must_use]
-pub fn parked<C: Chain, P: Probe>(shard: &mut Shard<C, P>) -> Parked {
-    let handlers = shard.handlers();
+pub fn parked<C: Chain, P: Probe>(shard: &Shard<C, P>) -> Parked {
     let mut parked = Parked { catalog: Some(shard.catalog().clone()), ..Parked::default() };
     let mut scratch = [Slot::ZERO; SPAN_SLOTS_MAX];
     let mut packed = EventBuf::new(&Tick::default());
     for (handle, entry) in shard.letters().iter() {
         let Some(event) = shard.letters().event(handle, &mut scratch) else { continue };
         let rest = DeadLetterRest {
-            handler: hash::stable(name_of(&handlers, entry.handler()).as_bytes()),
+            handler: hash::stable(name_of(shard.handler_names(), entry.handler()).as_bytes()),
             failures: entry.failures(),
             error: entry.error().unwrap_or_default(),
             attempts: entry.attempts(),

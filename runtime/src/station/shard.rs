@@ -9,7 +9,7 @@ use crate::report::latency::new_histogram;
 use crate::report::topics::{self, TopicReport, Watermark};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
-use tapeline_core::bus::{Chain, HandlerStats};
+use tapeline_core::bus::Chain;
 use tapeline_core::event::{EventRef, Kind};
 use tapeline_core::lanes::Lanes;
 use tapeline_core::ledger::Ledger;
@@ -146,8 +146,6 @@ pub struct ShardReport {
     pub span_ns: Option<(u64, u64)>,
     /// Limits that acted, and how often.
     pub limits_hit: Vec<(Limit, u64)>,
-    /// Counts of each handler, in dispatch order.
-    pub handlers: Vec<(&'static str, HandlerStats)>,
     /// Batches in which every handler was stamped.
     pub timed: TimedBatches,
     /// Counts of the dead letters, and how many are parked.
@@ -178,7 +176,7 @@ pub struct ShardReport {
     pub samples_in_gaps: u64,
     /// Log records that found no room on their way.
     pub log_dropped: u64,
-    /// All that the shard says of itself at the end.
+    /// All that the shard says of itself at the end, its handlers included.
     pub stats: Stats,
     /// Dead letters that are left, by handler, kind and code of the last failure.
     pub left: Vec<(&'static str, Kind, Option<u16>, u64)>,
@@ -242,13 +240,12 @@ impl<C: Chain> Station for ShardStation<C> {
     fn report(mut self: Box<Self>) -> StationReport {
         let limits_hit = Limit::ALL.iter().map(|limit| (*limit, self.shard.limit_hits(*limit)));
         let limits_hit = limits_hit.filter(|(_, count)| *count > 0).collect();
-        let handlers = self.shard.handlers();
         let bytes = self.shard.bytes().to_vec();
         let lanes = self.shard.lanes();
         let topics = topics::of(lanes, self.shard.ledger());
         let watermarks = lanes.map_or_else(Vec::new, |lanes| topics::watermarks(self.number, lanes));
         let has_acted = lanes.is_some_and(Lanes::has_acted);
-        let parked = self.gives_letters.then(|| letters::parked(&mut self.shard));
+        let parked = self.gives_letters.then(|| letters::parked(&self.shard));
         StationReport::Shard(Box::new(ShardReport {
             shard: self.number,
             topics,
@@ -259,7 +256,6 @@ impl<C: Chain> Station for ShardStation<C> {
             digest: self.shard.digest_total(),
             outputs: self.shard.digest().outputs(),
             limits_hit,
-            handlers: handlers.clone(),
             timed: self.shard.timed_batches(),
             letters: (*self.shard.letters().stats(), self.shard.letters().parked()),
             requests: *self.shard.requests().counters(),
@@ -276,23 +272,20 @@ impl<C: Chain> Station for ShardStation<C> {
             samples_in_gaps: self.shard.probe().samples_in_gaps,
             log_dropped: self.shard.probe().log_dropped,
             stats: self.shard.stats(),
-            left: left(&self.shard, &handlers),
+            left: left(&self.shard),
             parked,
         }))
     }
 }
 
 /// Dead letters by handler, kind and code. Allocates: for the end of a run.
-fn left<C: Chain>(
-    shard: &Shard<C, RunProbe>,
-    handlers: &[(&'static str, HandlerStats)],
-) -> Vec<(&'static str, Kind, Option<u16>, u64)> {
+fn left<C: Chain>(shard: &Shard<C, RunProbe>) -> Vec<(&'static str, Kind, Option<u16>, u64)> {
     let mut counts = BTreeMap::<_, u64>::new();
     for (_, entry) in shard.letters().iter() {
         *counts.entry((entry.handler(), entry.kind().0, entry.error())).or_default() += 1;
     }
     let named = counts.into_iter();
     named
-        .map(|((handler, kind, error), count)| (letters::name_of(handlers, handler), Kind(kind), error, count))
+        .map(|((handler, kind, error), count)| (letters::name_of(shard.handler_names(), handler), Kind(kind), error, count))
         .collect()
 }

@@ -584,3 +584,44 @@ fn a_reply_fails_whose_reader_is_gone_and_the_shard_goes_on() {
     assert_eq!(*log.lock().unwrap(), expected);
     assert_eq!(rig.shards[0].backfill().unwrap().counters().replies_lost, 1);
 }
+
+#[test]
+fn the_end_of_an_order_that_nobody_has_taken_is_nobodys() {
+    let log = Log::default();
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Scholar(log.clone())).build(catalog).unwrap();
+    let mut rig = Rig::new(bus, vec![live_of(1, 0, 1), live_of(2, 0, 1), live(100, 9)], Sizes::of(1));
+    let (mut replies, consumer) = ring::channel(64);
+    let mut config = roomy();
+    config.manager.in_flight = 1;
+    rig.shards[0].attach_backfill(&config, consumer);
+    rig.source.send(1_000);
+    // The order is made, and due; whoever sends these ends has not seen it.
+    [1, 2, 1].into_iter().for_each(|number| replies.push(end_of(number).slots()).unwrap());
+    (0..50).for_each(|_| _ = rig.step(0));
+    assert_eq!(rig.shards[0].backfill().unwrap().counters().stray_ends, 3);
+    assert!(log.lock().unwrap().iter().all(|(_, what)| !what.contains("Served")), "nothing has come");
+    // So there is one order, as many as may be in flight, and the other symbol's follows it.
+    let orders: Vec<_> = std::iter::from_fn(|| rig.shards[0].take_history_order()).collect();
+    assert_eq!(orders.iter().map(|order| order.number).collect::<Vec<_>>(), [1]);
+    replies.push(end_of(1).slots()).unwrap();
+    (0..50).for_each(|_| _ = rig.step(0));
+    assert_eq!(rig.shards[0].take_history_order().unwrap().number, 2);
+    replies.push(end_of(2).slots()).unwrap();
+    drain(&mut rig);
+    let served = log.lock().unwrap().iter().filter(|(_, what)| what.contains("Served")).count();
+    assert_eq!((served, rig.shards[0].backfill().unwrap().counters().stray_ends), (4, 3));
+}
+
+#[test]
+fn what_was_ordered_and_not_taken_fails_with_a_reader_that_is_gone() {
+    let log = Log::default();
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Scholar(log.clone())).build(catalog).unwrap();
+    let mut rig = Rig::new(bus, vec![live(0, 1), live(100, 9)], Sizes::of(1));
+    let (replies, consumer) = ring::channel(64);
+    rig.shards[0].attach_backfill(&roomy(), consumer);
+    drop(replies);
+    drain(&mut rig);
+    let failed = format!("{:?}", RequestEnd::Failed(ERROR_REPLY_LOST));
+    assert_eq!(log.lock().unwrap()[1..3], [(12, format!("1: {failed}")), (12, format!("2: {failed}"))]);
+    assert!(rig.shards[0].take_history_order().is_none(), "it has ended");
+}

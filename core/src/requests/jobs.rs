@@ -113,13 +113,16 @@ impl Requests {
         }
     }
 
-    /// The end of the reply of order `number` has come, at the time at which the next one is due.
+    /// The end of the reply of order `number` has come, at the time at which the next one is due. One of an order that was not taken yet is counted and
+    /// passed over.
     ///
     /// Where that is a later order, all up to it and that one itself have failed: what came of its reply was taken for an earlier one's,
     /// or refused. O(orders that end).
     pub(crate) fn end_reply(&mut self, now: UnixNanos, number: u64, code: Option<u16>) {
         let next = self.under_way.front().map(|order| order.number);
-        let Some(next) = next.filter(|next| (*next..=self.ordered).contains(&number)) else {
+        // The end of an order that nobody has taken is nobody's: where it ended that order, as many again could be ordered before the first are taken.
+        let taken = self.ordered - self.orders.len() as u64;
+        let Some(next) = next.filter(|next| (*next..=taken).contains(&number)) else {
             self.counters.stray_ends += 1;
             return;
         };
@@ -139,6 +142,8 @@ impl Requests {
     pub(crate) fn lose_reply(&mut self, now: UnixNanos) {
         if let Some(number) = self.under_way.front().map(|order| order.number) {
             self.counters.replies_lost += 1;
+            // Nobody is there to take it, either.
+            let _ = self.orders.pop_front_if(|waiting| waiting.number == number);
             self.end_reply(now, number, Some(ERROR_REPLY_LOST));
         }
     }

@@ -5,11 +5,13 @@ use crate::clock::RunClock;
 use crate::doctor;
 use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle};
 use crate::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport, Progress};
+use crate::jobs::{self, Jobs, JobsThread, WorkersError, WorkersReport};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::log::{Log, LogReport, LogThread, Names};
 use crate::machine::{Limits, Machine};
 use crate::memory::{self, Sizes, TooLarge};
 use crate::pacer::{Pace, Pacer};
+use crate::pipeline::Assembly;
 use crate::placement::{Plan, PlanError, Seat};
 use crate::sink::{Sink, SinkError, SinkHandle};
 use crate::station::shard::{Egress, RunProbe};
@@ -19,10 +21,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use tapeline_core::bus::{BusBuilder, BusError, Chain, End};
-use tapeline_core::catalog::Catalog;
+use tapeline_core::bus::{BusBuilder, BusError, End};
+use tapeline_core::catalog::{Catalog, CatalogError, SeqRule};
 use tapeline_core::commands::CommandReceiver;
 use tapeline_core::event::payload::Subscription;
+use tapeline_core::handler::JobSet;
 use tapeline_core::limits::{MESH_RING_SLOTS_DEFAULT, RING_SLOTS_DEFAULT, SYMBOLS_DEFAULT, TIMERS_DEFAULT};
 use tapeline_core::ring;
 use tapeline_core::route::RouteTable;
@@ -88,6 +91,8 @@ pub struct Setup {
     pub log: Log,
     /// What history is read from for handlers that ask for it; `None` = nobody reads.
     pub backfill: Option<crate::backfill::Settings>,
+    /// How jobs of users' own are done off the cores, where the pipeline has workers for them.
+    pub jobs: jobs::Settings,
     /// Set from outside to end the replay early.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -122,6 +127,7 @@ impl Setup {
             lifecycle: Lifecycle::default(),
             log: Log::default(),
             backfill: None,
+            jobs: jobs::Settings::default(),
             interrupt: Arc::default(),
         }
     }
@@ -183,6 +189,15 @@ pub enum EngineError {
     /// The thread that reads history could not be started, or died.
     #[error("the backfill's thread {0}")]
     Backfill(String),
+    /// The workers cannot be as they are.
+    #[error(transparent)]
+    Workers(#[from] WorkersError),
+    /// The source of a worker's replies does not fit the catalog.
+    #[error("the source of a worker: {0}")]
+    WorkerSource(#[from] CatalogError),
+    /// The threads that do jobs off the cores could not be started, or died.
+    #[error("the jobs' thread {0}")]
+    Jobs(String),
 }
 
 /// What a run left behind: raw counts, for the report.
@@ -204,6 +219,8 @@ pub struct Run {
     pub log: LogReport,
     /// What the thread that reads history says; `None` where nobody reads.
     pub history: Option<ReaderReport>,
+    /// What whoever does jobs off the cores says; `None` where there is nobody.
+    pub workers: Option<WorkersReport>,
     /// Outputs written to the file; `None` without one.
     pub outputs_written: Option<Result<u64, SinkError>>,
     /// Whether the interrupt was set before the end.
@@ -232,16 +249,16 @@ pub fn choose_driver(forced: Option<Driver>, limits: &Limits, executors: usize) 
 
 /// Replays until the captures end, the interrupt is set, or something fails.
 ///
-/// `pipeline` is called once for each shard and appends the handlers to its bus; also for some small ones, which do not run, where
-/// capacities are larger than by default: see [`crate::memory`]. `notice` is told the plan and the driver
+/// `pipeline` is called once for each shard and appends the handlers to its bus; also for some small ones, which do not run: one for the
+/// workers that it has for jobs off the cores, and more where capacities are larger than by default (see [`crate::memory`]). `notice` is told the plan and the driver
 /// before anything runs.
 ///
 /// # Errors
 /// When the engine could not be started or one of its threads died. Damaged captures are no error here: what could be read was
 /// replayed, and the errors are in the report.
-pub fn run<C: Chain + 'static>(
-    setup: Setup,
-    pipeline: impl Fn(BusBuilder<End>) -> BusBuilder<C>,
+pub fn run<A: Assembly>(
+    mut setup: Setup,
+    pipeline: impl Fn(BusBuilder<End>) -> A,
     notice: impl FnOnce(&Plan, Driver, &str),
 ) -> Result<Run, EngineError> {
     let guard = setup.lifecycle.begin();
@@ -259,6 +276,9 @@ pub fn run<C: Chain + 'static>(
         choose_driver(setup.driver, &machine.limits, plan.cores.len()).map_err(EngineError::Driver)?;
     notice(&plan, driver, &driver_why);
 
+    let (_, workers) = pipeline(BusBuilder::new(1)).into_parts();
+    setup.shard.requests.off_core = workers.jobs();
+    let pipeline = |bus| pipeline(bus).into_parts().0;
     if let Some(machine_bytes) = memory::machine_bytes() {
         let shard = setup.shard_config(0, RouteTable::new(1));
         let sizes = Sizes {
@@ -283,7 +303,12 @@ pub fn run<C: Chain + 'static>(
         // Every shard interns the same handlers in the same order: their sources have the same ids everywhere.
         buses.push(pipeline(BusBuilder::new(setup.symbols_max)).build(&mut catalog)?);
     }
+    workers.check(buses.first().map_or(JobSet::EMPTY, tapeline_core::bus::Bus::jobs))?;
     // Before anybody copies the catalog: its sources have the same ids everywhere.
+    let worker_sources = workers.sources().map(|name| catalog.source(name.as_bytes(), SeqRule::None));
+    let worker_sources = worker_sources.collect::<Result<Vec<_>, _>>()?;
+    let mut jobs = (!workers.is_empty())
+        .then(|| Jobs::new(setup.jobs, workers, worker_sources, setup.log.dispatch.clone()));
     let archive = setup.backfill.as_ref().map(|settings| Archive::open(&settings.paths, &mut catalog));
     dispatcher::with_default(&setup.log.dispatch, || {
         for fault in archive.iter().flat_map(Archive::faults) {
@@ -346,7 +371,12 @@ pub fn run<C: Chain + 'static>(
             shard.attach_backfill(&settings.desk, history);
             port
         });
-        let station = ShardStation::new(number, shard, Egress::new(sink)).with_history(port);
+        let job_port = jobs.as_mut().map(|jobs| {
+            let (port, replies) = jobs.add_shard(setup.shard.requests.jobs_max);
+            shard.attach_jobs(replies);
+            port
+        });
+        let station = ShardStation::new(number, shard, Egress::new(sink)).with_history(port).with_jobs(job_port);
         stations.push(Box::new(station.giving_letters(setup.gives_letters)));
     }
     let source = SourceConfig {
@@ -383,6 +413,9 @@ pub fn run<C: Chain + 'static>(
     let history = backfill.map(|backfill| backfill.start(idle_cores(&allowed, &plan))).transpose();
     let history = history.map_err(|error| EngineError::Backfill(format!("could not be started: {error}")))?;
 
+    let jobs = jobs.map(|jobs| jobs.start(idle_cores(&allowed, &plan))).transpose();
+    let jobs = jobs.map_err(|error| EngineError::Jobs(format!("could not be started: {error}")))?;
+
     let steal_before = steal(&plan);
     let begun = Instant::now();
     guard.turn(Phase::Running);
@@ -393,7 +426,7 @@ pub fn run<C: Chain + 'static>(
     let steal_ns =
         steal_before.iter().zip(steal(&plan)).map(|(before, after)| Some(after?.saturating_sub((*before)?))).collect();
     queue.stop();
-    let beside = Beside { log, history, sink, reader };
+    let beside = Beside { log, history, jobs, sink, reader };
     let (cores, beside) = beside.last_words(cores, &setup.interrupt, &progress)?;
     Ok(Run {
         plan,
@@ -404,6 +437,7 @@ pub fn run<C: Chain + 'static>(
         elapsed_ns,
         log: beside.log,
         history: beside.history,
+        workers: beside.workers,
         outputs_written: beside.outputs_written,
         has_prelude: setup.start.is_some(),
         is_interrupted,
@@ -481,6 +515,7 @@ fn prefill(queue: &BlockQueue, is_ended: impl Fn() -> bool) {
 struct Beside {
     log: LogThread,
     history: Option<BackfillThread>,
+    jobs: Option<JobsThread>,
     sink: Option<SinkHandle>,
     reader: JoinHandle<IngestReport>,
 }
@@ -489,6 +524,7 @@ struct Beside {
 struct LastWords {
     log: LogReport,
     history: Option<ReaderReport>,
+    workers: Option<WorkersReport>,
     outputs_written: Option<Result<u64, SinkError>>,
     ingest: IngestReport,
 }
@@ -509,9 +545,11 @@ impl Beside {
         let history =
             self.history.map(|history| history.finish().ok_or_else(|| EngineError::Backfill("died".to_owned())));
         let history = history.transpose()?;
+        let workers = self.jobs.map(|jobs| jobs.finish().ok_or_else(|| EngineError::Jobs("died".to_owned())));
+        let workers = workers.transpose()?;
         let outputs_written = self.sink.map(SinkHandle::finish);
         let ingest = ingested(self.reader, interrupt, progress)?;
-        Ok((cores, LastWords { log, history, outputs_written, ingest }))
+        Ok((cores, LastWords { log, history, workers, outputs_written, ingest }))
     }
 }
 
@@ -556,7 +594,7 @@ mod tests {
         let beside = |reader, history| {
             let names = Names { catalog: Catalog::new(4), handlers: Vec::new(), topics: Vec::new() };
             let (log, ..) = LogThread::start(Log::default(), names, 1, vec![0]).unwrap();
-            Beside { log, history, sink: None, reader }
+            Beside { log, history, jobs: None, sink: None, reader }
         };
         let history = |work: fn()| {
             Some(

@@ -11,6 +11,7 @@ pub mod engine;
 pub mod ingest;
 pub mod input;
 pub mod jitter;
+pub mod jobs;
 pub mod layouts;
 pub mod letters;
 pub mod lifecycle;

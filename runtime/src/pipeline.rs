@@ -2,10 +2,11 @@
 //! mapper that turns these into jobs, the publisher of symbols that qualify, and a strategy; and whatever a program of one's own adds
 //! to them or puts in their place.
 
+use crate::jobs::{Worker, Workers};
 use tapeline_core::bridge::{self, Bridge};
 use tapeline_core::bus::{BusBuilder, Chain, End, Link};
 use tapeline_core::features::{self, Engine};
-use tapeline_core::handler::Handler;
+use tapeline_core::handler::{Handler, Job};
 use tapeline_core::mapper::{self, Mapper};
 use tapeline_core::publisher::{self, Publisher};
 use tapeline_core::scanner::{self, Scanner};
@@ -90,6 +91,32 @@ pub fn default_pipeline(bus: BusBuilder<End>, parameters: &Parameters) -> BusBui
 /// ```
 pub struct Pipeline<C: Chain = Defaults> {
     bus: BusBuilder<C>,
+    workers: Workers,
+}
+
+/// What an engine is made of: handlers, and workers for their jobs off the core. A bus alone has none.
+pub trait Assembly {
+    /// The static part of the bus.
+    type Chain: Chain + 'static;
+
+    /// The handlers, and the workers.
+    fn into_parts(self) -> (BusBuilder<Self::Chain>, Workers);
+}
+
+impl<C: Chain + 'static> Assembly for BusBuilder<C> {
+    type Chain = C;
+
+    fn into_parts(self) -> (Self, Workers) {
+        (self, Workers::default())
+    }
+}
+
+impl<C: Chain + 'static> Assembly for Pipeline<C> {
+    type Chain = C;
+
+    fn into_parts(self) -> (BusBuilder<C>, Workers) {
+        (self.bus, self.workers)
+    }
 }
 
 impl Pipeline {
@@ -99,7 +126,7 @@ impl Pipeline {
     /// As [`default_pipeline`].
     #[must_use]
     pub fn new(bus: BusBuilder<End>, parameters: &Parameters) -> Self {
-        Self { bus: default_pipeline(bus, parameters) }
+        Self { bus: default_pipeline(bus, parameters), workers: Workers::default() }
     }
 }
 
@@ -108,20 +135,29 @@ impl<C: Chain> Pipeline<C> {
     /// the same. The compiler sees through the chain of handlers and may inline them.
     #[must_use]
     pub fn handler<H: Handler>(self, make: impl FnOnce() -> H) -> Pipeline<Link<C, H>> {
-        Pipeline { bus: self.bus.then(make()) }
+        Pipeline { bus: self.bus.then(make()), workers: self.workers }
     }
 
     /// Adds a handler to the table beside the chain: above priority 0 before it, else behind it; higher priorities first, equal ones in
     /// the order in which they were added. It costs a virtual call, and the type stays: for handlers that are chosen at run time.
     #[must_use]
     pub fn dynamic<H: Handler>(self, priority: i32, make: impl FnOnce() -> H) -> Self {
-        Self { bus: self.bus.dynamic(priority, make()) }
+        Self { bus: self.bus.dynamic(priority, make()), ..self }
     }
 
-    /// No handler at all: what was there is gone, the default ones included.
+    /// Adds a worker, which does `job` off the hot cores when a handler asks for it: see [`crate::jobs`]. `make` is called on each thread of workers that does
+    /// such a job, and again after a panic or an overrun. A job has one worker, and no handler that serves it; users' numbers begin at
+    /// [`Job::USER`].
+    #[must_use]
+    pub fn job<W: Worker>(mut self, job: Job, make: impl Fn() -> W + Send + Sync + 'static) -> Self {
+        self.workers.add(job, make);
+        self
+    }
+
+    /// No handler at all: what was there is gone, the default ones included. Workers stay.
     #[must_use]
     pub fn bare(self) -> Pipeline<End> {
-        Pipeline { bus: BusBuilder::new(self.bus.symbols_max()) }
+        Pipeline { bus: BusBuilder::new(self.bus.symbols_max()), workers: self.workers }
     }
 
     /// The bus that the engine builds.

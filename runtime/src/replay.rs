@@ -3,6 +3,7 @@
 use crate::driver::{CoreReport, Idle};
 use crate::engine::Run;
 use crate::jitter::GapDetector;
+use crate::jobs::WorkersReport;
 use crate::letters::Parked;
 use crate::machine::Machine;
 use crate::pacer::Pace;
@@ -154,7 +155,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         command: "replay",
         manifest: manifest(request, &machine, &placed, &run.ingest.captures),
         kinds: kinds(&sums.ledger),
-        outputs: outputs(&sums.derived, &sums.past),
+        outputs: outputs(&sums.derived, &sums.replied),
         limits_hit: sums
             .limits
             .iter()
@@ -173,7 +174,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         saturated,
         verdict,
         digest: Digest(sums.digest),
-        digest_scope: scope(&sums),
+        digest_scope: scope(&sums, run.workers.as_ref()),
         tally: run.ingest.captures.iter().map(|c| CaptureTally::new(c.path.clone(), c.tally.clone())).collect(),
         input_errors: run.ingest.errors.iter().map(ToString::to_string).collect(),
         measured_cores: evidence.cores.clone(),
@@ -181,7 +182,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         retries: retries(&shards),
         topics: topics::sum(shards.iter().map(|shard| &shard.topics[..])),
         watermarks: shards.iter().flat_map(|shard| shard.watermarks.iter().cloned()).collect(),
-        requests: Requests::of(&sums.requests, sums.waits.as_ref(), sums.jobs.as_ref()),
+        requests: Requests::of(&sums.requests, sums.waits.as_ref(), sums.jobs.as_ref(), run.workers.as_ref()),
         backfill: run.history.as_ref().map(|reader| BackfillReport::of(&sums.backfill.0, &sums.backfill.1, reader)),
         dead_letters: dead_letters::sum(shards.iter().map(|shard| &shard.left[..])),
         health: HealthReport::of_run(&runs, &handlers, saturated, run.log.resident_most, &request.health),
@@ -234,7 +235,7 @@ struct Sums {
     limits: Vec<(Limit, u64)>,
     requests: Counters,
     backfill: (backfill::Counters, backfill::DeskCounters),
-    past: [u64; KIND_ROWS],
+    replied: [u64; KIND_ROWS],
     waits: Option<Waits>,
     jobs: Option<Jobs>,
     bytes: Vec<(&'static str, usize)>,
@@ -255,7 +256,7 @@ impl Sums {
             limits: Vec::new(),
             requests: Counters::default(),
             backfill: Default::default(),
-            past: [0; KIND_ROWS],
+            replied: [0; KIND_ROWS],
             waits: None,
             jobs: None,
             bytes: Vec::new(),
@@ -276,7 +277,7 @@ impl Sums {
             if let Some(jobs) = &shard.stats.jobs {
                 sums.jobs.get_or_insert_default().add(jobs);
             }
-            sums.past.iter_mut().zip(shard.past).for_each(|(sum, count)| *sum += count);
+            sums.replied.iter_mut().zip(shard.replied).for_each(|(sum, count)| *sum += count);
             if let Some((counters, desk)) = &shard.backfill {
                 sums.backfill.0.add(counters);
                 sums.backfill.1.add(desk);
@@ -329,10 +330,10 @@ fn kinds(ledger: &Ledger) -> Named<u64> {
     known.chain([("unknown", ledger.unknown_offered())]).filter(|(_, count)| *count > 0).collect()
 }
 
-/// Derived events by kind, without those of the past that came for who asked. The three that every run may have are always there.
-fn outputs(derived: &Ledger, past: &[u64; KIND_ROWS]) -> Named<u64> {
+/// Derived events by kind, without those that came from off the core for who asked. The three that every run may have are always there.
+fn outputs(derived: &Ledger, replied: &[u64; KIND_ROWS]) -> Named<u64> {
     let always = [Kind::ALERT, Kind::FEATURES, Kind::SIGNAL];
-    let count = |kind: &Kind| derived.row(*kind).offered - past[kind.row()];
+    let count = |kind: &Kind| derived.row(*kind).offered - replied[kind.row()];
     Kind::ALL
         .iter()
         .filter(|kind| always.contains(kind) || count(kind) > 0)
@@ -362,8 +363,10 @@ fn pacer(source: &SourceReport, noise: f64) -> Pacer {
 }
 
 /// How far the digest may be compared: what acted on the outputs that other runs need not share.
-fn scope(sums: &Sums) -> DigestScope {
-    if sums.has_acted {
+fn scope(sums: &Sums, workers: Option<&WorkersReport>) -> DigestScope {
+    // A job that took too long is one whose outcome the machine's speed decided.
+    let has_overrun = workers.is_some_and(WorkersReport::has_overrun);
+    if sums.has_acted || has_overrun {
         DigestScope::ThisRun
     } else if sums.limits.iter().any(|(limit, _)| limit.is_shared()) {
         DigestScope::SameShards

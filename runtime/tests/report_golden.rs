@@ -11,6 +11,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use tapeline_runtime::report::health::FindingReport;
 use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
+use tapeline_runtime::jobs::{KindReport, WorkersReport};
 use tapeline_runtime::report::requests::{JobsReport, Waited};
 use tapeline_runtime::report::topics::TopicReport;
 use tapeline_runtime::report::{
@@ -174,6 +175,26 @@ fn eventful() -> Report {
             replies_failed: 2,
             wait_ns: Some(Waited { count: 1_010, p50: 700_000, p99: 4_000_000, max: 900_000_000 }),
             jobs: Some(JobsReport { limit: 24, grown: 3, shrunk: 1, full: 40, replies_lost: 0, stray_ends: 2 }),
+            workers: Some(WorkersReport {
+                threads: 4,
+                kinds: vec![KindReport {
+                    name: "pricer",
+                    job: 16,
+                    done: 900,
+                    failed: 3,
+                    panicked: 2,
+                    overran: 1,
+                    unserved: 0,
+                    made: 7,
+                    replaced: 3,
+                    events: 1_800,
+                    time_ns: 1_200_000_000,
+                    longest_ns: 45_000_000,
+                }],
+                late: 1,
+                left_behind: 1,
+                reasons: vec!["worker pricer, job 16: panicked and is replaced: no \u{1b}[2Jprice".to_owned()],
+            }),
         },
         handlers: vec![
             HandlerReport {

@@ -2,6 +2,7 @@
 
 use super::pending::Record;
 use super::{ERROR_REPLY_LOST, Jobs, OFF_CORE, Requests};
+use crate::event::Kind;
 use crate::handler::{Job, RequestId};
 use crate::limits::TICK_NS;
 use crate::queue::{Priority, RequestQueue};
@@ -17,6 +18,8 @@ pub struct JobOrder {
     pub symbol: SymbolId,
     /// What is asked for.
     pub job: Job,
+    /// The first of the requests that it stands for: the same for any number of shards, which [`JobOrder::number`] is not.
+    pub request: RequestId,
     /// Groups of all requests that it stands for.
     pub groups: u64,
     /// As asked.
@@ -78,6 +81,7 @@ impl Requests {
             number,
             symbol: record.symbol,
             job: record.job,
+            request: record.first,
             groups: record.groups,
             token: record.token,
             priority: Priority::new(record.class).unwrap_or(Priority::LAST),
@@ -106,8 +110,9 @@ impl Requests {
         Some(Replying { request, symbol, job, first, events })
     }
 
-    /// One event more of the reply that is next.
-    pub(crate) fn note_reply_event(&mut self) {
+    /// One event more, of this kind, of the reply that is next.
+    pub(crate) fn note_reply_event(&mut self, kind: Kind) {
+        self.by_kind[kind.row()] += 1;
         if let Some(order) = self.under_way.front_mut() {
             order.events += 1;
         }

@@ -42,6 +42,7 @@ use crate::backfill;
 use crate::driver::{Driver, Idle};
 use crate::engine::Setup;
 use crate::ingest::Capture;
+use crate::jobs;
 use crate::log::{self, LogFormat};
 use crate::pacer::Pace;
 use crate::pipeline::Parameters;
@@ -308,15 +309,20 @@ pub struct Requests {
     pub jobs_min: usize,
     /// As [`requests::Config::jobs_max`].
     pub jobs_max: usize,
+    /// As [`requests::Config::job_delay_ns`].
+    pub job_delay_ns: u64,
+    /// Who does jobs off the cores.
+    pub jobs: jobs::Settings,
     /// Name of the retry policy.
     pub retry: String,
 }
 
 impl Default for Requests {
     fn default() -> Self {
-        let requests::Config { queue, service_interval_ns, service_budget, jobs_min, jobs_max, .. } =
+        let requests::Config { queue, service_interval_ns, service_budget, jobs_min, jobs_max, job_delay_ns, .. } =
             requests::Config::default();
-        Self { queue, service_interval_ns, service_budget, jobs_min, jobs_max, retry: STANDARD.to_owned() }
+        let (jobs, retry) = (jobs::Settings::default(), STANDARD.to_owned());
+        Self { queue, service_interval_ns, service_budget, jobs_min, jobs_max, job_delay_ns, jobs, retry }
     }
 }
 
@@ -427,8 +433,16 @@ impl Config {
         let Dedup { capacity, window_ns } = dedup;
         let History { slots: history_slots, age_ns } = history;
         let DeadLetters { entries, slots, holds, held_per_symbol, error_codes } = dead_letters;
-        let Requests { queue, service_interval_ns, service_budget, jobs_min, jobs_max, retry: request_retry } =
-            requests;
+        let Requests {
+            queue,
+            service_interval_ns,
+            service_budget,
+            jobs_min,
+            jobs_max,
+            job_delay_ns,
+            jobs,
+            retry: request_retry,
+        } = requests;
         let Backfill { tapes, ring_slots: history_ring_slots, desk } = history_read;
         let Books { pages, orders } = books;
         let (policies, mut retry_of) = retry.tables();
@@ -459,6 +473,7 @@ impl Config {
                 ring_slots: *history_ring_slots,
                 desk: *desk,
             }),
+            jobs: *jobs,
             shard: shard::Config {
                 mesh_pending_slots: *mesh_pending_slots,
                 dedup_capacity: *capacity,
@@ -483,8 +498,9 @@ impl Config {
                     service_budget: *service_budget,
                     jobs_min: *jobs_min,
                     jobs_max: *jobs_max,
+                    job_delay_ns: *job_delay_ns,
                     retry: request_retry,
-                    // Jobs off the core other than reading history have no ring for their replies here yet.
+                    // Which jobs those are, the pipeline says.
                     ..requests::Config::default()
                 },
                 ..shard::Config::single()

@@ -10,6 +10,7 @@ use super::retry::{GROWTHS, ORDERS, SPREADS};
 use super::topics::{KEYS, LANES, POLICIES, kind_names};
 use super::value::{Form, Value};
 use super::zone::zone;
+use crate::jobs::WORKERS_MAX;
 use tapeline_core::adaptive::LIMIT_MAX;
 use tapeline_core::limits::{
     BACKFILL_ASKS_MAX, BACKFILL_IN_FLIGHT_MAX, BACKFILL_IN_FLIGHT_SYMBOL_MAX, BACKFILL_JOBS_MAX,
@@ -575,9 +576,28 @@ pub static SECTIONS: &[Section] = &[
                 count(1, LIMIT_MAX as u64),
                 requests.jobs_max,
                 "Jobs off the core that may be under way at one time, on each shard; the others wait. The limit grows up to this while \
-                 requests wait for it, and shrinks without them. Without effect in replay, whose one such job, reading history, has \
-                 backfill.jobs."
+                 requests wait for it, and shrinks without them. It is for jobs that a program of one's own has workers for; reading history \
+                 has backfill.jobs."
             ),
+            key!(
+                "job_delay",
+                Form::Time { min: TICK_NS, max: DAY_NS, step: TICK_NS },
+                requests.job_delay_ns,
+                "From the service of a job off the core to its reply, in shard time. The shard waits there for as long as the job takes."
+            ),
+            key!(
+                "workers",
+                count(1, WORKERS_MAX as u64),
+                requests.jobs.workers,
+                "Threads that do jobs off the cores, for all shards, where a program of one's own has workers."
+            ),
+            key!(
+                "job_deadline",
+                time(1, DAY_NS),
+                requests.jobs.deadline_ns,
+                "What one job off the cores may take, in wall time. One that takes longer is given up: its request fails, and its worker is replaced."
+            )
+            .unset("none", "a job may take for ever, and so may the shard that waits for it"),
             key!(
                 "retry",
                 Form::Name,

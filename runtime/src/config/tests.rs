@@ -28,6 +28,7 @@ fn effect(config: &Config) -> String {
         log,
         backfill,
         buses,
+        jobs,
         ..
     } = setup;
     format!(
@@ -37,7 +38,7 @@ fn effect(config: &Config) -> String {
             (is_pinned, driver, symbols_max, ring_slots, mesh_ring_slots, idle, buses),
             (log.filter, log.format),
             shard,
-            backfill,
+            (backfill, jobs),
             &config.pipeline,
             // The report's: `tapeline replay` hands it on.
             &config.health,

@@ -233,6 +233,27 @@ fn requests(page: &mut Page, report: &Report) {
         let counts = counts.iter().filter(|(_, number)| *number > 0);
         page.list("jobs", &counts.map(|(what, number)| named(what, *number)).collect::<Vec<_>>());
     }
+    if let Some(workers) = &requests.workers {
+        for kind in workers.kinds.iter().filter(|kind| kind.made > 0 || kind.unserved > 0) {
+            let counts = [
+                ("done", kind.done),
+                ("gave up", kind.failed),
+                ("panicked", kind.panicked),
+                ("overran", kind.overran),
+                ("without a worker", kind.unserved),
+                ("replaced", kind.replaced),
+                ("events", kind.events),
+            ];
+            let counts = counts.iter().filter(|(_, number)| *number > 0);
+            let mut line = vec![kind.name.to_owned()];
+            line.extend(counts.map(|(what, number)| named(what, *number)));
+            line.push(format!("longest {}", duration(kind.longest_ns)));
+            page.list("worker", &line);
+        }
+        let left = (workers.left_behind > 0).then(|| named("left behind", workers.left_behind as u64));
+        let lines: Vec<String> = left.into_iter().chain(workers.reasons.iter().map(|reason| plain(reason).to_string())).collect();
+        page.lines("workers", &lines);
+    }
 }
 
 /// What became of what handlers asked of the past. Nothing where nobody asked.

@@ -4,6 +4,7 @@ use super::{Station, StationReport};
 use crate::backfill::HistoryPort;
 use crate::clock::RunClock;
 use crate::jitter::{GAP_NS, GapDetector};
+use crate::jobs::JobPort;
 use crate::letters::{self, Parked};
 use crate::report::latency::new_histogram;
 use crate::report::topics::{self, TopicReport, Watermark};
@@ -154,8 +155,8 @@ pub struct ShardReport {
     pub requests: requests::Counters,
     /// What became of what they asked of the past; `None` where nobody reads.
     pub backfill: Option<(backfill::Counters, backfill::DeskCounters)>,
-    /// Events of the past that came for them, by [`Kind::row`]: part of what `derived` counts.
-    pub past: [u64; KIND_ROWS],
+    /// Events of the past and of jobs off the cores that came for them, by [`Kind::row`]: part of what `derived` counts.
+    pub replied: [u64; KIND_ROWS],
     /// How long they waited; `None` where nobody serves anything.
     pub waits: Option<Waits>,
     /// Events whose `ts_recv` was earlier than shard time.
@@ -191,19 +192,26 @@ pub struct ShardStation<C: Chain> {
     egress: Egress,
     gives_letters: bool,
     history: Option<HistoryPort>,
+    jobs: Option<JobPort>,
 }
 
 impl<C: Chain> ShardStation<C> {
     /// A station for `shard`, whose outputs leave through `egress`.
     #[must_use]
     pub fn new(number: usize, shard: Shard<C, RunProbe>, egress: Egress) -> Self {
-        Self { number, shard, egress, gives_letters: false, history: None }
+        Self { number, shard, egress, gives_letters: false, history: None, jobs: None }
     }
 
     /// What its handlers ask of the past goes out through `port`; without one the shard has no ring for it, either.
     #[must_use]
     pub fn with_history(self, history: Option<HistoryPort>) -> Self {
         Self { history, ..self }
+    }
+
+    /// Jobs that its handlers ask for go out through `port`; without one the shard has no ring for their replies, either.
+    #[must_use]
+    pub fn with_jobs(self, jobs: Option<JobPort>) -> Self {
+        Self { jobs, ..self }
     }
 
     /// Its report has the dead letters themselves, not only their counts.
@@ -219,6 +227,9 @@ impl<C: Chain> Station for ShardStation<C> {
         self.shard.probe().gaps.observe(now_ns);
         let work = self.shard.step(&mut self.egress).work;
         if let Some(port) = &self.history {
+            port.serve(&mut self.shard);
+        }
+        if let Some(port) = &self.jobs {
             port.serve(&mut self.shard);
         }
         work
@@ -259,7 +270,7 @@ impl<C: Chain> Station for ShardStation<C> {
             timed: self.shard.timed_batches(),
             letters: (*self.shard.letters().stats(), self.shard.letters().parked()),
             requests: *self.shard.requests().counters(),
-            past: self.shard.backfill().map_or([0; KIND_ROWS], |desk| *desk.events_by_kind()),
+            replied: replied(&self.shard),
             backfill: self.shard.backfill().map(|desk| (*desk.manager().counters(), *desk.counters())),
             waits: self.shard.requests().waits(),
             clamped: self.shard.clamped(),
@@ -276,6 +287,15 @@ impl<C: Chain> Station for ShardStation<C> {
             parked,
         }))
     }
+}
+
+/// Events of replies from off the core, by kind.
+fn replied<C: Chain>(shard: &Shard<C, RunProbe>) -> [u64; KIND_ROWS] {
+    let mut replied = *shard.requests().events_by_kind();
+    if let Some(desk) = shard.backfill() {
+        replied.iter_mut().zip(desk.events_by_kind()).for_each(|(sum, count)| *sum += count);
+    }
+    replied
 }
 
 /// Dead letters by handler, kind and code. Allocates: for the end of a run.

@@ -11,7 +11,7 @@ use std::io::{self, BufWriter, IsTerminal, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tapeline_core::bus::{BusBuilder, Chain, End};
+use tapeline_core::bus::{BusBuilder, End};
 use tapeline_runtime::config::{Layers, Loaded, Origin};
 use tapeline_runtime::engine::{self, EngineError};
 use tapeline_runtime::ingest::Capture;
@@ -19,16 +19,16 @@ use tapeline_runtime::input::Input;
 use tapeline_runtime::input::generate::{Config, GenerateInput};
 use tapeline_runtime::letters::{self, Letters};
 use tapeline_runtime::log::LogFormat;
-use tapeline_runtime::pipeline::Parameters;
+use tapeline_runtime::pipeline::{Assembly, Parameters};
 use tapeline_runtime::replay::{Request, Told, tell};
 use tapeline_runtime::report::text::count;
 use tapeline_runtime::report::{hgrm, json, text};
 use tracing::Dispatch;
 use tracing_subscriber::filter::LevelFilter;
 
-pub(crate) fn run<C: Chain + 'static>(
+pub(crate) fn run<A: Assembly>(
     args: &ReplayArgs,
-    pipeline: impl Fn(BusBuilder<End>, &Parameters) -> BusBuilder<C>,
+    pipeline: impl Fn(BusBuilder<End>, &Parameters) -> A,
 ) -> u8 {
     let loaded = match configured(args) {
         Ok(loaded) => loaded,
@@ -149,8 +149,14 @@ pub(crate) fn run<C: Chain + 'static>(
 
 /// 1 where a thread of the engine failed, 2 where what was asked for cannot be.
 fn code_of(error: &EngineError) -> u8 {
-    let is_ours =
-        matches!(error, EngineError::Run(_) | EngineError::Reader(_) | EngineError::Backfill(_) | EngineError::Log(_));
+    let is_ours = matches!(
+        error,
+        EngineError::Run(_)
+            | EngineError::Reader(_)
+            | EngineError::Backfill(_)
+            | EngineError::Jobs(_)
+            | EngineError::Log(_)
+    );
     if is_ours { 1 } else { 2 }
 }
 

@@ -307,8 +307,8 @@ pub fn run<A: Assembly>(
     // Before anybody copies the catalog: its sources have the same ids everywhere.
     let worker_sources = workers.sources().map(|name| catalog.source(name.as_bytes(), SeqRule::None));
     let worker_sources = worker_sources.collect::<Result<Vec<_>, _>>()?;
-    let mut jobs = (!workers.is_empty())
-        .then(|| Jobs::new(setup.jobs, workers, worker_sources, setup.log.dispatch.clone()));
+    let mut jobs =
+        (!workers.is_empty()).then(|| Jobs::new(setup.jobs, workers, worker_sources, setup.log.dispatch.clone()));
     let archive = setup.backfill.as_ref().map(|settings| Archive::open(&settings.paths, &mut catalog));
     dispatcher::with_default(&setup.log.dispatch, || {
         for fault in archive.iter().flat_map(Archive::faults) {

@@ -160,7 +160,9 @@ impl Worker for Pricer {
             reply.push(&EventBuf::new(&quote)).map_err(|_| 1_u16)?;
         }
         match self.0 {
-            Manner::Panics if ask.request.0.is_multiple_of(7) => std::panic::resume_unwind(Box::new("wanted by a test")),
+            Manner::Panics if ask.request.0.is_multiple_of(7) => {
+                std::panic::resume_unwind(Box::new("wanted by a test"))
+            }
             Manner::Fails if ask.request.0.is_multiple_of(9) => Err(900),
             Manner::Hangs if ask.request.0 == 20 && ask.symbol == b"J:TWO" => {
                 thread::sleep(Duration::from_secs(3_600));

@@ -9,9 +9,9 @@
 use hdrhistogram::Histogram;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use tapeline_runtime::jobs::{KindReport, WorkersReport};
 use tapeline_runtime::report::health::FindingReport;
 use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
-use tapeline_runtime::jobs::{KindReport, WorkersReport};
 use tapeline_runtime::report::requests::{JobsReport, Waited};
 use tapeline_runtime::report::topics::TopicReport;
 use tapeline_runtime::report::{

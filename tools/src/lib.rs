@@ -57,8 +57,8 @@ pub mod prelude {
     pub use tapeline_core::features::{Feature, SET_1, SET_2};
     pub use tapeline_core::handler::{Ctx, Full, Handler, Job, RequestEnd, RequestId, Verdict, Wish};
     pub use tapeline_core::queue::Priority;
-    pub use tapeline_runtime::jobs::{JobAsk, Reply, ReplyError, Worker};
     pub use tapeline_core::units::{PRICE_ONE, PRICE_UNDEFINED, Side, SourceId, SymbolId, UnixNanos, price_f64};
+    pub use tapeline_runtime::jobs::{JobAsk, Reply, ReplyError, Worker};
 }
 
 /// The program, with handlers of one's own: `tapeline::main(|r| r.handler(MyStrategy::new))`. Every verb of `tapeline` is in it. `r`

@@ -420,7 +420,9 @@ impl Jobs {
         self.report.left_behind = stuck.len();
         if !stuck.is_empty() {
             let stuck = stuck.len();
-            dispatcher::with_default(&self.dispatch, || tracing::warn!(stuck, "workers are still in their jobs: left behind"));
+            dispatcher::with_default(&self.dispatch, || {
+                tracing::warn!(stuck, "workers are still in their jobs: left behind")
+            });
         }
         self.report
     }

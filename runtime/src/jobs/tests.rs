@@ -161,7 +161,8 @@ fn replies_are_whole_and_in_the_order_of_orders_whatever_threads_do() {
             }
             for (shard, (_, replies)) in ends.iter_mut().enumerate() {
                 for (at, token) in tokens[shard].iter().enumerate() {
-                    let (number, place) = (round * 8 + at as u64 + 1, format!("seed {seed}, shard {shard}, round {round}"));
+                    let (number, place) =
+                        (round * 8 + at as u64 + 1, format!("seed {seed}, shard {shard}, round {round}"));
                     let code = match token & !0xffff_ffff {
                         TOKEN_PANICS => 1 + u64::from(ERROR_PANIC),
                         TOKEN_FAILS => 78,
@@ -174,7 +175,11 @@ fn replies_are_whole_and_in_the_order_of_orders_whatever_threads_do() {
                         let head = event[0];
                         assert_eq!((head.kind(), head.part, head.seq), (Kind::NEWS, part as u16, number), "{place}");
                         assert_eq!((head.symbol, head.source), (order(number, 0).symbol, SourceId(9)), "{place}");
-                        assert_eq!((head.ts_recv, head.ts_event), (order(number, 0).due, UnixNanos::UNKNOWN), "{place}");
+                        assert_eq!(
+                            (head.ts_recv, head.ts_event),
+                            (order(number, 0).due, UnixNanos::UNKNOWN),
+                            "{place}"
+                        );
                         assert!(head.flags.contains(Flags::HISTORICAL), "{place}: what is of a market is of the past");
                         assert_eq!(head.payload_as::<News>().id, *token, "{place}");
                     }
@@ -194,7 +199,10 @@ fn replies_are_whole_and_in_the_order_of_orders_whatever_threads_do() {
         assert!(kind.made > counts[1] / 2 && kind.made <= counts[1] + workers as u64, "{report:?}");
         assert_eq!(shared.dropped.load(Ordering::Relaxed), kind.made, "each is dropped, by its own thread");
         assert!(shared.most.load(Ordering::Relaxed) <= workers as u64);
-        assert!(report.reasons.len() == 2 && report.reasons.iter().any(|why| why.ends_with("wanted by a test")), "{report:?}");
+        assert!(
+            report.reasons.len() == 2 && report.reasons.iter().any(|why| why.ends_with("wanted by a test")),
+            "{report:?}"
+        );
     }
 }
 
@@ -224,7 +232,10 @@ fn req_3385_a_worker_that_takes_too_long_is_given_up_and_another_takes_its_place
     let report = thread.finish().unwrap();
     assert_eq!((report.kinds[0].overran, report.kinds[0].replaced, report.kinds[0].done), (1, 1, 4));
     assert_eq!((report.late, report.left_behind), (1, 0));
-    assert!(report.has_overrun() && report.reasons[0].contains("took longer than requests.job_deadline = 400ms"), "{report:?}");
+    assert!(
+        report.has_overrun() && report.reasons[0].contains("took longer than requests.job_deadline = 400ms"),
+        "{report:?}"
+    );
 }
 
 /// As many threads are stuck as may be: no further one is started, and jobs fail instead of waiting for ever.
@@ -243,7 +254,10 @@ fn without_any_worker_left_jobs_fail_with_a_word() {
     let overran = codes.iter().filter(|code| **code == 1 + u64::from(FAILED_OVERRUN)).count();
     let unserved = codes.iter().filter(|code| **code == 1 + u64::from(FAILED_NO_WORKER)).count();
     assert_eq!(overran + unserved, codes.len());
-    assert!((ABANDONED_MAX..ABANDONED_MAX + 32).contains(&overran) && unserved > 0, "{overran} overran, {unserved} unserved");
+    assert!(
+        (ABANDONED_MAX..ABANDONED_MAX + 32).contains(&overran) && unserved > 0,
+        "{overran} overran, {unserved} unserved"
+    );
     // Once they come back, there are workers again.
     shared.gate.open();
     let mut number = all + 20;

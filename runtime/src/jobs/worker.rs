@@ -71,8 +71,7 @@ pub enum ReplyError {
 
 impl Reply {
     fn new(order: &JobOrder, source: SourceId) -> Self {
-        let head =
-            Slot { symbol: order.symbol, source, seq: order.request.0, ts_recv: order.due, ..Slot::ZERO };
+        let head = Slot { symbol: order.symbol, source, seq: order.request.0, ts_recv: order.due, ..Slot::ZERO };
         Self { slots: Vec::new(), events: 0, head }
     }
 

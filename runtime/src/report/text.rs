@@ -251,7 +251,7 @@ fn requests(page: &mut Page, report: &Report) {
             page.list("worker", &line);
         }
         let left = (workers.left_behind > 0).then(|| named("left behind", workers.left_behind as u64));
-        let lines: Vec<String> = left.into_iter().chain(workers.reasons.iter().map(|reason| plain(reason).to_string())).collect();
+        let lines: Vec<String> = left.into_iter().chain(workers.reasons.iter().map(|reason| plain(reason))).collect();
         page.lines("workers", &lines);
     }
 }

@@ -306,6 +306,8 @@ fn left<C: Chain>(shard: &Shard<C, RunProbe>) -> Vec<(&'static str, Kind, Option
     }
     let named = counts.into_iter();
     named
-        .map(|((handler, kind, error), count)| (letters::name_of(shard.handler_names(), handler), Kind(kind), error, count))
+        .map(|((handler, kind, error), count)| {
+            (letters::name_of(shard.handler_names(), handler), Kind(kind), error, count)
+        })
         .collect()
 }

@@ -26,10 +26,7 @@ use tapeline_runtime::report::{hgrm, json, text};
 use tracing::Dispatch;
 use tracing_subscriber::filter::LevelFilter;
 
-pub(crate) fn run<A: Assembly>(
-    args: &ReplayArgs,
-    pipeline: impl Fn(BusBuilder<End>, &Parameters) -> A,
-) -> u8 {
+pub(crate) fn run<A: Assembly>(args: &ReplayArgs, pipeline: impl Fn(BusBuilder<End>, &Parameters) -> A) -> u8 {
     let loaded = match configured(args) {
         Ok(loaded) => loaded,
         Err(code) => return code,

@@ -433,6 +433,13 @@ impl<C: Chain> Bus<C> {
         self.jobs
     }
 
+    /// Whether handler `number` is given events of the past of all these kinds as they come by ([`Handler::TAKES_HISTORY`](crate::handler::Handler::TAKES_HISTORY)). O(handlers).
+    #[must_use]
+    pub fn takes_history(&mut self, number: u16, kinds: KindSet) -> bool {
+        let about = self.with(number, |handler| handler.about());
+        about.is_some_and(|about| about.takes_history && kinds.without(about.kinds) == KindSet::EMPTY)
+    }
+
     /// Whether any handler wants this kind.
     #[inline]
     #[must_use]

@@ -194,6 +194,7 @@ pub struct About {
     pub(super) jobs: JobSet,
     pub(super) crosses_symbols: bool,
     pub(super) takes_runs: bool,
+    pub(super) takes_history: bool,
     pub(super) has_budget: bool,
 }
 
@@ -207,6 +208,7 @@ impl<H: Handler> Subscriber for Registered<H> {
             jobs: self.handler.serves(),
             crosses_symbols: H::CROSSES_SYMBOLS,
             takes_runs: H::TAKES_RUNS,
+            takes_history: H::TAKES_HISTORY,
             has_budget: H::BUDGET_NS.is_some(),
         }
     }

@@ -41,9 +41,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 self.begin(Active::Source, head.identity(), head.kind(), head.symbol, head.ts_event);
             }
             Err(reason) => {
-                self.ledger.refuse(head.kind(), reason);
-                self.log_refused(&head, reason);
-                self.input.at += self.span_at(at, len);
+                self.refuse_at(at, len, reason);
             }
         }
     }

@@ -35,7 +35,7 @@ pub use layers::{FAULTS_TOLD_MAX, FILE_BYTES_MAX, FILE_VARIABLE, Fault, Faults, 
 pub use retry::{Growth, Retry, RetryPolicy, STANDARD, Spread};
 pub use table::SECTIONS;
 pub use tell::{Style, reference, sample};
-pub use topics::{TopicKeys, Topics};
+pub use topics::{OnInvalid, TopicKeys, Topics};
 pub use value::{Form, Raw, Value};
 
 use crate::backfill;
@@ -492,6 +492,7 @@ impl Config {
                 book_orders: *orders,
                 retry: policies,
                 retry_of,
+                invalid_kept: topics.invalid_kept(),
                 requests: requests::Config {
                     queue: *queue,
                     service_interval_ns: *service_interval_ns,

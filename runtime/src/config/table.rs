@@ -7,7 +7,7 @@ use super::mapper::{
 };
 use super::publisher;
 use super::retry::{GROWTHS, ORDERS, SPREADS};
-use super::topics::{KEYS, LANES, POLICIES, kind_names};
+use super::topics::{KEYS, LANES, ON_INVALID, POLICIES, kind_names};
 use super::value::{Form, Value};
 use super::zone::zone;
 use crate::jobs::WORKERS_MAX;
@@ -510,6 +510,14 @@ pub static SECTIONS: &[Section] = &[
                 Form::Switch,
                 lossy,
                 "Trades and changes of a book may be lost. A gap event then tells their symbol."
+            ),
+            topic_key!(
+                "on_invalid",
+                Form::Choice(ON_INVALID),
+                on_invalid,
+                "What happens to an event that breaks its schema (a field out of its bounds, a version or length that the kind does not have): it is refused; \
+                 or it is kept as a dead letter of `schema` with the reason as its error, for `tapeline dlq` and a redrive once the schema or the feed is \
+                 mended. It holds with either way of overload."
             ),
         ],
     },

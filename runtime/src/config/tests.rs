@@ -171,6 +171,7 @@ fn req_c1_every_field_that_a_key_sets_is_read() {
             &[
                 "core/src/shard.rs",
                 "core/src/shard/inlet.rs",
+                "core/src/shard/invalid.rs",
                 "core/src/shard/letters.rs",
                 "core/src/shard/poll.rs",
                 "core/src/shard/admission.rs",

@@ -12,7 +12,7 @@ use tapeline_core::event::payload::{Cause, DEAD_CAUSE_NONE, DeadLetter, DeadLett
 use tapeline_core::event::{EventBuf, EventRef, Flags, Identity, Slot, events};
 use tapeline_core::hash;
 use tapeline_core::limits::SPAN_SLOTS_MAX;
-use tapeline_core::shard::{NO_ROOM, NO_ROOM_NAME, Probe, Shard};
+use tapeline_core::shard::{INVALID, INVALID_NAME, NO_ROOM, NO_ROOM_NAME, Probe, Shard};
 use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
 
 /// What one shard has parked at its end, as events of the kind `dead_letter`.
@@ -45,11 +45,13 @@ pub struct Exported {
     pub redriven: u64,
 }
 
-/// Name of the handler of a dead letter; [`NO_ROOM_NAME`] for what its topic had no room for, which no handler has seen.
+/// Name of the handler of a dead letter; [`NO_ROOM_NAME`] for what its topic had no room for and [`INVALID_NAME`] for what breaks its schema, which no
+/// handler has seen.
 pub(crate) fn name_of(handlers: &[&'static str], handler: u16) -> &'static str {
     match handlers.get(usize::from(handler)) {
         Some(name) => name,
         None if handler == NO_ROOM => NO_ROOM_NAME,
+        None if handler == INVALID => INVALID_NAME,
         None => "unknown",
     }
 }

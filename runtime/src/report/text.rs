@@ -7,7 +7,7 @@ use super::handlers::slowest;
 use super::latency::{BEYOND_MIN, Summary};
 use super::{Capture, CaptureTally, Events, Manifest, Named, Report, Speed};
 use std::fmt::Write as _;
-use tapeline_core::shard::ERROR_NO_ROOM;
+use tapeline_core::shard::{ERROR_NO_ROOM, schema_reason};
 
 /// Width of the table.
 pub const COLUMNS: usize = 100;
@@ -171,7 +171,10 @@ fn failures(page: &mut Page, report: &Report) {
         let error = match (left.error, left.panicked) {
             (_, true) => "panic".to_owned(),
             (Some(ERROR_NO_ROOM), _) => "its topic was full".to_owned(),
-            (Some(code), _) => format!("error {code}"),
+            (Some(code), _) => match schema_reason(code) {
+                Some(reason) => format!("breaks its schema ({})", reason.name()),
+                None => format!("error {code}"),
+            },
             (None, _) => "waiting".to_owned(),
         };
         format!("{} on {}, {error}: {}", plain(&left.handler), left.kind, count(left.count))

@@ -654,7 +654,7 @@ impl<const TAKES: bool> Handler for Pupil<TAKES> {
         // Even sizes are for the one that takes, odd ones for the other; the rest says from when until when.
         let size = ev.head().payload_as::<Trade>().size;
         let (from, to) = (size / 10_000, size / 10 % 1_000);
-        if (size % 2 == 0) == TAKES && size > 10 {
+        if size.is_multiple_of(2) == TAKES && size > 10 {
             cx.backfill(&trades(START - from * MILLI, START - to * MILLI)).unwrap();
         }
         Verdict::Done

@@ -57,8 +57,11 @@ fn bus(catalog: &mut Catalog) -> Bus<impl Chain + use<>> {
     BusBuilder::new(SYMBOLS_MAX).then(Picky).build(catalog).unwrap()
 }
 
-/// A stream of which a tenth is spoiled: the events, and by kind and reason how many.
-fn spoiled(seed: u64, prng: &mut Prng) -> (Vec<Vec<Slot>>, Vec<(Vec<Slot>, Refusal)>) {
+/// Spoiled events and what is wrong with each.
+type Bad = Vec<(Vec<Slot>, Refusal)>;
+
+/// A stream of which a tenth is spoiled.
+fn spoiled(seed: u64, prng: &mut Prng) -> (Vec<Vec<Slot>>, Bad) {
     let mut events = stream(seed, 1_000, MILLI, feed(1));
     let mut bad = Vec::new();
     for event in &mut events {

@@ -1,6 +1,6 @@
 //! The engine of a replay: rings, stations and threads, put together, run to the end, and taken apart.
 
-use crate::backfill::{Archive, Backfill, BackfillThread, ReaderReport};
+use crate::backfill::{Archive, Backfill, BackfillThread, Listed, ReaderReport};
 use crate::clock::RunClock;
 use crate::doctor;
 use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle};
@@ -219,6 +219,8 @@ pub struct Run {
     pub log: LogReport,
     /// What the thread that reads history says; `None` where nobody reads.
     pub history: Option<ReaderReport>,
+    /// The tapes that history was read from, as far as they could be opened.
+    pub history_tapes: Vec<Listed>,
     /// What whoever does jobs off the cores says; `None` where there is nobody.
     pub workers: Option<WorkersReport>,
     /// Outputs written to the file; `None` without one.
@@ -289,7 +291,7 @@ pub fn run<A: Assembly>(
             has_log: setup.log.is_on(),
             shard,
         };
-        memory::check(&sizes, plan.shards, machine_bytes, &pipeline)??;
+        memory::check(&sizes, plan.shards, machine_bytes, pipeline)??;
     }
 
     let clock = RunClock::start();
@@ -315,6 +317,7 @@ pub fn run<A: Assembly>(
             tracing::warn!(%fault, "history cannot be read: whatever is ordered of it will fail");
         }
     });
+    let history_tapes = archive.as_ref().map(Archive::listing).unwrap_or_default();
     let mut backfill = archive.map(Backfill::new);
     let is_meshed = plan.shards > 1 && buses.iter().any(|bus| bus.crosses_symbols());
     let background = background_cores(&allowed, &plan);
@@ -437,6 +440,7 @@ pub fn run<A: Assembly>(
         elapsed_ns,
         log: beside.log,
         history: beside.history,
+        history_tapes,
         workers: beside.workers,
         outputs_written: beside.outputs_written,
         has_prelude: setup.start.is_some(),

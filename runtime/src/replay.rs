@@ -1,5 +1,6 @@
 //! From what a run left behind to its report.
 
+use crate::backfill::Listed;
 use crate::driver::{CoreReport, Idle};
 use crate::engine::Run;
 use crate::jitter::GapDetector;
@@ -12,7 +13,7 @@ use crate::report::health::{HealthReport, LogCounts, MemoryReport, ShardRun, rat
 use crate::report::latency::new_histogram;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
-    BackfillReport, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit,
+    BackfillReport, BackfillTape, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit,
     Manifest, Named, Pacer, Report, Requests, Retries, Speed, Summary, dead_letters, handlers, judge, topics,
 };
 use crate::station::{Overload, ShardReport, SourceReport, StationReport};
@@ -38,7 +39,7 @@ pub struct Request {
     pub passes: u64,
     /// SHA-256 of the effective configuration, hex, if there is one.
     pub config_sha256: Option<String>,
-    /// SHA-256 of captures by path, hex, where it was computed.
+    /// SHA-256 of captures and tapes of the history by path, hex, where it was computed.
     pub sha256: BTreeMap<String, String>,
     /// Commit of the build, if it is known.
     pub commit: Option<String>,
@@ -153,7 +154,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         tool: "tapeline",
         version: request.version.clone(),
         command: "replay",
-        manifest: manifest(request, &machine, &placed, &run.ingest.captures),
+        manifest: manifest(request, &machine, &placed, &run.ingest.captures, &run.history_tapes),
         kinds: kinds(&sums.ledger),
         outputs: outputs(&sums.derived, &sums.replied),
         limits_hit: sums
@@ -400,12 +401,20 @@ fn manifest(
     machine: &Machine,
     placed: &Placed,
     captures: &[crate::ingest::CaptureStats],
+    history: &[Listed],
 ) -> Manifest {
+    let sha256 = |path: &str| request.sha256.get(path).cloned();
+    let backfill = history.iter();
+    let backfill = backfill.map(|tape| BackfillTape {
+        path: tape.path.clone(),
+        sha256: sha256(&tape.path),
+        events: tape.events,
+    });
     let captures: Vec<Capture> = captures
         .iter()
         .map(|capture| Capture {
             path: capture.path.clone(),
-            sha256: request.sha256.get(&capture.path).cloned(),
+            sha256: sha256(&capture.path),
             events: capture.events,
             symbols: capture.symbols,
             first_ts: capture.span.map(|span| span.0),
@@ -415,6 +424,7 @@ fn manifest(
         })
         .collect();
     Manifest {
+        backfill: backfill.collect(),
         config_sha256: request.config_sha256.clone(),
         driver: placed.driver.to_owned(),
         shards: placed.shards,

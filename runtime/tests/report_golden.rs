@@ -15,7 +15,7 @@ use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
 use tapeline_runtime::report::requests::{JobsReport, Waited};
 use tapeline_runtime::report::topics::TopicReport;
 use tapeline_runtime::report::{
-    BadLine, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope, Events, HandlerReport,
+    BackfillTape, BadLine, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope, Events, HandlerReport,
     HealthReport, Latency, LimitHit, LogCounts, Manifest, MemoryReport, Named, Pacer, RateReport, Report, Requests,
     Retries, Speed, Summary, Verdict, hgrm, json, text,
 };
@@ -69,6 +69,14 @@ fn eventful() -> Report {
                     generated: false,
                 },
                 Capture { path: "opening rush.tape".to_owned(), format: "tape".to_owned(), generated: true, ..Capture::default() },
+            ],
+            backfill: vec![
+                BackfillTape {
+                    path: "past/2024-08-07.tape".to_owned(),
+                    sha256: Some("ef".repeat(32)),
+                    events: Some(1_234_567),
+                },
+                BackfillTape { path: "past/live.tape".to_owned(), ..BackfillTape::default() },
             ],
             config_sha256: Some("cd".repeat(32)),
             driver: "threads".to_owned(),
@@ -271,6 +279,7 @@ fn plain() -> Report {
     Report {
         manifest: Manifest {
             captures: vec![],
+            backfill: vec![],
             speed: Speed::Max,
             generated: false,
             pinned: false,

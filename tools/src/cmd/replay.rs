@@ -99,7 +99,8 @@ pub(crate) fn run<A: Assembly>(args: &ReplayArgs, pipeline: impl Fn(BusBuilder<E
     };
     // After the run, so that hashing takes no time from it.
     let sha256 = if args.format == Format::Json && !interrupt.load(Ordering::Relaxed) {
-        args.captures.iter().filter_map(|path| Some((path.clone(), sha256_of(path).ok()?))).collect()
+        let tapes = run.history_tapes.iter().map(|tape| &tape.path);
+        args.captures.iter().chain(tapes).filter_map(|path| Some((path.clone(), sha256_of(path).ok()?))).collect()
     } else {
         BTreeMap::new()
     };

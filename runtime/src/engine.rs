@@ -4,6 +4,7 @@ use crate::backfill::{Archive, Backfill, BackfillThread, Listed, ReaderReport};
 use crate::clock::RunClock;
 use crate::doctor;
 use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle};
+use crate::ending::GIVE_UP_AFTER;
 use crate::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport, Progress};
 use crate::jobs::{self, Jobs, JobsThread, WorkersError, WorkersReport};
 use crate::lifecycle::{Lifecycle, Phase};
@@ -177,6 +178,9 @@ pub enum EngineError {
     /// A core's loop failed.
     #[error(transparent)]
     Run(#[from] DriverError),
+    /// A core's loop failed, and of the threads beside the cores these did not end within 2 s: they end with the process.
+    #[error("{0}; left behind: {1}")]
+    RunAndLeft(DriverError, String),
     /// The log's thread could not be started.
     #[error("the log's thread could not be started: {0}")]
     Log(std::io::Error),
@@ -534,6 +538,24 @@ struct LastWords {
 }
 
 impl Beside {
+    /// The cores failed: all others are told to end, and have 2 s together. The error names who has not.
+    fn give_up(self, error: DriverError) -> EngineError {
+        let Self { mut log, mut history, mut jobs, mut sink, reader: _ } = self;
+        log.tell();
+        history.iter().for_each(BackfillThread::tell);
+        jobs.iter().for_each(JobsThread::tell);
+        sink.iter().for_each(SinkHandle::tell);
+        let until = Instant::now() + GIVE_UP_AFTER;
+        let ended = [
+            ("log", log.give_up(until)),
+            ("backfill", history.as_mut().is_none_or(|history| history.give_up(until))),
+            ("jobs", jobs.as_mut().is_none_or(|jobs| jobs.give_up(until))),
+            ("sink", sink.as_mut().is_none_or(|sink| sink.give_up(until))),
+        ];
+        let left: Vec<&str> = ended.into_iter().filter(|(_, is_over)| !is_over).map(|(name, _)| name).collect();
+        if left.is_empty() { EngineError::Run(error) } else { EngineError::RunAndLeft(error, left.join(", ")) }
+    }
+
     /// What the cores and all others have to say. What went wrong on a core is told first, before what others say of themselves, which may
     /// follow from it: log, history and sink end by themselves then, and the reader is left behind, since it may wait for a pipe for
     /// ever. So is one that still waits for its input when the run was interrupted: it ends with the process, and what it handed over is
@@ -544,7 +566,10 @@ impl Beside {
         interrupt: &AtomicBool,
         progress: &Progress,
     ) -> Result<(T, LastWords), EngineError> {
-        let cores = cores?;
+        let cores = match cores {
+            Ok(cores) => cores,
+            Err(error) => return Err(self.give_up(error)),
+        };
         let log = self.log.finish();
         let history =
             self.history.map(|history| history.finish().ok_or_else(|| EngineError::Backfill("died".to_owned())));
@@ -594,6 +619,10 @@ mod tests {
     fn req_3384_a_core_that_died_is_told_whatever_the_reader_does() {
         let died = || Err::<(), _>(DriverError::Died("core 1".to_owned(), "wanted by a test".to_owned()));
         let is_told = |words: Result<((), LastWords), EngineError>| matches!(words, Err(EngineError::Run(DriverError::Died(core, _))) if core == "core 1");
+        let left = |words: Result<((), LastWords), EngineError>| match words {
+            Err(EngineError::RunAndLeft(DriverError::Died(core, _), left)) if core == "core 1" => left,
+            other => panic!("{:?}", other.map(|_| ())),
+        };
         let (interrupt, progress) = (AtomicBool::new(false), Progress::default());
         let beside = |reader, history| {
             let names = Names { catalog: Catalog::new(4), handlers: Vec::new(), topics: Vec::new() };
@@ -621,7 +650,7 @@ mod tests {
                 thread::park();
             }
         });
-        assert!(is_told(beside(reader, waits).last_words(died(), &interrupt, &progress)));
+        assert_eq!(left(beside(reader, waits).last_words(died(), &interrupt, &progress)), "backfill");
         drop(input);
         // Those that died do not hide it.
         assert!(is_told(beside(thread::spawn(dies::<IngestReport>), history(dies::<()>)).last_words(

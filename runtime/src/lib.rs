@@ -7,6 +7,7 @@ pub mod config;
 pub mod diff;
 pub mod doctor;
 pub mod driver;
+mod ending;
 pub mod engine;
 pub mod ingest;
 pub mod input;

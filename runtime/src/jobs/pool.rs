@@ -2,6 +2,7 @@
 
 use super::worker::{Done, Failed, Task, Workers, work};
 use super::{ABANDONED_MAX, Settings};
+use crate::ending::{GIVE_UP_AFTER, end_until};
 use crossbeam_queue::ArrayQueue;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -23,8 +24,6 @@ use tracing::dispatcher;
 
 /// How long the thread waits for a reply before it looks at orders and deadlines again.
 const REST: Duration = Duration::from_micros(100);
-/// How long the end waits for workers that are in a job, all together.
-const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 /// Slots of the ring by which a shard gets replies.
 const RING_SLOTS: usize = 4_096;
 /// Reasons that a report names; more are counted only.
@@ -412,7 +411,7 @@ impl Jobs {
         // Their senders go with the seats: threads that wait for a task end.
         threads.extend(self.seats.into_iter().flatten().map(|seat| seat.thread));
         let begun = Instant::now();
-        while threads.iter().any(|thread| !thread.is_finished()) && begun.elapsed() < LAST_WORDS_MAX {
+        while threads.iter().any(|thread| !thread.is_finished()) && begun.elapsed() < GIVE_UP_AFTER {
             thread::sleep(REST);
         }
         let (over, stuck): (Vec<_>, Vec<_>) = threads.into_iter().partition(JoinHandle::is_finished);
@@ -443,6 +442,17 @@ pub struct JobsThread {
 }
 
 impl JobsThread {
+    /// Tells it to end, and goes on.
+    pub(crate) fn tell(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends it, or leaves it behind where it has not ended at `until`: false then. Workers that are in a job end with the process.
+    pub(crate) fn give_up(&mut self, until: Instant) -> bool {
+        self.tell();
+        self.thread.take().is_none_or(|thread| end_until(thread, until))
+    }
+
     /// Ends it, and says what it has to say; `None` when it died. Call after the shards have stopped. Takes 2 s at most.
     #[must_use]
     pub fn finish(mut self) -> Option<WorkersReport> {
@@ -453,8 +463,7 @@ impl JobsThread {
 
 impl Drop for JobsThread {
     fn drop(&mut self) {
-        // It ends by itself, its workers with the process.
-        self.stop.store(true, Ordering::Relaxed);
+        self.give_up(Instant::now() + GIVE_UP_AFTER);
     }
 }
 

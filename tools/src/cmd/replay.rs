@@ -150,6 +150,7 @@ fn code_of(error: &EngineError) -> u8 {
     let is_ours = matches!(
         error,
         EngineError::Run(_)
+            | EngineError::RunAndLeft(..)
             | EngineError::Reader(_)
             | EngineError::Backfill(_)
             | EngineError::Jobs(_)

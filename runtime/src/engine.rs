@@ -72,6 +72,8 @@ pub struct Setup {
     pub outputs: Option<(PathBuf, bool)>,
     /// Symbols that fit, the id 0 included.
     pub symbols_max: usize,
+    /// Texts of the symbols that have the first ids, from 1 on, whatever the captures name: handlers that are made for certain symbols know them by id.
+    pub symbols: Vec<String>,
     /// Slots of each shard's source ring, a power of two.
     pub ring_slots: usize,
     /// Slots of each ring between two shards, a power of two. There are some only where a handler crosses symbols.
@@ -118,6 +120,7 @@ impl Setup {
             gives_letters: false,
             outputs: None,
             symbols_max: SYMBOLS_DEFAULT,
+            symbols: Vec::new(),
             ring_slots: RING_SLOTS_DEFAULT,
             mesh_ring_slots: MESH_RING_SLOTS_DEFAULT,
             idle: None,
@@ -193,6 +196,9 @@ pub enum EngineError {
     /// The thread that reads history could not be started, or died.
     #[error("the backfill's thread {0}")]
     Backfill(String),
+    /// A symbol that is to be known from the start does not fit the catalog.
+    #[error("symbol {0:?}: {1}")]
+    Symbol(String, CatalogError),
     /// The workers cannot be as they are.
     #[error(transparent)]
     Workers(#[from] WorkersError),
@@ -304,6 +310,9 @@ pub fn run<A: Assembly>(
     let shards: Vec<shard::Config> =
         (0..plan.shards).map(|number| setup.shard_config(number, routes.clone())).collect();
     let mut catalog = Catalog::new(setup.symbols_max);
+    for symbol in &setup.symbols {
+        catalog.symbol(symbol.as_bytes()).map_err(|error| EngineError::Symbol(symbol.clone(), error))?;
+    }
     let mut buses = Vec::new();
     for _ in 0..plan.shards {
         // Every shard interns the same handlers in the same order: their sources have the same ids everywhere.

@@ -35,6 +35,7 @@ pub use layers::{FAULTS_TOLD_MAX, FILE_BYTES_MAX, FILE_VARIABLE, Fault, Faults, 
 pub use retry::{Growth, Retry, RetryPolicy, STANDARD, Spread};
 pub use table::SECTIONS;
 pub use tell::{Style, reference, sample};
+pub use publisher::{ShareKeys, TierNames};
 pub use topics::{OnInvalid, TopicKeys, Topics};
 pub use value::{Form, Raw, Value};
 
@@ -86,6 +87,10 @@ pub struct Config {
     pub books: Books,
     /// Names of the times of day of the mapper, in their order.
     pub hours: Vec<String>,
+    /// Names of the publisher's tiers, in their order.
+    pub tiers: TierNames,
+    /// The share of failures that trips the publisher's breaker.
+    pub share: ShareKeys,
     /// Name of the time zone of the mapper.
     pub zone: Zone,
     /// Name of the time zone whose days are sessions.
@@ -378,9 +383,24 @@ impl Config {
                 ConfigError::Apart(features) => features.last().map_or("", String::as_str),
                 _ => "",
             };
-            let key =
-                if key.is_empty() { "publisher.enter".to_owned() } else { format!("publisher.condition.{key}.weight") };
+            let breaker = self.pipeline.publisher.breaker.check().err().map(ConfigError::Rule);
+            let key = if !key.is_empty() {
+                format!("publisher.condition.{key}.weight")
+            } else if breaker.as_ref() == Some(&error) {
+                "publisher.breaker.failures".to_owned()
+            } else if let Some(tier) = publisher::faulty_tier(self) {
+                format!("publisher.tier.{tier}.enter")
+            } else {
+                "publisher.enter".to_owned()
+            };
             tell(&key, error.to_string());
+        }
+        if let Err(what) = self.pipeline.correlation.check() {
+            tell("correlation.followers", what);
+        }
+        let first = self.pipeline.correlation.symbols().len();
+        if first >= self.engine.symbols_max {
+            tell("correlation.followers", format!("{first} symbols, and engine.symbols_max has room for fewer"));
         }
         // What is left is no value of one key.
         if wrong.is_empty()
@@ -411,10 +431,12 @@ impl Config {
             backfill: history_read,
             books,
             hours: _,
+            tiers: _,
+            share: _,
             zone: _,
             session: _,
             health: _,
-            pipeline: _,
+            pipeline,
         } = self;
         let Engine {
             shards,
@@ -461,6 +483,7 @@ impl Config {
             is_pinned: *pin,
             driver: *driver,
             symbols_max: *symbols_max,
+            symbols: pipeline.correlation.symbols(),
             ring_slots: *ring_slots,
             mesh_ring_slots: *mesh_ring_slots,
             idle: *idle,

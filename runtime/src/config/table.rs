@@ -78,6 +78,32 @@ macro_rules! condition_key {
     };
 }
 
+/// A row of a tier of the publisher.
+macro_rules! tier_key {
+    ($name:literal, $form:expr, $field:ident, $doc:literal) => {
+        Key::new(
+            $name,
+            $form,
+            $doc,
+            |config, tier| Stored::value(&publisher::tier(config, tier).$field),
+            |config, tier, value| publisher::tier_mut(config, tier).$field = Stored::stored(value),
+        )
+    };
+}
+
+/// A row of the share of failures that trips the publisher's breaker.
+macro_rules! share_key {
+    ($name:literal, $form:expr, $field:ident, $doc:literal) => {
+        Key::new(
+            $name,
+            $form,
+            $doc,
+            |config, _| Stored::value(&config.share.$field),
+            |config, _, value| publisher::set_share(config, |share| share.$field = Stored::stored(value)),
+        )
+    };
+}
+
 /// Rows of a plan that may leave things as they are, found by the section's name. Further rows go before them.
 macro_rules! plan_keys {
     ($get:expr, $get_mut:expr; $($row:expr),*) => {
@@ -988,6 +1014,103 @@ pub static SECTIONS: &[Section] = &[
                 Form::Number { min: 0.0, max: 1e6 },
                 weight,
                 "What it adds to the score while it holds. 0 = nothing."
+            ),
+        ],
+    },
+    Section {
+        path: "publisher.tier.<name>",
+        doc: "Tiers that a symbol which qualifies is promoted to, numbered from 1 in the order in which they are written, behind the two that are there: in rising order of \
+              score and time. A further one begins as the one before it.",
+        names: Some(Names::Free {
+            list: |config| config.tiers.0.clone(),
+            make: |config, name| _ = publisher::tier_mut(config, name),
+        }),
+        keys: &[
+            tier_key!(
+                "enter",
+                Form::Number { min: 0.0, max: SCORE_MAX },
+                enter,
+                "Score from which on a symbol goes up to it."
+            ),
+            tier_key!(
+                "leave",
+                Form::Number { min: 0.0, max: SCORE_MAX },
+                leave,
+                "Score below which it comes down again: not above enter."
+            ),
+            tier_key!(
+                "after",
+                time(0, PUBLISHER_NS_MAX),
+                after_ns,
+                "How long a symbol must have qualified, in shard time."
+            ),
+        ],
+    },
+    Section {
+        path: "publisher.breaker",
+        doc: "When a sink that does not take changes is left alone, and for how long: one breaker for each symbol.",
+        names: None,
+        keys: &[
+            key!(
+                "failures",
+                count(0, 1_000_000),
+                pipeline.publisher.breaker.failures_in_row,
+                "Failures in a row that trip it. 0 = that many never do: then a share does."
+            ),
+            share_key!(
+                "share",
+                count(1, 1_000),
+                per_mille,
+                "Failures of 1,000 calls in the window from which on it trips."
+            )
+            .unset("none", "failures in a row do alone"),
+            share_key!(
+                "share_calls",
+                count(1, 1_000_000),
+                calls_min,
+                "Calls in the window below which the share never trips it."
+            ),
+            share_key!("share_window", time(10, DAY_NS), window_ns, "Length of that window, in shard time."),
+            key!("open", time(1, DAY_NS), pipeline.publisher.breaker.open_ns, "How long it is open at first, in shard time."),
+            key!(
+                "growth",
+                count(1, 1_000),
+                pipeline.publisher.breaker.open_growth,
+                "The factor by which it is open longer after each probe that failed. 1 = always as long."
+            ),
+            key!(
+                "open_max",
+                time(1, DAY_NS),
+                pipeline.publisher.breaker.open_ns_max,
+                "The longest that it is open: not below open."
+            ),
+            key!(
+                "probe",
+                time(1, DAY_NS),
+                pipeline.publisher.breaker.probe_ns_max,
+                "How long a probe may go without a verdict, in shard time."
+            ),
+            key!(
+                "successes",
+                count(1, 1_000_000),
+                pipeline.publisher.breaker.successes,
+                "Probes in a row that have to succeed before it closes."
+            ),
+        ],
+    },
+    Section {
+        path: "correlation",
+        doc: "Correlation and beta of symbols with a benchmark, sampled at the closes of the benchmark's bars. It goes across symbols, so that shards keep step with each \
+              other where it is on.",
+        names: None,
+        keys: &[
+            key!("benchmark", Form::Symbol, pipeline.correlation.symbol, "The benchmark.")
+                .unset("none", "nothing is correlated"),
+            key!(
+                "followers",
+                Form::Symbols,
+                pipeline.correlation.followers,
+                "Symbols that are correlated with it, each of which gets a vector of its own (set 3: correlation, beta)."
             ),
         ],
     },

@@ -58,6 +58,13 @@ impl Progress {
         Self { running: NOBODY, next: u16::MAX }
     }
 
+    /// Whether everybody has had the event.
+    #[inline]
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.next == u16::MAX
+    }
+
     /// The handler that is running.
     #[must_use]
     pub fn running(&self) -> Option<u16> {
@@ -173,6 +180,7 @@ pub struct Bus<C: Chain> {
     servers: Box<[u16; Job::MAX]>,
     /// By row of a kind: the kinds that its only handler has to itself, if that takes runs; and that handler.
     run_kinds: Box<[KindSet; KIND_ROWS]>,
+    all_run_kinds: KindSet,
     runners: Box<[u16; KIND_ROWS]>,
     /// Pairs of handler and symbol that are quarantined.
     quarantined: u64,
@@ -217,11 +225,13 @@ impl<C: Chain> Bus<C> {
         self.interests = abouts().fold(KindSet::EMPTY, |kinds, (_, about)| kinds.union(about.kinds));
         self.run_kinds.fill(KindSet::EMPTY);
         self.runners.fill(NOBODY);
+        self.all_run_kinds = KindSet::EMPTY;
         // A budget is for one event.
         for (number, about) in abouts().filter(|(_, about)| about.takes_runs && !about.has_budget) {
             let others = abouts().filter(|(other, _)| *other != number);
             let others = others.fold(KindSet::EMPTY, |kinds, (_, other)| kinds.union(other.kinds));
             let alone = about.kinds.without(others);
+            self.all_run_kinds = self.all_run_kinds.union(alone);
             for row in (0..KIND_ROWS).filter(|row| alone.contains(Kind(*row as u16))) {
                 (self.run_kinds[row], self.runners[row]) = (alone, number as u16);
             }
@@ -292,6 +302,18 @@ impl<C: Chain> Bus<C> {
             self.on_event_with_care(event, call, timing);
             return;
         }
+        self.walk(event, call, timing);
+    }
+
+    /// Gives an event to every interested handler where nothing may keep one from it: nothing is held, nobody is quarantined, nobody has had it,
+    /// and it is not of the past.
+    #[inline]
+    pub fn on_plain(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
+        self.walk(event, call, &mut Untimed);
+    }
+
+    #[inline]
+    fn walk<T: Timing>(&mut self, event: EventRef<'_>, call: &mut Call<'_>, timing: &mut T) {
         let kinds = KindSet::one(event.kind());
         for listed in &mut self.before {
             if listed.kinds.intersects(kinds) {
@@ -411,6 +433,13 @@ impl<C: Chain> Bus<C> {
     #[must_use]
     pub fn run_kinds(&self, kind: Kind) -> KindSet {
         self.run_kinds[kind.row()]
+    }
+
+    /// Kinds of which events may be in a run.
+    #[inline]
+    #[must_use]
+    pub const fn all_run_kinds(&self) -> KindSet {
+        self.all_run_kinds
     }
 
     /// Whether a handler is quarantined for any symbol.

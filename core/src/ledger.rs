@@ -143,7 +143,7 @@ pub enum Outcome {
 }
 
 /// Counts by kind, and by reason of refusal.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ledger {
     rows: Box<[Row; KIND_ROWS]>,
     refused_by: [u64; Refusal::ALL.len()],
@@ -164,6 +164,15 @@ impl Ledger {
         row.offered += 1;
         row.accepted += 1;
         row.in_flight += 1;
+    }
+
+    /// An event was accepted, and every handler has finished with it already: [`Ledger::accept`] and [`Ledger::settle`] in one.
+    #[inline]
+    pub fn deliver(&mut self, kind: Kind) {
+        let row = &mut self.rows[kind.row()];
+        row.offered += 1;
+        row.accepted += 1;
+        row.delivered += 1;
     }
 
     /// An event was refused.

@@ -59,4 +59,5 @@ pub mod topics;
 pub mod units;
 pub mod wheel;
 pub mod windows;
+pub mod wire;
 pub mod zone;

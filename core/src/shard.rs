@@ -63,6 +63,7 @@ mod inlet;
 mod letters;
 mod logging;
 mod mesh;
+mod plain;
 mod poll;
 mod reading;
 mod runs;
@@ -228,6 +229,8 @@ enum Active {
     Retry,
     /// Events from the inlet's cursor on, as a run for their only handler.
     Run,
+    /// The event at the inlet's cursor, which is one of many: see [`plain`].
+    Plain,
     /// The request in `service`, for the handler that serves it.
     Request,
     /// The event in `scratch`, for those who asked for it: see `service`.
@@ -264,6 +267,8 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     /// History that handlers ask for.
     archive: Option<Box<backfill::Archive>>,
     dedup: Option<DedupWindow>,
+    /// Where the dedup window looks for each event of the batch.
+    places: Box<[u32; BATCH_SLOTS]>,
     history: Option<History>,
     books: Option<Books>,
     /// Kinds that change a book; none when there are no books.
@@ -299,6 +304,8 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     /// Where the root event stands after its handlers.
     root_fate: Fate,
     ahead: runs::Ahead,
+    /// Events that went the plain way to its end.
+    plain: u64,
     /// The dead letter that is being retried, and its handler.
     retry: (Handle, u16),
     /// The timer that has fired.
@@ -391,6 +398,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             replies: None,
             archive: None,
             dedup,
+            places: Box::new([0; BATCH_SLOTS]),
             history,
             origins: vec![letters::Origin::default(); letters.entries].into_boxed_slice(),
             letters: DeadLetters::new(&letters, &config.retry),
@@ -457,6 +465,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             },
             root_fate: Fate::Clear,
             ahead: runs::Ahead::NONE,
+            plain: 0,
             retry: (Handle::NULL, 0),
             timer: TimerRequest::default(),
             service: service::Service::NONE,

@@ -9,6 +9,8 @@ mod observed;
 
 pub use memory::{EVENTS, LIMIT, Memory, memory};
 #[cfg(feature = "runtime")]
+pub(crate) use observed::default_rig;
+#[cfg(feature = "runtime")]
 pub use observed::{Defaults, Observed, duel};
 
 use bytemuck::{Pod, Zeroable};

@@ -35,7 +35,7 @@ pub type Defaults = pipeline::Defaults;
 pub type Observed = RunProbe;
 
 /// A generated session as it goes on, with the definitions of its names before the events that use them.
-struct Session {
+pub(crate) struct Session {
     input: GenerateInput,
     catalog: Catalog,
     symbols: usize,
@@ -93,7 +93,8 @@ impl Feed for Session {
     }
 }
 
-fn default_rig<P: Probe>(seed: u64, probe: P) -> Rig<Defaults, P, Session> {
+/// The default pipeline and a generated session for it.
+pub(crate) fn default_rig<P: Probe>(seed: u64, probe: P) -> Rig<Defaults, P, Session> {
     let symbols_max = GENERATED_SYMBOLS as usize + 8;
     let mut catalog = Catalog::new(symbols_max);
     let builder: BusBuilder<End> = BusBuilder::new(symbols_max);

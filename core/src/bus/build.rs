@@ -84,6 +84,7 @@ impl<C: Chain> BusBuilder<C> {
             jobs: JobSet::EMPTY,
             servers: Box::new([NOBODY; Job::MAX]),
             run_kinds: Box::new([KindSet::EMPTY; KIND_ROWS]),
+            all_run_kinds: KindSet::EMPTY,
             runners: Box::new([NOBODY; KIND_ROWS]),
             quarantined: 0,
             crosses_symbols: false,

@@ -1,6 +1,6 @@
 //! One cache line of the table: three entries, their stamps, and the mark of what went on to the next bucket.
 
-use crate::event::Identity;
+use crate::event::{Identity, Slot};
 use crate::units::SourceId;
 use bytemuck::{Pod, Zeroable};
 
@@ -17,6 +17,13 @@ pub(super) const fn key(identity: Identity) -> Key {
     [identity.seq, low | (identity.source.0 as u64) << 48 | (identity.pad as u64) << 56]
 }
 
+/// The key of the event that begins in this slot, as it stands there: `seq`, and the word after it without the scale.
+#[inline]
+pub(super) fn key_of(slot: &Slot) -> Key {
+    let words: &[u64; 8] = bytemuck::must_cast_ref(slot);
+    [words[3], words[4] & u64::MAX >> 8]
+}
+
 #[inline]
 pub(super) const fn source(key: Key) -> SourceId {
     SourceId((key[1] >> 48) as u8)
@@ -26,6 +33,12 @@ pub(super) const fn source(key: Key) -> SourceId {
 #[inline]
 pub(super) const fn is_before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
+}
+
+/// Both words at once: there is one answer, and one branch on it.
+#[inline]
+const fn is(cell: &Key, key: Key) -> bool {
+    (cell[0] ^ key[0]) | (cell[1] ^ key[1]) == 0
 }
 
 /// Three entries; any of them is free whose stamp is before the window's `live_from`.
@@ -43,17 +56,11 @@ pub(super) struct Bucket {
 impl Bucket {
     pub(super) const FREE: Self = Self { keys: [[0; 2]; CELLS], stamps: [0; CELLS], passed: 0 };
 
-    /// The cell that holds `seq`, alive or not, or the last one. Chosen without a branch, as nobody can foretell which it is.
+    /// A bit for each cell that holds `key`, alive or not. Without a branch, as nobody can foretell which it is.
     #[inline]
-    pub(super) const fn cell_of(&self, seq: u64) -> usize {
-        let mut cell = CELLS - 1;
-        if self.keys[1][0] == seq {
-            cell = 1;
-        }
-        if self.keys[0][0] == seq {
-            cell = 0;
-        }
-        cell
+    pub(super) const fn hits(&self, key: Key) -> u32 {
+        let [a, b, c] = &self.keys;
+        (is(a, key) as u32) | (is(b, key) as u32) << 1 | (is(c, key) as u32) << 2
     }
 
     /// Makes every dead stamp one that died just now, so that it stays dead for half of the range of stamps.
@@ -78,6 +85,9 @@ mod tests {
             Identity { seq: 0x0102, symbol: SymbolId(0xffff_fffe), part: 0xfffd, source: SourceId(251), pad: 250 };
         assert_eq!(key(identity), bytemuck::must_cast::<Identity, Key>(identity));
         assert_eq!(source(key(identity)), SourceId(251));
+        let slot =
+            Slot { seq: 7, symbol: SymbolId(0xffff_fffe), part: 0xfffd, source: SourceId(251), scale: 9, ..Slot::ZERO };
+        assert_eq!(key_of(&slot), key(slot.identity()), "a scale is no part of it");
     }
 
     #[test]

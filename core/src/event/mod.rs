@@ -152,6 +152,12 @@ impl Slot {
         bytemuck::must_cast_mut(&mut self.payload)
     }
 
+    /// Kind, version, span, lane and flags together, as the four bytes stand in the slot: to compare them at once.
+    #[inline]
+    pub(crate) const fn shape(&self) -> u32 {
+        self.kind.0 as u32 | (self.span_lane as u32) << 16 | (self.flags.0 as u32) << 24
+    }
+
     /// What makes this event this event; see [`Identity`].
     #[inline]
     #[must_use]

@@ -109,6 +109,13 @@ impl<'a> Ctx<'a> {
         self.site.root
     }
 
+    /// The next calls are for this root event.
+    #[inline]
+    pub(crate) fn turn_to_root(&mut self, now: UnixNanos, root: &Slot) {
+        (self.site.now, self.site.symbol) = (now, root.symbol);
+        (self.site.root, self.site.ts_event) = (root.identity(), root.ts_event);
+    }
+
     /// The next call is one of this handler.
     #[inline]
     pub(crate) fn turn_to_handler(&mut self, handler: u16, source: SourceId, crosses_symbols: bool) {

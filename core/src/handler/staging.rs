@@ -186,6 +186,12 @@ impl Staging {
         (self.is_used, self.is_touched) = (true, false);
     }
 
+    /// Whether anything was staged since the root event began, also if it was taken back.
+    #[inline]
+    pub(crate) const fn is_used(&self) -> bool {
+        self.is_used || self.is_touched
+    }
+
     /// Whether the running call has staged anything.
     #[inline]
     #[must_use]

@@ -1,22 +1,22 @@
 //! What must hold of a history between calls, and its section of a snapshot.
 //!
-//! Name "history", version 1; an element is a slot. The body: 3 settings and 9 numbers (see `LAYOUT`), the slots, their times, the chains by
-//! kind, the chains by symbol. Slots outside of what is kept are written as zeros.
+//! Name "history", version 2; an element is a slot. The body: 3 settings and 9 numbers (see `LAYOUT`), the slots, what stands beside each, the ends of the
+//! chains by kind and by symbol. Slots outside of what is kept, and what stands beside them, are written as zeros.
 
+use super::links::{self, By, Node};
 use super::{History, HistoryCounts};
-use crate::chain::Chains;
 use crate::event::{Kind, Slot};
 use crate::invariant::{Broken, require, require_counts};
 use crate::limits::{KIND_ROWS, SLOT_BYTES};
 use crate::section::{self, RestoreError, Section, Shape};
 
 const NAME: &str = "history";
-const LAYOUT: &str = "u64: max_age_ns symbols kinds oldest next now_ns recorded evicted expired refused; slots; times u64; \
-    chains by kind; chains by symbol";
+const LAYOUT: &str = "u64: max_age_ns symbols kinds oldest next now_ns recorded evicted expired refused; slots; nodes \
+    (time u64, by kind and by symbol: prev u32 next u32); ends by kind, by symbol: head tail len u32";
 const NUMBERS: usize = 10;
 
 fn shape(slots: usize) -> Shape {
-    Shape { name: NAME, version: 1, element: SLOT_BYTES as u32, layout: LAYOUT, capacity: slots as u64 }
+    Shape { name: NAME, version: 2, element: SLOT_BYTES as u32, layout: LAYOUT, capacity: slots as u64 }
 }
 
 impl History {
@@ -35,17 +35,17 @@ impl History {
     /// Allocates only if `out` has less room than [`History::snapshot_bytes`].
     pub fn snapshot(&self, out: &mut Vec<u8>) {
         section::write(out, &shape(self.capacity()), self.events as u64, self.body_bytes(), |body| {
-            body.slice(&[self.max_age_ns, self.symbols.chains() as u64, KIND_ROWS as u64]);
+            body.slice(&[self.max_age_ns, self.symbols.len() as u64, KIND_ROWS as u64]);
             body.slice(&[self.oldest, self.next, self.now_ns]);
             body.slice(&[self.counts]);
             for (index, slot) in self.slots.iter().enumerate() {
                 body.slice(&[if self.is_kept(index) { *slot } else { Slot::ZERO }]);
             }
-            for (index, time) in self.times.iter().enumerate() {
-                body.u64(if self.is_kept(index) { *time } else { 0 });
+            for (index, node) in self.nodes.iter().enumerate() {
+                body.slice(&[if self.is_kept(index) { *node } else { Node::default() }]);
             }
-            self.kinds.write(body);
-            self.symbols.write(body);
+            body.slice(&self.kinds[..]);
+            body.slice(&self.symbols);
         });
     }
 
@@ -72,9 +72,9 @@ impl History {
         body.fill(&mut counts)?;
         [history.counts] = counts;
         body.fill(&mut history.slots)?;
-        body.fill(&mut history.times)?;
-        history.kinds = Chains::read(KIND_ROWS, slots, &mut body)?;
-        history.symbols = Chains::read(symbols, slots, &mut body)?;
+        body.fill(&mut history.nodes)?;
+        body.fill(&mut history.kinds[..])?;
+        body.fill(&mut history.symbols)?;
         body.finish()?;
         history.events = usize::try_from(section.count()).unwrap_or(usize::MAX);
         history.check().map_err(|broken| RestoreError::Invalid { name: NAME, broken })?;
@@ -111,11 +111,11 @@ impl History {
             let head = &self.slots[index];
             require(head.kind().is_known(), "an event has a kind that is known", position)?;
             let symbol = head.symbol.0;
-            require((symbol as usize) < self.symbols.chains(), "an event has a symbol with a chain", position)?;
+            require((symbol as usize) < self.symbols.len(), "an event has a symbol with a chain", position)?;
             let end = position + head.span() as u64;
             require(end <= self.next, "an event ends before the next one", position)?;
             for at in position..end {
-                let (slot, time) = (&self.slots[self.index(at)], self.times[self.index(at)]);
+                let (slot, time) = (&self.slots[self.index(at)], self.nodes[self.index(at)].time);
                 require(slot.tag == 0, "what is kept has no tag", at)?;
                 require(time >= last && time <= self.now_ns, "times do not go back, nor beyond now", at)?;
                 require(at == position || time == last, "the slots of an event have one time", at)?;
@@ -129,14 +129,9 @@ impl History {
         }
         require(events == self.events, "the count is that of the events kept", self.events)?;
         let of = |index: u32| heads.get(index as usize).copied().flatten();
-        self.kinds.check(|index| of(index).map(|(row, _)| row))?;
-        self.symbols.check(|index| of(index).map(|(_, symbol)| symbol))?;
-        for chains in [&self.kinds, &self.symbols] {
-            for index in (0..self.slots.len()).filter(|index| heads[*index].is_some()) {
-                let next = chains.next(index as u32).map(|next| self.position(next as usize));
-                require(next.is_none_or(|next| next > self.position(index)), "a chain goes on to later events", index)?;
-            }
-        }
+        let is_earlier = |one: u32, other: u32| self.position(one as usize) < self.position(other as usize);
+        links::check(By::Kind, &self.kinds[..], &self.nodes, |index| of(index).map(|(row, _)| row), is_earlier)?;
+        links::check(By::Symbol, &self.symbols, &self.nodes, |index| of(index).map(|(_, symbol)| symbol), is_earlier)?;
         Ok(())
     }
 }

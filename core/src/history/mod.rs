@@ -14,14 +14,15 @@
 //! shortest of the two chains and the range, visit no more than they are told to, and copy nothing.
 
 mod check;
+mod links;
 mod page;
 
 pub use page::{BadCursor, Cursor, Order, Page, PageLimits, Query};
 
-use crate::chain::Chains;
 use crate::event::{EventRef, Kind, Slot};
 use crate::limits::{HISTORY_SLOTS_MAX, KIND_ROWS, SPAN_SLOTS_MAX, SYMBOLS_MAX};
 use crate::units::UnixNanos;
+use links::{By, Ends, Node};
 
 /// Entries beyond their age that [`History::record`] forgets on the way, so that a history that nobody asks to expire still does.
 const EXPIRED_PER_RECORD: usize = 2;
@@ -69,9 +70,10 @@ pub struct HistoryCounts {
 #[derive(Debug)]
 pub struct History {
     slots: Box<[Slot]>,
-    times: Box<[u64]>,
-    kinds: Chains,
-    symbols: Chains,
+    /// Beside each slot.
+    nodes: Box<[Node]>,
+    kinds: Box<[Ends; KIND_ROWS]>,
+    symbols: Box<[Ends]>,
     /// Position of the oldest head, and the one to write next. Equal when there is nothing.
     oldest: u64,
     next: u64,
@@ -95,9 +97,9 @@ impl History {
         assert!(symbols <= SYMBOLS_MAX, "a history has at most {SYMBOLS_MAX} symbols, not {symbols}");
         Self {
             slots: vec![Slot::ZERO; slots].into_boxed_slice(),
-            times: vec![0; slots].into_boxed_slice(),
-            kinds: Chains::new(KIND_ROWS, slots),
-            symbols: Chains::new(symbols, slots),
+            nodes: vec![Node::default(); slots].into_boxed_slice(),
+            kinds: Box::new([Ends::default(); KIND_ROWS]),
+            symbols: vec![Ends::default(); symbols].into_boxed_slice(),
             oldest: 0,
             next: 0,
             now_ns: 0,
@@ -128,7 +130,7 @@ impl History {
     /// Bytes on the heap.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.slots) + size_of_val(&*self.times) + self.kinds.bytes() + self.symbols.bytes()
+        size_of_val(&*self.slots) + size_of_val(&*self.nodes) + size_of_val(&*self.kinds) + size_of_val(&*self.symbols)
     }
 
     /// What was recorded and forgotten so far.
@@ -148,42 +150,88 @@ impl History {
     ///
     /// # Errors
     /// [`NotRecorded`], which is counted; the history is as before.
+    #[inline]
     pub fn record(&mut self, event: EventRef<'_>, now: UnixNanos) -> Result<(), NotRecorded> {
-        let span = event.slots().len();
-        let head = event.head();
-        if let Err(reason) = self.fits(head, span) {
-            self.counts.refused += 1;
-            return Err(reason);
+        let (head, span) = (event.head(), event.slots().len());
+        let (kind, symbol) = (head.kind(), head.symbol.0);
+        let capacity = self.slots.len();
+        if span > capacity || !kind.is_known() || symbol as usize >= self.symbols.len() {
+            return Err(self.refuse(head, span));
         }
-        self.expire(now, EXPIRED_PER_RECORD);
-        while self.next - self.oldest + span as u64 > self.slots.len() as u64 {
-            // What was too old anyway is not counted as a loss of room.
-            let too_old = self.times[self.index(self.oldest)] < self.oldest_time_ns();
-            self.forget_oldest();
-            if too_old { self.counts.expired += 1 } else { self.counts.evicted += 1 }
+        self.now_ns = self.now_ns.max(now.0);
+        if span > 1 {
+            self.make_room(span, now);
+            self.record_tail(event.tail());
+        } else if self.next - self.oldest == capacity as u64 {
+            // The oldest event begins where this one goes.
+            self.replace_oldest(now);
+        } else if self.events > 0 && self.is_too_old(self.oldest) {
+            self.expire(now, EXPIRED_PER_RECORD);
         }
         let first = self.index(self.next);
-        for (offset, slot) in event.slots().iter().enumerate() {
-            let index = self.index(self.next + offset as u64);
-            self.slots[index] = Slot { tag: 0, ..*slot };
-            self.times[index] = self.now_ns;
-        }
-        self.kinds.push_back(head.kind().row() as u32, first as u32);
-        self.symbols.push_back(head.symbol.0, first as u32);
+        let prev = [
+            self.kinds[usize::from(kind.0)].push(By::Kind, &mut self.nodes, first as u32),
+            self.symbols[symbol as usize].push(By::Symbol, &mut self.nodes, first as u32),
+        ];
+        self.nodes[first] = Node::last(self.now_ns, prev);
+        let slot = &mut self.slots[first];
+        *slot = *head;
+        slot.tag = 0;
         self.next += span as u64;
         self.events += 1;
         self.counts.recorded += 1;
         Ok(())
     }
 
+    /// Room for `span` slots, once what is too old has begun to go.
+    #[inline(never)]
+    fn make_room(&mut self, span: usize, now: UnixNanos) {
+        self.expire(now, EXPIRED_PER_RECORD);
+        while self.next - self.oldest + span as u64 > self.slots.len() as u64 {
+            self.evict();
+        }
+    }
+
+    /// The same for one slot of a history that has none left.
+    #[inline]
+    fn replace_oldest(&mut self, now: UnixNanos) {
+        if self.evict() {
+            self.expire(now, EXPIRED_PER_RECORD - 1);
+        }
+    }
+
+    /// The oldest event makes room. Returns whether it was too old anyway, and is not counted as a loss of room.
+    #[inline]
+    fn evict(&mut self) -> bool {
+        let too_old = self.is_too_old(self.oldest);
+        self.forget_oldest();
+        if too_old {
+            self.counts.expired += 1
+        } else {
+            self.counts.evicted += 1
+        }
+        too_old
+    }
+
+    /// The slots after the head of the event that goes to `next`.
+    #[inline(never)]
+    fn record_tail(&mut self, tail: &[Slot]) {
+        for (offset, slot) in (1..).zip(tail) {
+            let index = self.index(self.next + offset);
+            self.slots[index] = Slot { tag: 0, ..*slot };
+            self.nodes[index] = Node::apart(self.now_ns);
+        }
+    }
+
     /// Forgets up to `budget` events that are older than the maximum age at shard time `now`, the oldest first. Returns how
     /// many. O(what it forgets).
     ///
     /// Queries do not show them in any case.
+    #[inline(never)]
     pub fn expire(&mut self, now: UnixNanos, budget: usize) -> usize {
         self.now_ns = self.now_ns.max(now.0);
         let mut forgotten = 0;
-        while forgotten < budget && self.events > 0 && self.times[self.index(self.oldest)] < self.oldest_time_ns() {
+        while forgotten < budget && self.events > 0 && self.is_too_old(self.oldest) {
             self.forget_oldest();
             forgotten += 1;
         }
@@ -196,27 +244,32 @@ impl History {
         self.now_ns.saturating_sub(self.max_age_ns)
     }
 
-    fn fits(&self, head: &Slot, span: usize) -> Result<(), NotRecorded> {
-        let (capacity, symbols) = (self.slots.len(), self.symbols.chains());
-        if span > capacity {
-            return Err(NotRecorded::TooLong { slots: span, capacity });
-        }
-        if !head.kind().is_known() {
-            return Err(NotRecorded::UnknownKind(head.kind().0));
-        }
-        if head.symbol.0 as usize >= symbols {
-            return Err(NotRecorded::UnknownSymbol { symbol: head.symbol.0, symbols });
-        }
-        Ok(())
+    #[inline]
+    fn is_too_old(&self, position: u64) -> bool {
+        self.nodes[self.index(position)].time < self.oldest_time_ns()
     }
 
+    #[cold]
+    #[inline(never)]
+    fn refuse(&mut self, head: &Slot, slots: usize) -> NotRecorded {
+        self.counts.refused += 1;
+        let (capacity, symbols) = (self.slots.len(), self.symbols.len());
+        if slots > capacity {
+            NotRecorded::TooLong { slots, capacity }
+        } else if !head.kind().is_known() {
+            NotRecorded::UnknownKind(head.kind().0)
+        } else {
+            NotRecorded::UnknownSymbol { symbol: head.symbol.0, symbols }
+        }
+    }
+
+    #[inline]
     fn forget_oldest(&mut self) {
         let index = self.index(self.oldest);
-        let head = &self.slots[index];
-        let (row, symbol, span) = (head.kind().row() as u32, head.symbol.0, head.span() as u64);
-        self.kinds.unlink(row, index as u32);
-        self.symbols.unlink(symbol, index as u32);
-        self.oldest += span;
+        let (head, node) = (&self.slots[index], &self.nodes[index]);
+        self.kinds[usize::from(head.kind().0)].pop(By::Kind, node);
+        self.symbols[head.symbol.index()].pop(By::Symbol, node);
+        self.oldest += head.span() as u64;
         self.events -= 1;
     }
 

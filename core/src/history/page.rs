@@ -1,7 +1,7 @@
 //! Queries: by kind, symbol and time, in pages.
 
 use super::History;
-use crate::chain::Chains;
+use super::links::{By, Chain};
 use crate::event::{EventRef, Kind, Slot};
 use crate::limits::SPAN_SLOTS_MAX;
 use crate::units::{SymbolId, UnixNanos};
@@ -108,7 +108,7 @@ impl History {
         };
         let mut gather = [Slot::ZERO; SPAN_SLOTS_MAX];
         while let Some(position) = at {
-            let time = self.times[self.index(position)];
+            let time = self.nodes[self.index(position)].time;
             let (too_new, too_old) = (time >= query.until.0, time < from);
             if match query.order {
                 Order::NewestFirst => too_old,
@@ -137,14 +137,12 @@ impl History {
     fn plan(&self, query: &Query, from: u64) -> Walk {
         let mut shortest = (Walk::Ring, (self.first_at(query.until.0).saturating_sub(self.first_at(from))) as usize);
         let chains = [
-            query.symbol.map(|symbol| (Walk::Symbol(symbol.0), self.symbols.len(symbol.0))),
+            query.symbol.map(|symbol| Walk::Symbol(symbol.0)),
             // A kind that nobody knows was never recorded, and has no chain.
-            query.kind.map(|kind| {
-                let row = if kind.is_known() { kind.row() as u32 } else { u32::MAX };
-                (Walk::Kind(row), self.kinds.len(row))
-            }),
+            query.kind.map(|kind| Walk::Kind(if kind.is_known() { kind.row() as u32 } else { u32::MAX })),
         ];
-        for (walk, len) in chains.into_iter().flatten() {
+        for walk in chains.into_iter().flatten() {
+            let len = self.chain(walk).map_or(0, |chain| chain.ends.len());
             if len <= shortest.1 {
                 shortest = (walk, len);
             }
@@ -153,11 +151,11 @@ impl History {
     }
 
     fn begin(&self, query: &Query, walk: Walk, from: u64) -> Option<u64> {
-        match (self.chain(walk), query.order) {
-            (Some((chains, chain)), Order::NewestFirst) => Some(self.position(chains.last(chain)? as usize)),
-            (Some((chains, chain)), Order::OldestFirst) => Some(self.position(chains.first(chain)? as usize)),
-            (None, Order::NewestFirst) => self.head_before(self.first_at(query.until.0)),
-            (None, Order::OldestFirst) => Some(self.first_at(from)).filter(|position| *position < self.next),
+        match (walk, query.order) {
+            (Walk::Ring, Order::NewestFirst) => self.head_before(self.first_at(query.until.0)),
+            (Walk::Ring, Order::OldestFirst) => Some(self.first_at(from)).filter(|position| *position < self.next),
+            (_, Order::NewestFirst) => Some(self.position(self.chain(walk)?.ends.last()? as usize)),
+            (_, Order::OldestFirst) => Some(self.position(self.chain(walk)?.ends.first()? as usize)),
         }
     }
 
@@ -174,23 +172,25 @@ impl History {
 
     fn step(&self, order: Order, walk: Walk, position: u64) -> Option<u64> {
         let index = self.index(position) as u32;
-        match (self.chain(walk), order) {
-            (Some((chains, _)), Order::NewestFirst) => Some(self.position(chains.prev(index)? as usize)),
-            (Some((chains, _)), Order::OldestFirst) => Some(self.position(chains.next(index)? as usize)),
-            (None, Order::NewestFirst) => self.head_before(position),
-            (None, Order::OldestFirst) => {
+        match (walk, order) {
+            (Walk::Ring, Order::NewestFirst) => self.head_before(position),
+            (Walk::Ring, Order::OldestFirst) => {
                 let after = position + self.slots[index as usize].span() as u64;
                 Some(after).filter(|after| *after < self.next)
             }
+            (_, Order::NewestFirst) => Some(self.position(self.chain(walk)?.prev(index)? as usize)),
+            (_, Order::OldestFirst) => Some(self.position(self.chain(walk)?.next(index)? as usize)),
         }
     }
 
-    fn chain(&self, walk: Walk) -> Option<(&Chains, u32)> {
-        match walk {
-            Walk::Ring => None,
-            Walk::Kind(row) => Some((&self.kinds, row)),
-            Walk::Symbol(symbol) => Some((&self.symbols, symbol)),
-        }
+    /// The chain that a walk goes along; `None` where there is none.
+    fn chain(&self, walk: Walk) -> Option<Chain<'_>> {
+        let (by, ends) = match walk {
+            Walk::Ring => return None,
+            Walk::Kind(row) => (By::Kind, self.kinds.get(row as usize)?),
+            Walk::Symbol(symbol) => (By::Symbol, self.symbols.get(symbol as usize)?),
+        };
+        Some(Chain { by, ends, nodes: &self.nodes })
     }
 
     fn check_cursor(&self, query: &Query, cursor: Cursor) -> Result<(), BadCursor> {
@@ -220,7 +220,7 @@ impl History {
         while low < high {
             let middle = low + (high - low) / 2;
             // All slots of an event have its time, so that the border is never inside of one.
-            if self.times[self.index(middle)] < time {
+            if self.nodes[self.index(middle)].time < time {
                 low = middle + 1;
             } else {
                 high = middle;

@@ -1,8 +1,8 @@
 //! Registration: layouts are checked one by one, and compiled into the frozen table.
 
 use super::field::Check;
-use super::{Bounds, Field, Layout, Row, Schemas, Span, Tail, Type, Versions};
-use crate::event::{Flags, Kind};
+use super::{Bounds, Field, Layout, Plain, Row, Schemas, Span, Tail, Type, Versions};
+use crate::event::{Flags, Kind, KindVersion};
 use crate::hash;
 use crate::limits::{
     CONTINUATION_BYTES, PAYLOAD_BYTES, SCHEMA_FIELDS_MAX, SCHEMA_VERSIONS_MAX, SCHEMAS_MAX, SPAN_SLOTS_MAX,
@@ -229,8 +229,21 @@ impl Builder {
             };
             rows.push(Row { span: span_of(layout), single, long_flags: long_flags.0, head, tail });
         }
+        let newest = |kind: usize| {
+            let Versions { first, count } = kinds[kind];
+            let index = usize::from(first + count).checked_sub(1).filter(|_| count > 0)?;
+            Some(Plain::of(KindVersion::new(layouts[index].kind, layouts[index].version), &rows[index]))
+        };
+        let plain = (0..kinds.len()).map(|kind| newest(kind).unwrap_or(Plain::NEVER)).collect();
         let layout_hash = hash::stable(describe(&layouts).as_bytes());
-        Schemas { kinds: kinds.into(), rows: rows.into(), checks: checks.into(), layouts: layouts.into(), layout_hash }
+        Schemas {
+            plain,
+            kinds: kinds.into(),
+            rows: rows.into(),
+            checks: checks.into(),
+            layouts: layouts.into(),
+            layout_hash,
+        }
     }
 }
 

@@ -85,7 +85,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     #[inline]
     pub(super) fn finish(&mut self, out: &mut impl Outbox, samples: &mut usize) {
         loop {
-            self.walk();
+            if !self.progress.is_done() {
+                self.walk();
+            }
             match self.active {
                 Active::Retry => self.end_retry(),
                 Active::Timer => self.unfinished.clear(),
@@ -130,7 +132,13 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
             Active::Request => self.end_request(),
             Active::End => self.service = service::Service::NONE,
-            Active::Timer | Active::Derived | Active::Retry | Active::Reply | Active::Run | Active::None => {}
+            Active::Timer
+            | Active::Derived
+            | Active::Retry
+            | Active::Reply
+            | Active::Run
+            | Active::Plain
+            | Active::None => {}
         }
         if P::LOGS && self.told.follows {
             self.log_done();
@@ -181,7 +189,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 Some(notice) => Turn::End(notice),
                 None => return,
             },
-            Active::Run | Active::None => return,
+            Active::Run | Active::Plain | Active::None => return,
         };
         if P::LOGS && self.told.follows {
             let (kind, identity) = match self.active {

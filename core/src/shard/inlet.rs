@@ -114,7 +114,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         if taken > 0 {
             self.ahead = runs::Ahead::NONE;
             if let Some(dedup) = &self.dedup {
-                dedup.touch(&self.input.slots[..taken]);
+                dedup.touch(&self.input.slots[..taken], &mut self.places[..]);
             }
         }
         taken

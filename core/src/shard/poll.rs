@@ -62,6 +62,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                     break;
                 }
                 Err(panic) => {
+                    if self.active == Active::Plain {
+                        self.leave_plain();
+                    }
                     let Some(handler) = self.progress.pass() else { resume_unwind(panic) };
                     drop(panic);
                     step.work += 1;
@@ -134,6 +137,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                     return TIMERS_PER_STEP - budget;
                 }
                 self.has_put = false;
+            }
+            self.go_plain(samples);
+            if self.active != Active::None {
+                continue;
             }
             if self.input.at < self.input.len {
                 let head = &self.input.slots[self.input.at];

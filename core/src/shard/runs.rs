@@ -28,6 +28,11 @@ pub(super) struct Ahead {
 impl Ahead {
     pub(super) const NONE: Self = Self { asked_until: 0, refused: None, singly_until: 0 };
 
+    /// Admission has answered for the events before this place of the batch.
+    pub(super) const fn asked_until(&self) -> usize {
+        self.asked_until
+    }
+
     /// Admission has let pass all before this place.
     pub(super) const fn asked(until: usize) -> Self {
         Self { asked_until: until, ..Self::NONE }

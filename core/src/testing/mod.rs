@@ -1,7 +1,9 @@
-//! What the tests of every crate share: seeded numbers, an allocator that counts, damaged snapshots, steps. Feature `testing`.
+//! What the tests of every crate share: seeded numbers, an allocator that counts, damaged snapshots, steps, ITCH messages.
+//! Feature `testing`.
 
 mod alloc;
 mod damage;
+pub mod itch;
 mod prng;
 mod steps;
 

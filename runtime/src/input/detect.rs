@@ -1,8 +1,10 @@
 //! Which format a capture has: told by its first bytes after decompression, never by its name.
 
 use super::binance::BinanceInput;
+use super::binaryfile::{BinaryFileInput, starts_with_itch};
 use super::bytes::{ByteSource, LINE_BYTES_DEFAULT, PEEK_BYTES_MAX, RawSha256, is_dbz};
 use super::dbn::DbnInput;
+use super::itch::ItchConfig;
 use super::tape::TapeInput;
 use super::{Input, InputError};
 use tapeline_core::schema::Schemas;
@@ -23,6 +25,8 @@ pub enum Format {
     Dbz,
     /// Lines of a Binance websocket capture.
     Binance,
+    /// A BinaryFILE of ITCH 5.0.
+    Itch,
 }
 
 /// How an input is to be opened.
@@ -35,11 +39,18 @@ pub struct OpenOptions {
     /// The layouts of who reads: events of a tape that are of an older version of their kind are made the newest ([`TapeInput::with_schemas`]).
     /// An engine with layouts of its own needs the same ones here, or its older tapes are refused at admission, event by event.
     pub schemas: Schemas,
+    /// How ITCH is read.
+    pub itch: ItchConfig,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { line_bytes_max: LINE_BYTES_DEFAULT, sha256: None, schemas: Schemas::builtin() }
+        Self {
+            line_bytes_max: LINE_BYTES_DEFAULT,
+            sha256: None,
+            schemas: Schemas::builtin(),
+            itch: ItchConfig::default(),
+        }
     }
 }
 
@@ -64,6 +75,7 @@ pub fn open_source(mut source: ByteSource, options: &OpenOptions) -> Result<Box<
     let unrecognised = |source: &ByteSource, why| InputError::Unrecognised { path: source.path().to_owned(), why };
     match format {
         Some(Format::Binance) => Ok(Box::new(BinanceInput::new(source, options.line_bytes_max))),
+        Some(Format::Itch) => Ok(Box::new(BinaryFileInput::new(source, &options.itch))),
         Some(Format::Tape) => {
             let path = source.path().to_owned();
             Ok(Box::new(TapeInput::new(path, Box::new(source))?.with_schemas(options.schemas.clone())))
@@ -88,6 +100,8 @@ pub fn format_of(start: &[u8]) -> Option<Format> {
         Some(Format::Dbn)
     } else if is_dbz(start) {
         Some(Format::Dbz)
+    } else if starts_with_itch(start) {
+        Some(Format::Itch)
     } else {
         BinanceInput::recognises(start).then_some(Format::Binance)
     }
@@ -140,6 +154,7 @@ mod tests {
 
     #[test]
     fn formats_are_told_by_content() {
+        let delete = [&b"\0\x13D\0\x01"[..], &[0; 16]].concat();
         let late = [vec![b'x'; 3_000], b"\n1723161254024619568 {\"a\":1}\n".to_vec()].concat();
         for (start, format) in [
             (&b"\x89TAPE\r\n\x1a\x01"[..], Some(Format::Tape)),
@@ -159,6 +174,15 @@ mod tests {
             (&late, Some(Format::Binance)),
             (b"", None),
             (b"\n\n", None),
+            (b"\0\x0cS", Some(Format::Itch)),
+            (b"\0\x0c", None),
+            (b"\0\x0dS", None),
+            (&delete, Some(Format::Itch)),
+            (&delete[..20], None),
+            (&[&delete[..], b"\0\0"].concat(), Some(Format::Itch)),
+            (&[&delete[..], b"\0\x13D"].concat(), Some(Format::Itch)),
+            (&[&delete[..], b"\0\x14D"].concat(), None),
+            (b"\0\0", None),
         ] {
             assert_eq!(format_of(start), format, "{:?}", start.escape_ascii().to_string());
         }

@@ -5,11 +5,13 @@
 //! definitions of new names down the rings before the events that use them.
 
 pub mod binance;
+pub mod binaryfile;
 pub mod bytes;
 pub mod dbn;
 pub mod decimal;
 pub mod detect;
 pub mod generate;
+pub mod itch;
 pub mod json;
 pub mod tape;
 
@@ -89,7 +91,7 @@ pub enum Status {
 
 /// A capture that is being decoded.
 pub trait Input: Send {
-    /// Name of the format, as `info` prints it: `tape`, `binance`, `dbn`, `generated`.
+    /// Name of the format, as `info` prints it: `tape`, `binance`, `dbn`, `itch`, `generated`.
     fn format(&self) -> &'static str;
 
     /// Whether the capture says of itself that a model made it.

@@ -289,7 +289,7 @@ pub fn run<A: Assembly>(
             has_log: setup.log.is_on(),
             shard,
         };
-        memory::check(&sizes, plan.shards, machine_bytes, &pipeline)??;
+        memory::check(&sizes, plan.shards, machine_bytes, pipeline)??;
     }
 
     let clock = RunClock::start();

@@ -235,7 +235,7 @@ mod tests {
         }
         let _ = shard.step(&mut ());
         let path = std::env::temp_dir().join(format!("tapeline-no-room-{}.tape", std::process::id()));
-        let exported = export(&[parked(&mut shard)], None, false, std::fs::File::create(&path).unwrap()).unwrap();
+        let exported = export(&[parked(&shard)], None, false, std::fs::File::create(&path).unwrap()).unwrap();
         assert_eq!(exported, Exported { letters: 1, ..Exported::default() });
         let letters = Letters::read(path.to_str().unwrap(), 16).unwrap();
         std::fs::remove_file(path).unwrap();

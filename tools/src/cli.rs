@@ -10,6 +10,8 @@ use tapeline_core::log::Follow;
 use tapeline_core::shard::ERROR_NO_ROOM;
 use tapeline_core::units::UnixNanos;
 use tapeline_runtime::config::{self, Config, Form, Raw, Value};
+use tapeline_runtime::input::detect::OpenOptions;
+use tapeline_runtime::input::itch::{ItchConfig, SessionDate};
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 a check failed; 2 wrong usage, or a file that could not be opened, \
     recognised or written; 3 a capture that is damaged, cut short or has bad lines: what could be read was processed; \
@@ -62,11 +64,28 @@ pub(crate) enum Format {
     Json,
 }
 
+/// What a capture does not say of itself.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CaptureArgs {
+    /// Day of an ITCH BinaryFILE in New York, as 2020-01-30; default: the day in its name (01302020..., S013020-...)
+    #[arg(long, value_name = "DAY")]
+    pub(crate) date: Option<SessionDate>,
+}
+
+impl CaptureArgs {
+    /// How captures are to be opened.
+    pub(crate) fn options(&self) -> OpenOptions {
+        OpenOptions { itch: ItchConfig { date: self.date, ..ItchConfig::default() }, ..OpenOptions::default() }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
-    /// Captures (tape, Binance lines, DBN; also gzip or zstd), merged in time order; - is stdin. Without one: a built-in
+    /// Captures (tape, Binance lines, DBN, ITCH; also gzip or zstd), merged in time order; - is stdin. Without one: a built-in
     /// session, generated
     pub(crate) captures: Vec<String>,
+    #[command(flatten)]
+    pub(crate) capture_args: CaptureArgs,
     /// Configuration: a file of TOML. The environment goes over it, flags over both; default: the file that
     /// TAPELINE_CONFIG names
     #[arg(long, value_name = "FILE")]
@@ -175,6 +194,8 @@ pub(crate) struct ImportArgs {
     /// Captures, merged in time order; - is stdin
     #[arg(required = true)]
     pub(crate) captures: Vec<String>,
+    #[command(flatten)]
+    pub(crate) capture_args: CaptureArgs,
     /// Tape to write
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -184,6 +205,9 @@ pub(crate) struct ImportArgs {
     /// Overwrite a file that exists
     #[arg(long)]
     pub(crate) force: bool,
+    /// Say how fast it went: messages, events and bytes a second, and the most memory that was resident
+    #[arg(long)]
+    pub(crate) stats: bool,
     /// Symbols that fit
     #[arg(long, value_name = "N", default_value_t = SYMBOLS_DEFAULT, value_parser = symbols_max)]
     pub(crate) symbols_max: usize,
@@ -193,6 +217,8 @@ pub(crate) struct ImportArgs {
 pub(crate) struct InfoArgs {
     /// Capture; - is stdin
     pub(crate) capture: String,
+    #[command(flatten)]
+    pub(crate) capture_args: CaptureArgs,
     /// Form of the answer
     #[arg(long, default_value = "text")]
     pub(crate) format: Format,
@@ -211,6 +237,8 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct DumpArgs {
     /// Capture; - is stdin
     pub(crate) capture: String,
+    #[command(flatten)]
+    pub(crate) capture_args: CaptureArgs,
     /// Stop after this many events
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,

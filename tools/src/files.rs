@@ -17,16 +17,16 @@ use tapeline_runtime::tape::format::MAGIC;
 ///
 /// # Errors
 /// Of the first that cannot be opened.
-pub(crate) fn open_all(paths: &[String]) -> Result<(Vec<Capture>, bool), InputError> {
+pub(crate) fn open_all(paths: &[String], options: &OpenOptions) -> Result<(Vec<Capture>, bool), InputError> {
     let (mut captures, mut generated) = (Vec::new(), true);
     for path in paths {
         let mut first: Option<Box<dyn Input>> = None;
         if path != "-" {
-            first = Some(open(path, &OpenOptions::default())?);
+            first = Some(open(path, options)?);
         }
         generated &= first.as_ref().is_some_and(|input| input.is_generated());
-        let name = path.clone();
-        let open = Box::new(move || first.take().map_or_else(|| open(&name, &OpenOptions::default()), Ok));
+        let (name, options) = (path.clone(), options.clone());
+        let open = Box::new(move || first.take().map_or_else(|| open(&name, &options), Ok));
         captures.push(Capture { path: path.clone(), open });
     }
     Ok((captures, generated))

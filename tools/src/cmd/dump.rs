@@ -5,12 +5,12 @@ use crate::out;
 use std::io::{self, BufWriter, Write};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::events;
-use tapeline_runtime::input::detect::{OpenOptions, open};
+use tapeline_runtime::input::detect::open;
 use tapeline_runtime::input::{MESSAGE_SLOTS_MAX, SlotBuf, Status};
 use tapeline_runtime::ndjson;
 
 pub(crate) fn run(args: &DumpArgs) -> u8 {
-    let mut input = match open(&args.capture, &OpenOptions::default()) {
+    let mut input = match open(&args.capture, &args.capture_args.options()) {
         Ok(input) => input,
         Err(error) => return out::fail(&error, error.exit_code()),
     };

@@ -2,13 +2,16 @@
 
 use crate::cli::ImportArgs;
 use crate::{files, out};
+use std::fmt::Write;
+use std::fs;
 use std::io::BufWriter;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::events;
 use tapeline_runtime::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport, Progress};
 use tapeline_runtime::report::text::count;
+use tapeline_runtime::resident;
 use tapeline_runtime::sink::create;
 use tapeline_runtime::tape::{Codec, TapeCounts, TapeOptions, TapeWriter};
 
@@ -17,18 +20,41 @@ pub(crate) fn run(args: &ImportArgs) -> u8 {
         return out::fail(why, 2);
     }
     // Opened before the tape is made: a name that cannot be read leaves nothing behind.
-    let (captures, generated) = match files::open_all(&args.captures) {
+    let (captures, generated) = match files::open_all(&args.captures, &args.capture_args.options()) {
         Ok(opened) => opened,
         Err(error) => return out::fail(&error, error.exit_code()),
     };
     let path = args.output.display();
+    let begun = Instant::now();
     match write(args, captures, generated) {
         Ok((counts, report)) => {
+            let elapsed = begun.elapsed();
             out::note(format_args!("{path}: {} events in {} bytes", count(counts.events), count(counts.bytes)));
-            complain(&report)
+            let written = if args.stats { out::data(&stats(args, &report, &counts, elapsed)) } else { 0 };
+            out::code(written, complain(&report))
         }
         Err(why) => out::fail(format_args!("{path}: {why}"), 2),
     }
+}
+
+/// How fast an import was, from the first byte to the last: reading, decoding, merging and writing together. Bytes are those of the
+/// files as they are stored; standard input and pipes have none.
+fn stats(args: &ImportArgs, report: &IngestReport, counts: &TapeCounts, elapsed: Duration) -> String {
+    let messages: u64 = report.captures.iter().flat_map(|capture| capture.tally.messages.values()).sum();
+    let sizes = args.captures.iter().filter_map(|path| fs::metadata(path).ok()).filter(|file| file.is_file());
+    let bytes_in: u64 = sizes.map(|file| file.len()).sum();
+    let seconds = elapsed.as_secs_f64().max(1e-9);
+    let mut text = format!("import in {seconds:.3} s\n");
+    for (name, number) in
+        [("messages", messages), ("events", counts.events), ("bytes in", bytes_in), ("bytes out", counts.bytes)]
+    {
+        let rate = (number as f64 / seconds) as u64;
+        let _ = writeln!(text, "  {name:<9} {:>16}  {:>14} /s", count(number), count(rate));
+    }
+    if let Some(peak) = resident::peak() {
+        let _ = writeln!(text, "  memory    {:>16}  bytes resident at most", count(peak));
+    }
+    text
 }
 
 /// Tells what was wrong with captures. Returns the exit code.

@@ -7,12 +7,12 @@ use std::fmt::Write;
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::{Kind, events};
 use tapeline_core::limits::KIND_ROWS;
-use tapeline_runtime::input::detect::{OpenOptions, open};
+use tapeline_runtime::input::detect::open;
 use tapeline_runtime::input::{MESSAGE_SLOTS_MAX, SlotBuf, Status, Tally};
 use tapeline_runtime::report::text::{count, utc};
 
 pub(crate) fn run(args: &InfoArgs) -> u8 {
-    let mut input = match open(&args.capture, &OpenOptions::default()) {
+    let mut input = match open(&args.capture, &args.capture_args.options()) {
         Ok(input) => input,
         Err(error) => return out::fail(&error, error.exit_code()),
     };

@@ -56,7 +56,8 @@ impl Benchmark {
     /// A line that names the first that is wrong.
     pub fn check(&self) -> Result<(), String> {
         let symbols = self.symbols();
-        if let Some((_, twice)) = symbols.iter().enumerate().find(|(index, symbol)| symbols[..*index].contains(symbol)) {
+        if let Some((_, twice)) = symbols.iter().enumerate().find(|(index, symbol)| symbols[..*index].contains(symbol))
+        {
             return Err(format!("{twice} is named twice: a benchmark and its followers are different symbols"));
         }
         if self.symbol.is_none() && !self.followers.is_empty() {

@@ -13,8 +13,8 @@ use crate::report::health::{HealthReport, LogCounts, MemoryReport, ShardRun, rat
 use crate::report::latency::new_histogram;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
-    BackfillReport, BackfillTape, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit,
-    Manifest, Named, Pacer, Report, Requests, Retries, Speed, Summary, dead_letters, handlers, judge, topics,
+    BackfillReport, BackfillTape, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency,
+    LimitHit, Manifest, Named, Pacer, Report, Requests, Retries, Speed, Summary, dead_letters, handlers, judge, topics,
 };
 use crate::station::{Overload, ShardReport, SourceReport, StationReport};
 use hdrhistogram::Histogram;
@@ -405,11 +405,8 @@ fn manifest(
 ) -> Manifest {
     let sha256 = |path: &str| request.sha256.get(path).cloned();
     let backfill = history.iter();
-    let backfill = backfill.map(|tape| BackfillTape {
-        path: tape.path.clone(),
-        sha256: sha256(&tape.path),
-        events: tape.events,
-    });
+    let backfill =
+        backfill.map(|tape| BackfillTape { path: tape.path.clone(), sha256: sha256(&tape.path), events: tape.events });
     let captures: Vec<Capture> = captures
         .iter()
         .map(|capture| Capture {

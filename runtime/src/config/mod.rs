@@ -32,10 +32,10 @@ mod tests;
 
 pub use key::{Key, Make, Names, Section, Setting};
 pub use layers::{FAULTS_TOLD_MAX, FILE_BYTES_MAX, FILE_VARIABLE, Fault, Faults, Layers, Loaded, Origin};
+pub use publisher::{ShareKeys, TierNames};
 pub use retry::{Growth, Retry, RetryPolicy, STANDARD, Spread};
 pub use table::SECTIONS;
 pub use tell::{Style, reference, sample};
-pub use publisher::{ShareKeys, TierNames};
 pub use topics::{OnInvalid, TopicKeys, Topics};
 pub use value::{Form, Raw, Value};
 

@@ -13,6 +13,7 @@ pub mod ingest;
 pub mod input;
 pub mod jitter;
 pub mod jobs;
+pub mod lab;
 pub mod layouts;
 pub mod letters;
 pub mod lifecycle;

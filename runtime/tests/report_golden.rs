@@ -15,7 +15,7 @@ use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
 use tapeline_runtime::report::requests::{JobsReport, Waited};
 use tapeline_runtime::report::topics::TopicReport;
 use tapeline_runtime::report::{
-    BackfillTape, BadLine, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope, Events,
+    BackfillTape, BadLine, BadPacket, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope, Events,
     HandlerReport, HealthReport, Latency, LimitHit, LogCounts, Manifest, MemoryReport, Named, Pacer, RateReport,
     Report, Requests, Retries, Speed, Summary, Verdict, hgrm, json, text,
 };
@@ -145,6 +145,9 @@ fn eventful() -> Report {
             skipped: BTreeMap::from([("kline".to_owned(), 3)]),
             bad_lines: 12,
             first_bad_lines: vec![BadLine { line: 77, why: "no local time\u{1b}[2J".to_owned() }],
+            packets: BTreeMap::from([("arp".to_owned(), 2), ("iex-tp".to_owned(), 3_736)]),
+            bad_packets: 2,
+            first_bad_packets: vec![BadPacket { packet: 9, offset: 12_345, why: "cut\u{7}".to_owned() }],
         }],
         input_errors: vec!["opening rush.tape: offset 4096: the block is cut short".to_owned()],
         measured_cores: vec![CoreEvidence {

@@ -29,7 +29,7 @@ fn what_cannot_be_opened_or_is_of_no_known_format_exits_2() {
     place.write("empty.gz", gzip(b""));
     place.write("text.csv", b"time,price\n1,2\n");
     place.write("noise", [0xAA; 5_000]);
-    place.write("some.pcap", b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00");
+    place.write("some.pcap", [&b"\xd4\xc3\xb2\xa1\x07\x00\x04\x00"[..], &[0; 16]].concat());
     for (file, why) in [
         ("missing", "No such file"),
         ("folder", "directory"),
@@ -37,7 +37,7 @@ fn what_cannot_be_opened_or_is_of_no_known_format_exits_2() {
         ("empty.gz", "the file is empty"),
         ("text.csv", "no known format is text"),
         ("noise", "no known format begins with"),
-        ("some.pcap", "pcap"),
+        ("some.pcap", "pcap version 7"),
     ] {
         for verb in READERS {
             let ran = place.run(&format!("{verb} {file}")).exits(2).says_once(&[file, why]);

@@ -554,6 +554,7 @@ impl Input for BinanceInput {
             skipped: self.decoder.skipped.clone(),
             bad_lines: self.decoder.bad_lines,
             first_bad_lines: self.decoder.first_bad_lines.clone(),
+            ..Tally::default()
         }
     }
 }

@@ -5,6 +5,7 @@ use super::binaryfile::{BinaryFileInput, starts_with_itch};
 use super::bytes::{ByteSource, LINE_BYTES_DEFAULT, PEEK_BYTES_MAX, RawSha256, is_dbz};
 use super::dbn::DbnInput;
 use super::itch::ItchConfig;
+use super::pcap::PcapInput;
 use super::tape::TapeInput;
 use super::{Input, InputError};
 use tapeline_core::schema::Schemas;
@@ -23,6 +24,8 @@ pub enum Format {
     Dbn,
     /// What came before DBN: zstd frames after a header in a skippable frame. Its bytes come as they are stored.
     Dbz,
+    /// Packets: pcap or pcapng.
+    Pcap,
     /// Lines of a Binance websocket capture.
     Binance,
     /// A BinaryFILE of ITCH 5.0.
@@ -75,6 +78,7 @@ pub fn open_source(mut source: ByteSource, options: &OpenOptions) -> Result<Box<
     let unrecognised = |source: &ByteSource, why| InputError::Unrecognised { path: source.path().to_owned(), why };
     match format {
         Some(Format::Binance) => Ok(Box::new(BinanceInput::new(source, options.line_bytes_max))),
+        Some(Format::Pcap) => Ok(Box::new(PcapInput::new(source)?)),
         Some(Format::Itch) => Ok(Box::new(BinaryFileInput::new(source, &options.itch))),
         Some(Format::Tape) => {
             let path = source.path().to_owned();
@@ -98,6 +102,8 @@ pub fn format_of(start: &[u8]) -> Option<Format> {
         Some(Format::Tape)
     } else if start.starts_with(b"DBN") && start.get(3).is_some_and(|version| *version < b' ') {
         Some(Format::Dbn)
+    } else if PcapInput::recognises(start) {
+        Some(Format::Pcap)
     } else if is_dbz(start) {
         Some(Format::Dbz)
     } else if starts_with_itch(start) {
@@ -109,12 +115,7 @@ pub fn format_of(start: &[u8]) -> Option<Format> {
 
 /// What the first bytes of a file of no known format look like.
 fn describe(start: &[u8]) -> String {
-    const KNOWN: [(&[u8], &str); 14] = [
-        (b"\xd4\xc3\xb2\xa1", "pcap"),
-        (b"\xa1\xb2\xc3\xd4", "pcap"),
-        (b"\x4d\x3c\xb2\xa1", "pcap"),
-        (b"\xa1\xb2\x3c\x4d", "pcap"),
-        (b"\x0a\x0d\x0d\x0a", "pcapng"),
+    const KNOWN: [(&[u8], &str); 9] = [
         (b"PAR1", "Parquet"),
         (b"PK\x03\x04", "a zip archive: unpack it first"),
         (b"BZh", "bzip2: only gzip and zstd are unpacked"),
@@ -164,6 +165,11 @@ mod tests {
             (b"DBN", None),
             (b"\x50\x2a\x4d\x18\x90\0\0\0DBZ\x01", Some(Format::Dbz)),
             (b"\x50\x2a\x4d\x18\x90\0\0\0XYZ\x01", None),
+            (b"\xd4\xc3\xb2\xa1\x02\0", Some(Format::Pcap)),
+            (b"\xa1\xb2\xc3\xd4", Some(Format::Pcap)),
+            (b"\x4d\x3c\xb2\xa1", Some(Format::Pcap)),
+            (b"\xa1\xb2\x3c\x4d", Some(Format::Pcap)),
+            (b"\x0a\x0d\x0d\x0a\x1c\0\0\0", Some(Format::Pcap)),
             (b"1723161254024619568 {\"u\":1}", Some(Format::Binance)),
             (b"1 {", Some(Format::Binance)),
             (b"1\t {", Some(Format::Binance)),
@@ -192,7 +198,7 @@ mod tests {
     fn what_is_not_recognised_is_described_and_exits_2() {
         for (bytes, why) in [
             (&b""[..], "f: format not recognised at offset 0: the file is empty"),
-            (b"\xd4\xc3\xb2\xa1\x02\0", "f: format not recognised at offset 0: it looks like pcap"),
+            (b"PAR1", "f: format not recognised at offset 0: it looks like Parquet"),
             (
                 b"time,price\n1,2\n",
                 "f: format not recognised at offset 0: no known format is text that begins with \"time,price\"",

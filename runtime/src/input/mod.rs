@@ -11,9 +11,12 @@ pub mod dbn;
 pub mod decimal;
 pub mod detect;
 pub mod generate;
+pub mod iex;
 pub mod itch;
 pub mod json;
+pub mod pcap;
 pub mod tape;
+pub mod udp;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +24,7 @@ use std::io;
 use tapeline_core::catalog::{Catalog, CatalogError};
 use tapeline_core::event::Slot;
 
-/// Bad lines that are named in a report; the others are only counted.
+/// Bad lines, and bad packets, that are named in a report; the others are only counted.
 pub const BAD_LINES_NAMED_MAX: usize = 10;
 
 /// A run of slots of fixed capacity: it never grows.
@@ -128,6 +131,23 @@ pub struct Tally {
     pub bad_lines: u64,
     /// The first bad lines: number from 1, and why.
     pub first_bad_lines: Vec<(u64, String)>,
+    /// What the packets of a capture are, by name: those of each feed, and those that are not decoded (`arp`, `tcp`, `udp port 53 (dns)`).
+    pub packets: BTreeMap<String, u64>,
+    /// Packets of a feed that are damaged (captures of packets only).
+    pub bad_packets: u64,
+    /// The first bad packets.
+    pub first_bad_packets: Vec<BadPacket>,
+}
+
+/// A packet of a feed that could not be decoded whole.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct BadPacket {
+    /// Number of the packet in its capture, from 1.
+    pub packet: u64,
+    /// Where its record begins, in bytes of the decompressed capture.
+    pub offset: u64,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 /// Where in an input something is.

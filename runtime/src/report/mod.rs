@@ -33,6 +33,7 @@ pub use requests::Requests;
 pub use topics::{TopicReport, Watermark};
 pub use verdict::{CoreEvidence, Evidence, Verdict, judge};
 
+pub use crate::input::BadPacket;
 use crate::input::Tally;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -124,19 +125,19 @@ pub struct Report {
 
 impl Report {
     /// The exit code for this report. `input_exit` is the code of the worst input error, if there was one (2 or 3; bad
-    /// lines count as 3); `strict` makes an invalid run a failed check.
+    /// lines and packets count as 3); `strict` makes an invalid run a failed check.
     ///
     /// Where several apply: 130, 2, 1 for an unbalanced ledger, 3, 1 for the rest.
     #[must_use]
     pub fn exit_code(&self, input_exit: Option<u8>, strict: bool) -> u8 {
-        let bad_lines = self.tally.iter().any(|capture| capture.bad_lines > 0);
+        let has_bad = self.tally.iter().any(|capture| capture.bad_lines + capture.bad_packets > 0);
         if self.interrupted {
             EXIT_INTERRUPTED
         } else if input_exit == Some(EXIT_USAGE) {
             EXIT_USAGE
         } else if !self.ledger_balanced {
             EXIT_CHECK_FAILED
-        } else if input_exit.is_some() || bad_lines {
+        } else if input_exit.is_some() || has_bad {
             EXIT_DAMAGED
         } else if strict && !self.verdict.valid {
             EXIT_CHECK_FAILED
@@ -232,6 +233,12 @@ pub struct CaptureTally {
     pub bad_lines: u64,
     /// The first of them.
     pub first_bad_lines: Vec<BadLine>,
+    /// What the packets of a capture are, by name.
+    pub packets: BTreeMap<String, u64>,
+    /// Packets that could not be decoded whole.
+    pub bad_packets: u64,
+    /// The first of them.
+    pub first_bad_packets: Vec<BadPacket>,
 }
 
 /// A line that could not be read.
@@ -254,6 +261,9 @@ impl CaptureTally {
             skipped: tally.skipped,
             bad_lines: tally.bad_lines,
             first_bad_lines,
+            packets: tally.packets,
+            bad_packets: tally.bad_packets,
+            first_bad_packets: tally.first_bad_packets,
         }
     }
 }

@@ -327,6 +327,10 @@ fn capture_lines(capture: &Capture) -> [String; 2] {
 /// What an input skipped or could not read; nothing where it read all.
 fn tally_lines(page: &mut Page, tally: &CaptureTally) {
     let of = plain(&tally.path);
+    if !tally.packets.is_empty() {
+        let packets: Vec<_> = tally.packets.iter().map(|(name, &number)| named(&plain(name), number)).collect();
+        page.words("packets", &format!("{of}: {}", packets.join(", ")));
+    }
     if !tally.skipped.is_empty() {
         let skipped: Vec<_> = tally.skipped.iter().map(|(name, &number)| named(&plain(name), number)).collect();
         page.words("skipped", &format!("{of}: {}", skipped.join(", ")));
@@ -339,6 +343,16 @@ fn tally_lines(page: &mut Page, tally: &CaptureTally) {
         }
         if shown > 0 && shown < tally.bad_lines {
             page.words("", &format!("and {} more", count(tally.bad_lines - shown)));
+        }
+    }
+    if tally.bad_packets > 0 {
+        let shown = tally.first_bad_packets.len() as u64;
+        page.words("bad packet", &format!("{of}: {}", count(tally.bad_packets)));
+        for bad in &tally.first_bad_packets {
+            page.words("", &format!("packet {} at offset {}: {}", bad.packet, bad.offset, plain(&bad.why)));
+        }
+        if shown < tally.bad_packets {
+            page.words("", &format!("and {} more", count(tally.bad_packets - shown)));
         }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &DumpArgs) -> u8 {
         }
     }
     let written = out::written(stdout.flush());
-    let bad = super::info::bad_lines(&args.capture, &input.tally());
+    let bad = super::info::complain(&args.capture, &input.tally());
     // What could not be read at all (2) comes before what is damaged (3).
     out::code(written, if code == 0 { bad } else { code })
 }

@@ -61,7 +61,7 @@ fn stats(args: &ImportArgs, report: &IngestReport, counts: &TapeCounts, elapsed:
 pub(crate) fn complain(report: &IngestReport) -> u8 {
     let mut code = 0;
     for capture in &report.captures {
-        code = super::info::bad_lines(&capture.path, &capture.tally).max(code);
+        code = super::info::complain(&capture.path, &capture.tally).max(code);
     }
     report.errors.iter().map(|error| out::fail(error, error.exit_code())).min().unwrap_or(code)
 }

@@ -63,6 +63,8 @@ pub(crate) fn run(args: &InfoArgs) -> u8 {
                 "last_ts": span.map(|span| span.1),
                 "generated": input.is_generated(),
                 "bad_lines": tally.bad_lines,
+                "packets": tally.packets,
+                "bad_packets": tally.bad_packets,
             });
             out::data(&format!("{object}\n"))
         }
@@ -75,13 +77,14 @@ pub(crate) fn run(args: &InfoArgs) -> u8 {
                 let _ = writeln!(text, "  first     {}", utc(first));
                 let _ = writeln!(text, "  last      {}", utc(last));
             }
+            section(&mut text, "packets", tally.packets.iter().map(|(name, count)| (name.as_str(), *count)));
             section(&mut text, "kinds", kinds.into_iter());
             section(&mut text, "messages", tally.messages.iter().map(|(name, count)| (name.as_str(), *count)));
             section(&mut text, "skipped", tally.skipped.iter().map(|(name, count)| (name.as_str(), *count)));
             out::data(&text)
         }
     };
-    let bad = bad_lines(&args.capture, &tally);
+    let bad = complain(&args.capture, &tally);
     // What could not be read at all (2) comes before what is damaged (3).
     out::code(written, if code == 0 { bad } else { code })
 }
@@ -93,14 +96,19 @@ fn section<'a>(text: &mut String, name: &str, rows: impl Iterator<Item = (&'a st
     }
 }
 
-/// Names the first bad lines on stderr. Returns the exit code that they make: 3, or 0 without any.
-pub(crate) fn bad_lines(path: &str, tally: &Tally) -> u8 {
-    if tally.bad_lines == 0 {
-        return 0;
-    }
+/// Names the first bad lines and packets on stderr. Returns the exit code that they make: 3, or 0 without any.
+pub(crate) fn complain(path: &str, tally: &Tally) -> u8 {
     for (line, why) in &tally.first_bad_lines {
         out::note(format_args!("{path}: line {line}: {why}"));
     }
-    out::note(format_args!("{path}: {} bad lines were skipped", tally.bad_lines));
-    3
+    if tally.bad_lines > 0 {
+        out::note(format_args!("{path}: {} bad lines were skipped", tally.bad_lines));
+    }
+    for bad in &tally.first_bad_packets {
+        out::note(format_args!("{path}: packet {} at offset {}: {}", bad.packet, bad.offset, bad.why));
+    }
+    if tally.bad_packets > 0 {
+        out::note(format_args!("{path}: {} bad packets were skipped, in whole or in part", tally.bad_packets));
+    }
+    if tally.bad_lines + tally.bad_packets > 0 { 3 } else { 0 }
 }

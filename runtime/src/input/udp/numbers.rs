@@ -1,0 +1,281 @@
+//! Numbers that follow each other: which messages of a packet are new, and to whom a gap is told.
+//!
+//! Both lines of a feed, late packets and sent-again ones come through here, so that what leaves is each message once. A gap is told to
+//! every symbol that the source has shown in this epoch, since nobody knows whose messages are missing; to nobody's symbol when it has
+//! shown none.
+
+use crate::input::SlotBuf;
+use tapeline_core::catalog::SeqRule;
+use tapeline_core::event::payload::Gap;
+use tapeline_core::event::{Flags, KindVersion, Payload, Slot};
+use tapeline_core::gaps::{GAP_RANGES_MAX, GapCounts, GapDetector, Numbers, Verdict};
+use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
+
+/// Part of a gap event: no message has it.
+pub const GAP_PART: u16 = u16::MAX;
+/// Name of the one stream in its detector.
+const STREAM: SourceId = SourceId(1);
+
+/// Which numbers of a packet did not come before.
+#[derive(Clone, Copy, Debug)]
+pub struct Fresh {
+    /// From this one on, all.
+    from: u64,
+    /// Of those before it, these: first and last of each.
+    missing: [(u64, u64); GAP_RANGES_MAX],
+    ranges: usize,
+}
+
+impl Fresh {
+    /// Whether the message of that number is new.
+    #[inline]
+    #[must_use]
+    pub fn contains(&self, number: u64) -> bool {
+        number >= self.from
+            || self.missing[..self.ranges].iter().any(|(first, last)| (*first..=*last).contains(&number))
+    }
+}
+
+/// A gap that is being told.
+#[derive(Clone, Copy)]
+struct Open {
+    gap: Gap,
+    ts_recv: UnixNanos,
+    ts_event: UnixNanos,
+    source: SourceId,
+    /// Symbols that have been told.
+    told: usize,
+}
+
+/// The numbers of one source whose rule is [`SeqRule::Contiguous`], and the symbols that it has shown.
+///
+/// For each packet: [`Contiguous::observe`], then [`Contiguous::tell`] until it is done, then the messages, each with
+/// [`Contiguous::show`]. Allocates in its constructor only.
+pub struct Contiguous {
+    gaps: GapDetector,
+    /// Symbols shown in this epoch, in the order in which they were.
+    shown: Vec<SymbolId>,
+    is_shown: Box<[u64]>,
+    open: Option<Open>,
+    /// All from the first number of the epoch on have come, and that was the number 1 or before.
+    is_whole: bool,
+    /// Messages that had come before.
+    duplicates: u64,
+}
+
+impl Contiguous {
+    /// Nothing has come yet, and at most `symbols` symbols will.
+    #[must_use]
+    pub fn new(symbols: usize) -> Self {
+        let mut gaps = GapDetector::new(1, 0);
+        gaps.define(STREAM, SeqRule::Contiguous).expect("it is defined once");
+        Self {
+            gaps,
+            shown: Vec::with_capacity(symbols),
+            is_shown: vec![0; symbols.div_ceil(64)].into_boxed_slice(),
+            open: None,
+            is_whole: false,
+            duplicates: 0,
+        }
+    }
+
+    /// Takes the numbers of a packet: `count` from `first` on; 0 announce that `first` is the next one. Times and source are those of
+    /// the gap events that [`Contiguous::tell`] makes of it. `None` when the numbers are impossible. O(1).
+    pub fn observe(
+        &mut self,
+        first: u64,
+        count: u64,
+        ts_recv: UnixNanos,
+        ts_event: UnixNanos,
+        source: SourceId,
+    ) -> Option<Fresh> {
+        let next = self.gaps.next(STREAM, SymbolId::NONE);
+        let mut fresh = Fresh { from: next.unwrap_or(0), missing: [(0, 0); GAP_RANGES_MAX], ranges: 0 };
+        if next.is_some_and(|next| first < next) {
+            for (into, range) in fresh.missing.iter_mut().zip(self.gaps.missing(STREAM, SymbolId::NONE)) {
+                *into = range;
+                fresh.ranges += 1;
+            }
+            let end = first.saturating_add(count);
+            self.duplicates += (first..end.min(fresh.from)).filter(|number| !fresh.contains(*number)).count() as u64;
+        }
+        match self.gaps.observe(STREAM, SymbolId::NONE, Numbers::Run { first, count }) {
+            Verdict::Malformed => return None,
+            Verdict::First => self.is_whole = first <= 1,
+            Verdict::Gap { from, to } => {
+                self.is_whole = false;
+                let gap = Gap { expected: from, received: to + 1, missing: to - from + 1 };
+                self.open = Some(Open { gap, ts_recv, ts_event, source, told: 0 });
+            }
+            _ => {}
+        }
+        Some(fresh)
+    }
+
+    /// Appends the events of a gap that the last packet showed, as far as there is room. `true` when all are told.
+    #[must_use]
+    pub fn tell(&mut self, out: &mut SlotBuf) -> bool {
+        let Some(open) = &mut self.open else { return true };
+        // Nobody's symbol stands for all of them where none was shown.
+        let symbols: &[SymbolId] = if self.shown.is_empty() { &[SymbolId::NONE] } else { &self.shown };
+        for symbol in &symbols[open.told..] {
+            if out.remaining() == 0 {
+                return false;
+            }
+            let mut slot = Slot {
+                kind: KindVersion::new(Gap::KIND, Gap::VERSION),
+                flags: Flags::UNSEQUENCED.with(Flags::LAST),
+                ts_recv: open.ts_recv,
+                ts_event: open.ts_event,
+                seq: open.gap.expected,
+                symbol: *symbol,
+                part: GAP_PART,
+                source: open.source,
+                ..Slot::ZERO
+            };
+            *slot.payload_mut() = open.gap;
+            out.extend(&[slot]);
+            open.told += 1;
+        }
+        self.open = None;
+        true
+    }
+
+    /// Notes that the source has shown a symbol. `true` the first time in this epoch.
+    #[inline]
+    pub fn show(&mut self, symbol: SymbolId) -> bool {
+        let Some(word) = self.is_shown.get_mut(symbol.index() / 64) else { return false };
+        let bit = 1 << (symbol.index() % 64);
+        if *word & bit != 0 {
+            return false;
+        }
+        *word |= bit;
+        self.shown.push(symbol);
+        true
+    }
+
+    /// Whether every message of this epoch has come, from the first one on: a book that is empty now was empty then.
+    #[inline]
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// The number that is next; `None` before the first packet of an epoch.
+    #[inline]
+    #[must_use]
+    pub fn next(&self) -> Option<u64> {
+        self.gaps.next(STREAM, SymbolId::NONE)
+    }
+
+    /// The numbers begin anew, and no symbol was shown.
+    pub fn begin_epoch(&mut self) {
+        self.gaps.begin_epoch(STREAM);
+        self.shown.clear();
+        self.is_shown.fill(0);
+        self.is_whole = false;
+        self.open = None;
+    }
+
+    /// What was counted of gaps.
+    #[must_use]
+    pub fn counts(&self) -> &GapCounts {
+        self.gaps.counts(STREAM)
+    }
+
+    /// Messages that had come before, or came after they were given up.
+    #[must_use]
+    pub const fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tapeline_core::testing::Prng;
+
+    const NOW: UnixNanos = UnixNanos(5);
+
+    fn take(numbers: &mut Contiguous, first: u64, count: u64) -> Vec<u64> {
+        let fresh = numbers.observe(first, count, NOW, NOW, SourceId(3)).unwrap();
+        (first..first + count).filter(|number| fresh.contains(*number)).collect()
+    }
+
+    #[test]
+    fn each_message_is_new_once() {
+        let mut numbers = Contiguous::new(8);
+        assert_eq!(take(&mut numbers, 1, 3), [1, 2, 3]);
+        assert!(numbers.is_whole());
+        assert_eq!(take(&mut numbers, 2, 4), [4, 5]);
+        assert_eq!(take(&mut numbers, 8, 2), [8, 9]);
+        assert!(!numbers.is_whole());
+        assert_eq!(take(&mut numbers, 4, 5), [6, 7]);
+        assert_eq!(take(&mut numbers, 1, 9), [0; 0]);
+        assert_eq!(numbers.duplicates(), 2 + 3 + 9);
+        numbers.begin_epoch();
+        assert_eq!(take(&mut numbers, 1, 1), [1]);
+    }
+
+    /// Packets of one to four messages over two lines that lose, repeat and delay: what is new is each number once, as a set knows.
+    #[test]
+    fn two_lines_give_what_a_set_gives() {
+        for seed in 0..200 {
+            let mut prng = Prng::new(seed);
+            let (mut numbers, mut seen) = (Contiguous::new(8), std::collections::BTreeSet::new());
+            let (mut at, mut late) = (1, Vec::new());
+            for _ in 0..300 {
+                let count = prng.in_range(1..5);
+                let mut packets = vec![(at, count)];
+                at += count;
+                if prng.one_in(3) {
+                    packets.push(packets[0]);
+                }
+                if prng.one_in(20) {
+                    late.append(&mut packets);
+                }
+                if prng.one_in(4) && !late.is_empty() {
+                    packets.push(late.remove(0));
+                }
+                for (first, count) in packets {
+                    let lost_before = numbers.counts().given_up;
+                    let expected: Vec<u64> = (first..first + count).filter(|number| !seen.contains(number)).collect();
+                    let got = take(&mut numbers, first, count);
+                    // What was given up may not come back; nothing may come twice.
+                    assert!(got == expected || numbers.counts().given_up + lost_before > 0, "seed {seed}: {got:?}");
+                    assert!(got.iter().all(|number| seen.insert(*number)), "seed {seed}: {got:?} came before");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_gap_is_told_to_all_that_were_shown_whatever_the_room() {
+        for room in 1..6 {
+            let mut numbers = Contiguous::new(70);
+            let _ = take(&mut numbers, 1, 1);
+            for symbol in [3, 69, 5] {
+                assert!(numbers.show(SymbolId(symbol)));
+                assert!(!numbers.show(SymbolId(symbol)));
+            }
+            let _ = take(&mut numbers, 10, 1);
+            let (mut out, mut told) = (SlotBuf::with_capacity(room), Vec::new());
+            loop {
+                let is_done = numbers.tell(&mut out);
+                told.extend(out.slots().iter().map(|slot| (slot.symbol.0, slot.seq, *slot.payload_as::<Gap>())));
+                out.clear();
+                if is_done {
+                    break;
+                }
+            }
+            let gap = Gap { expected: 2, received: 10, missing: 8 };
+            assert_eq!(told, [(3, 2, gap), (69, 2, gap), (5, 2, gap)]);
+            assert!(numbers.tell(&mut out) && out.slots().is_empty());
+        }
+        let mut numbers = Contiguous::new(8);
+        let _ = (take(&mut numbers, 1, 1), take(&mut numbers, 3, 1));
+        let mut out = SlotBuf::with_capacity(4);
+        assert!(numbers.tell(&mut out));
+        assert_eq!(out.slots()[0].symbol, SymbolId::NONE);
+    }
+}

@@ -15,9 +15,9 @@ use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
 use tapeline_runtime::report::requests::{JobsReport, Waited};
 use tapeline_runtime::report::topics::TopicReport;
 use tapeline_runtime::report::{
-    BackfillTape, BadLine, BadPacket, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope, Events,
-    HandlerReport, HealthReport, Latency, LimitHit, LogCounts, Manifest, MemoryReport, Named, Pacer, RateReport,
-    Report, Requests, Retries, Speed, Summary, Verdict, hgrm, json, text,
+    BackfillTape, BadLine, BadPacket, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope,
+    Events, HandlerReport, HealthReport, Latency, LimitHit, LogCounts, Manifest, MemoryReport, Named, Pacer,
+    RateReport, Report, Requests, Retries, Speed, Summary, Verdict, hgrm, json, text,
 };
 
 /// 20,000 values with a long tail, from a generator of our own: they are the same everywhere.

@@ -165,7 +165,7 @@ impl SeqRule {
 #[non_exhaustive]
 pub enum CatalogError {
     /// The symbol table is full. Holds its capacity.
-    #[error("the symbol table is full ({0} symbols); raise the limit on symbols")]
+    #[error("the symbol table is full ({0} symbols); raise it by --symbols-max (engine.symbols_max)")]
     SymbolsFull(usize),
     /// The source table is full.
     #[error("the source table is full ({SOURCES_MAX} sources)")]

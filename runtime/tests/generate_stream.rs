@@ -519,7 +519,7 @@ fn a_catalog_that_is_full_ends_the_session_with_a_reason() {
         error.to_string(),
         format!(
             "generated: seed 1, 1000 symbols, 1000 events, 20 s: offset {given}: the symbol table is full (11 \
-             symbols); raise the limit on symbols"
+             symbols); raise it by --symbols-max (engine.symbols_max)"
         )
     );
     let before = out.slots().len();

@@ -82,7 +82,7 @@ impl CaptureArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
-    /// Captures (tape, Binance lines, DBN, ITCH; also gzip or zstd), merged in time order; - is stdin. Without one: a built-in
+    /// Captures (tape, pcap, Binance lines, DBN, ITCH; also gzip or zstd), merged in time order; - is stdin. Without one: a built-in
     /// session, generated
     pub(crate) captures: Vec<String>,
     #[command(flatten)]

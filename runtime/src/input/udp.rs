@@ -60,7 +60,7 @@ pub enum FeedError {
     /// It is damaged, or not what its flow carries. What could be decoded of it is appended.
     #[error("{0}")]
     Malformed(String),
-    /// A table is full: nothing that follows can be trusted to fit. Nothing of the datagram's events counts.
+    /// A table is full: nothing that follows can be trusted to fit. What was appended before stands.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
 }

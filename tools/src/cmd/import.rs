@@ -30,6 +30,7 @@ pub(crate) fn run(args: &ImportArgs) -> u8 {
         Ok((counts, report)) => {
             let elapsed = begun.elapsed();
             out::note(format_args!("{path}: {} events in {} bytes", count(counts.events), count(counts.bytes)));
+            tell_packets(&report);
             let written = if args.stats { out::data(&stats(args, &report, &counts, elapsed)) } else { 0 };
             out::code(written, complain(&report))
         }
@@ -55,6 +56,14 @@ fn stats(args: &ImportArgs, report: &IngestReport, counts: &TapeCounts, elapsed:
         let _ = writeln!(text, "  memory    {:>16}  bytes resident at most", count(peak));
     }
     text
+}
+
+/// Tells what the packets of captures were: also those that gave nothing.
+fn tell_packets(report: &IngestReport) {
+    for capture in report.captures.iter().filter(|capture| !capture.tally.packets.is_empty()) {
+        let packets = capture.tally.packets.iter().map(|(name, number)| format!("{name} {}", count(*number)));
+        out::note(format_args!("{}: packets: {}", capture.path, packets.collect::<Vec<_>>().join(", ")));
+    }
 }
 
 /// Tells what was wrong with captures. Returns the exit code.

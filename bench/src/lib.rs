@@ -13,6 +13,7 @@ pub mod dispatch;
 pub mod duel;
 pub mod features;
 pub mod hop;
+pub mod itch;
 pub mod machine;
 pub mod memory;
 #[cfg(feature = "peers")]

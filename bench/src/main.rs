@@ -12,7 +12,7 @@ use tapeline_bench::subject::{Ring, Subject};
 use tapeline_bench::{clock, machine, whole};
 
 const USAGE: &str = "\
-usage: tapeline-bench duel [hop|ring|wheel|queue|dedup|route|dispatch|features|obs ...] [options]     all subjects when none is named
+usage: tapeline-bench duel [hop|ring|wheel|queue|dedup|route|dispatch|features|itch|obs ...] [options]     all subjects when none is named
        tapeline-bench count [--batch 1,64] [--check | --write] [--record FILE]           build for x86-64-v3
        tapeline-bench mem [--events N] [--json FILE]                                      bytes behind 10,000 events
 options: --quick          8 rounds of short slices, under a minute a subject: not a claim

@@ -3,7 +3,7 @@
 use crate::contender::Event;
 use crate::duel::Options;
 use crate::report::Table;
-use crate::{dedup, dispatch, features, hop, requests, ring, route, timers};
+use crate::{dedup, dispatch, features, hop, itch, requests, ring, route, timers};
 
 /// A subject of duels, by its name on the command line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +24,8 @@ pub enum Subject {
     Route,
     /// P23: twenty indicators a tick.
     Features,
+    /// ITCH messages out of a file.
+    Itch,
     /// P21: a shard that is observed and one that is not.
     #[cfg(feature = "runtime")]
     Obs,
@@ -40,6 +42,7 @@ impl Subject {
         Self::Route,
         Self::Dispatch,
         Self::Features,
+        Self::Itch,
         #[cfg(feature = "runtime")]
         Self::Obs,
     ];
@@ -56,6 +59,7 @@ impl Subject {
             Self::Dispatch => "dispatch",
             Self::Route => "route",
             Self::Features => "features",
+            Self::Itch => "itch",
             #[cfg(feature = "runtime")]
             Self::Obs => "obs",
         }
@@ -81,6 +85,7 @@ impl Subject {
             Self::Dispatch => dispatch::run(options, done),
             Self::Route => done(route::run(options)),
             Self::Features => features::duel(options, done),
+            Self::Itch => itch::duel(options, done),
             #[cfg(feature = "runtime")]
             Self::Obs => crate::whole::duel(options, done),
         }

@@ -46,9 +46,15 @@ fn every_contender_of_the_ring_passes_its_checks() {
 
 #[test]
 fn every_contender_on_one_thread_passes_its_checks() {
-    for subject in
-        [Subject::Wheel, Subject::Queue, Subject::Dedup, Subject::Route, Subject::Dispatch, Subject::Features]
-    {
+    for subject in [
+        Subject::Wheel,
+        Subject::Queue,
+        Subject::Dedup,
+        Subject::Route,
+        Subject::Dispatch,
+        Subject::Features,
+        Subject::Itch,
+    ] {
         let tables = tables(subject, &Ring::default());
         assert!(!tables.is_empty(), "{}", subject.name());
         all_ran(&tables);

@@ -14,6 +14,7 @@ pub mod generate;
 pub mod iex;
 pub mod itch;
 pub mod json;
+pub mod mold;
 pub mod pcap;
 pub mod tape;
 pub mod udp;
@@ -94,7 +95,7 @@ pub enum Status {
 
 /// A capture that is being decoded.
 pub trait Input: Send {
-    /// Name of the format, as `info` prints it: `tape`, `binance`, `dbn`, `itch`, `generated`.
+    /// Name of the format, as `info` prints it: `tape`, `pcap`, `pcapng`, `binance`, `dbn`, `itch`, `generated`.
     fn format(&self) -> &'static str;
 
     /// Whether the capture says of itself that a model made it.

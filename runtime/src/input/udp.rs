@@ -15,6 +15,7 @@ pub use guess::guess;
 pub use numbers::{Contiguous, Fresh, GAP_PART};
 
 use super::iex::IexFeed;
+use super::mold::MoldFeed;
 use super::{MESSAGE_SLOTS_MAX, SlotBuf, Tally};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -91,7 +92,7 @@ pub trait Feed: Send {
 /// Every feed that this build knows, in the order in which they are asked.
 #[must_use]
 pub fn all_feeds() -> Vec<Box<dyn Feed>> {
-    vec![Box::new(IexFeed::new())]
+    vec![Box::new(IexFeed::new()), Box::new(MoldFeed::default())]
 }
 
 /// What is known of a flow.

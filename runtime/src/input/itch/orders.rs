@@ -1,12 +1,12 @@
 //! The orders that are live, by reference number: what executions, cancels, deletes and replaces do not say of them.
 //!
-//! A flat table of 16-byte cells with linear probing and removal by moving back. Consecutive reference numbers stand side by side, four in
-//! a cache line, because orders come and go in runs. Allocates in its constructor only.
+//! A flat table of 16-byte cells with linear probing and removal by moving back. Consecutive reference numbers stand side by
+//! side, four in a cache line and [`GROUP`] in a run, because orders come and go in runs. Allocates in its constructor only.
 
 use tapeline_core::units::Side;
 
-/// Reference numbers whose cells are neighbours.
-const GROUP: u64 = 4;
+/// Reference numbers whose cells are neighbours: half a kilobyte. Groups of four made the whole input a third slower, of 64 no faster.
+const GROUP: u64 = 32;
 /// Greatest reference number that can be kept: one bit of its cell is the side.
 pub(super) const REFERENCE_MAX: u64 = u64::MAX >> 1;
 

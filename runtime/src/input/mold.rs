@@ -1,0 +1,228 @@
+//! ITCH 5.0 over MoldUDP64, from datagrams to events.
+//!
+//! - The messages become events as [`itch`](super::itch) has it, with the numbers that MoldUDP64 gives them.
+//! - **Lines A and B** are two flows with the packets of one session: what comes first is taken, what came before is dropped and counted
+//!   (`mold duplicate`).
+//! - **Gaps** are told before the packet that shows them, to every symbol that has had an event: see [`Contiguous`]. A heartbeat, and the
+//!   end of a session, show one, too. Messages that come late, from the other line or sent again, are taken as long as they are waited for.
+//! - **A session** is a day of one feed. Another one is an `epoch` event of the source, and no gap: numbers, orders and books begin anew. A
+//!   packet of the session before the present one is late: dropped and counted. Feeds of several markets have several
+//!   sessions at once, and symbols of the same names: they want captures of their own, by port.
+//! - A message of a wrong length makes its packet bad; the others of the packet stand. Of a packet that is cut short, the
+//!   messages that are whole are taken, and the others are missing until they come by another line.
+
+use super::itch::{ITCH_MESSAGE_SLOTS, ITCH_ORDERS_DEFAULT, ItchError, ItchMapper};
+use super::udp::{Contiguous, Datagram, Fed, Feed, FeedError, Fresh};
+use super::{MESSAGE_SLOTS_MAX, SlotBuf, Tally};
+use tapeline_core::catalog::Catalog;
+use tapeline_core::event::payload::Epoch;
+use tapeline_core::event::{Flags, KindVersion, Payload, Slot};
+use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
+use tapeline_core::wire::itch::{self, Message};
+use tapeline_core::wire::mold::{Content, Packet, SESSION_BYTES};
+
+/// Bytes of the shortest message, its length included.
+const MESSAGE_BYTES_MIN: usize = 14;
+const _: () =
+    assert!(ITCH_MESSAGE_SLOTS * (u16::MAX as usize / MESSAGE_BYTES_MIN) < MESSAGE_SLOTS_MAX, "a datagram always fits");
+
+/// What is known of the feed once its first packet has come.
+struct Stream {
+    mapper: ItchMapper,
+    numbers: Contiguous,
+    session: [u8; SESSION_BYTES],
+    /// The session before.
+    before: Option<[u8; SESSION_BYTES]>,
+    /// Sessions after the first.
+    epochs: u64,
+    heartbeats: u64,
+    ends: u64,
+    /// Packets of the session before.
+    stale: u64,
+    /// The packet whose gap is being told, or that waits for room.
+    pending: Option<Fresh>,
+    /// `ts_recv` of the last event, for a capture without times.
+    latest: UnixNanos,
+}
+
+/// The feed of ITCH 5.0 over MoldUDP64. Allocates for its first packet, and for bad ones; nothing for the others.
+pub struct MoldFeed {
+    orders_max: usize,
+    stream: Option<Box<Stream>>,
+}
+
+impl MoldFeed {
+    /// Nothing has come yet, and at most `orders_max` live orders will be remembered.
+    #[must_use]
+    pub const fn new(orders_max: usize) -> Self {
+        Self { orders_max, stream: None }
+    }
+}
+
+impl Default for MoldFeed {
+    fn default() -> Self {
+        Self::new(ITCH_ORDERS_DEFAULT)
+    }
+}
+
+/// What an epoch event of the source says.
+fn epoch(number: u64, source: SourceId, at: UnixNanos) -> Slot {
+    let mut slot = Slot {
+        kind: KindVersion::new(Epoch::KIND, Epoch::VERSION),
+        flags: Flags::LAST,
+        ts_recv: at,
+        ts_event: at,
+        source,
+        ..Slot::ZERO
+    };
+    *slot.payload_mut() = Epoch { number, ..Epoch::default() };
+    slot
+}
+
+impl Stream {
+    fn new(session: [u8; SESSION_BYTES], orders_max: usize, symbols: usize) -> Box<Self> {
+        Box::new(Self {
+            mapper: ItchMapper::new(orders_max, None),
+            numbers: Contiguous::new(symbols),
+            session,
+            before: None,
+            epochs: 0,
+            heartbeats: 0,
+            ends: 0,
+            stale: 0,
+            pending: None,
+            latest: UnixNanos::ZERO,
+        })
+    }
+
+    /// Takes session and numbers of a packet with `whole` messages. There is room for one slot. `None` for one of the session before.
+    fn observe(
+        &mut self,
+        packet: &Packet<'_>,
+        whole: u64,
+        (at, source): (UnixNanos, SourceId),
+        out: &mut SlotBuf,
+    ) -> Result<Option<Fresh>, FeedError> {
+        if *packet.session() != self.session {
+            if self.before == Some(*packet.session()) {
+                self.stale += 1;
+                return Ok(None);
+            }
+            self.before = Some(std::mem::replace(&mut self.session, *packet.session()));
+            self.numbers.begin_epoch();
+            self.mapper.begin_session();
+            self.epochs += 1;
+            out.extend(&[epoch(self.epochs, source, at)]);
+        }
+        match packet.content() {
+            Content::Heartbeat => self.heartbeats += 1,
+            Content::EndOfSession => self.ends += 1,
+            Content::Messages(_) => {}
+        }
+        let fresh = self.numbers.observe(packet.sequence(), whole, at, at, source);
+        fresh.map(Some).ok_or_else(|| FeedError::Malformed(format!("message numbers from {}", packet.sequence())))
+    }
+}
+
+impl Feed for MoldFeed {
+    fn name(&self) -> &'static str {
+        "moldudp64"
+    }
+
+    /// A packet whose blocks fill it, with messages of which one at least is ITCH and none is of a wrong length; or any of a session that
+    /// is known.
+    fn recognises(&self, payload: &[u8]) -> bool {
+        let Ok(packet) = Packet::parse(payload) else { return false };
+        if self.stream.as_ref().is_some_and(|stream| stream.session == *packet.session()) {
+            return packet.messages().all(|message| message.is_ok());
+        }
+        let is_text = packet.session().iter().all(|byte| matches!(byte, b' '..=b'~'));
+        let mut known = 0;
+        let is_itch = packet.messages().all(|message| match message.map(|(_, bytes)| Message::parse(bytes)) {
+            Ok(Ok(_)) => {
+                known += 1;
+                true
+            }
+            Ok(Err(itch::Error::Unknown(_))) => true,
+            Ok(Err(_)) | Err(_) => false,
+        });
+        is_text && is_itch && known > 0
+    }
+
+    fn datagram(
+        &mut self,
+        datagram: &Datagram<'_>,
+        catalog: &mut Catalog,
+        out: &mut SlotBuf,
+    ) -> Result<Fed, FeedError> {
+        let packet = Packet::parse(datagram.payload).map_err(|error| FeedError::Malformed(error.to_string()))?;
+        let begin = || Stream::new(*packet.session(), self.orders_max, catalog.symbols_max());
+        let stream = &mut **self.stream.get_or_insert_with(begin);
+        let source = stream.mapper.define_source(catalog)?;
+        let ts_recv = (datagram.ts_recv != UnixNanos::UNKNOWN).then_some(datagram.ts_recv);
+        let mut whole = 0;
+        let mut fault = packet.messages().find_map(|message| {
+            whole += u64::from(message.is_ok());
+            message.err().map(|error| error.to_string())
+        });
+        let fresh = match stream.pending.take() {
+            Some(fresh) => fresh,
+            None if out.remaining() == 0 => return Ok(Fed::NoRoom),
+            None => match stream.observe(&packet, whole, (ts_recv.unwrap_or(stream.latest), source), out)? {
+                Some(fresh) => fresh,
+                None => return Ok(Fed::Done),
+            },
+        };
+        // Shorter messages than the shortest give no event.
+        let messages = (whole as usize).min(datagram.payload.len() / MESSAGE_BYTES_MIN);
+        if !stream.numbers.tell(out) || out.remaining() < ITCH_MESSAGE_SLOTS * messages {
+            stream.pending = Some(fresh);
+            return Ok(Fed::NoRoom);
+        }
+        for (seq, bytes) in packet.messages().map_while(Result::ok).filter(|(seq, _)| fresh.contains(*seq)) {
+            let from = out.slots().len();
+            match stream.mapper.message(bytes, seq, ts_recv, catalog, out) {
+                Ok(()) => {}
+                Err(ItchError::Message(error)) => {
+                    fault.get_or_insert_with(|| format!("message {seq}: {error}"));
+                }
+                Err(ItchError::Catalog(error)) => return Err(error.into()),
+            }
+            if let Some(slot) = out.slots().get(from) {
+                stream.latest = slot.ts_recv;
+                if slot.symbol != SymbolId::NONE {
+                    stream.numbers.show(slot.symbol);
+                }
+            }
+        }
+        match fault {
+            Some(why) => Err(FeedError::Malformed(why)),
+            None => Ok(Fed::Done),
+        }
+    }
+
+    fn tally(&self, into: &mut Tally) {
+        let Some(stream) = &self.stream else { return };
+        let itch = stream.mapper.tally();
+        for (from, into) in [(itch.messages, &mut into.messages), (itch.skipped, &mut into.skipped)] {
+            for (name, count) in from {
+                *into.entry(name).or_default() += count;
+            }
+        }
+        let counts = stream.numbers.counts();
+        for (name, count) in [
+            ("mold heartbeat", stream.heartbeats),
+            ("mold end of session", stream.ends),
+            ("mold duplicate", stream.numbers.duplicates()),
+            ("mold missing", counts.open + counts.given_up),
+            ("mold packet of the session before", stream.stale),
+        ] {
+            if count > 0 {
+                *into.skipped.entry(name.to_owned()).or_default() += count;
+            }
+        }
+        if stream.epochs > 0 {
+            *into.messages.entry("mold epoch".to_owned()).or_default() += stream.epochs;
+        }
+    }
+}

@@ -71,6 +71,7 @@ pub(crate) fn run<A: Assembly>(args: &ReplayArgs, pipeline: impl Fn(BusBuilder<E
         }
     };
     let mut setup = loaded.setup(captures);
+    setup.messages_max = args.messages;
     setup.log.filter.follow = args.follow;
     setup.log.memory_max = loaded.config.health.memory_bytes;
     setup.log.dispatch = logger(setup.log.format);
@@ -98,7 +99,7 @@ pub(crate) fn run<A: Assembly>(args: &ReplayArgs, pipeline: impl Fn(BusBuilder<E
         }
     };
     // After the run, so that hashing takes no time from it.
-    let sha256 = if args.format == Format::Json && !interrupt.load(Ordering::Relaxed) {
+    let sha256 = if args.format == Format::Json && !args.no_sha256 && !interrupt.load(Ordering::Relaxed) {
         let tapes = run.history_tapes.iter().map(|tape| &tape.path);
         args.captures.iter().chain(tapes).filter_map(|path| Some((path.clone(), sha256_of(path).ok()?))).collect()
     } else {
@@ -124,7 +125,10 @@ pub(crate) fn run<A: Assembly>(args: &ReplayArgs, pipeline: impl Fn(BusBuilder<E
         None => false,
     };
     super::import::complain(&run.ingest);
-    let told = tell(run, &request);
+    let mut told = tell(run, &request);
+    if let Some(messages) = args.messages {
+        told.report.verdict.notes.push(format!("--messages: the first {} messages, no more", count(messages)));
+    }
     if args.verbose {
         for (name, bytes) in &told.bytes {
             out::note(format_args!("{name}: {} bytes", count(*bytes as u64)));
@@ -221,7 +225,7 @@ fn built_in() -> Vec<Capture> {
 }
 
 /// The first SIGINT ends the run and lets it report; the second ends the process.
-fn on_interrupt(interrupt: &Arc<AtomicBool>) -> io::Result<()> {
+pub(crate) fn on_interrupt(interrupt: &Arc<AtomicBool>) -> io::Result<()> {
     signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(interrupt))?;
     signal_hook::flag::register(SIGINT, Arc::clone(interrupt))?;
     Ok(())

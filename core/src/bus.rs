@@ -473,6 +473,13 @@ impl<C: Chain> Bus<C> {
         self.jobs
     }
 
+    /// Whether handler `number` is given events of the past of all these kinds as they come by ([`Handler::TAKES_HISTORY`](crate::handler::Handler::TAKES_HISTORY)). O(handlers).
+    #[must_use]
+    pub fn takes_history(&mut self, number: u16, kinds: KindSet) -> bool {
+        let about = self.with(number, |handler| handler.about());
+        about.is_some_and(|about| about.takes_history && kinds.without(about.kinds) == KindSet::EMPTY)
+    }
+
     /// Whether any handler wants this kind.
     #[inline]
     #[must_use]
@@ -498,12 +505,11 @@ impl<C: Chain> Bus<C> {
         self.sources.get(usize::from(number)).copied().unwrap_or(SourceId::NONE)
     }
 
-    /// Counts of each handler, in dispatch order, with those of its own. O(handlers * symbols), allocates: for reports.
-    #[must_use]
-    pub fn stats(&mut self) -> Vec<(&'static str, HandlerStats)> {
-        let mut stats = Vec::new();
-        self.each(&mut |handler| stats.push((handler.about().name, handler.stats())));
-        stats
+    /// Puts the counts of each handler into `stats`, in dispatch order, with those of its own for symbols with ids below `symbols`. O(handlers *
+    /// symbols); no allocation where `stats` has room for [`HANDLERS_MAX`].
+    pub fn stats_into(&mut self, symbols: usize, stats: &mut Vec<(&'static str, HandlerStats)>) {
+        stats.clear();
+        self.each(&mut |handler| stats.push((handler.about().name, handler.stats(symbols))));
     }
 
     /// Bytes of each handler's states, in dispatch order. Zero pages until a symbol is used.

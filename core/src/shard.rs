@@ -60,6 +60,7 @@ mod backfill;
 mod cascade;
 mod config;
 mod inlet;
+mod invalid;
 mod letters;
 mod logging;
 mod mesh;
@@ -72,6 +73,7 @@ mod timers;
 
 pub use config::{Config, Limit};
 pub use inlet::{ERROR_NO_ROOM, NO_ROOM, NO_ROOM_NAME};
+pub use invalid::{INVALID, INVALID_NAME, schema_error, schema_reason};
 pub use timers::Cancelled;
 
 use mesh::{Outlet, Peer};

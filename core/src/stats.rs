@@ -5,10 +5,14 @@
 //! in [`windows`](crate::windows): no call per event. So a percentile of a rate is one over steps of 50 ms, which shows bursts that a
 //! mean hides.
 //!
-//! [`Shard::stats`](crate::shard::Shard::stats) copies all of it into a [`Stats`]: plain numbers, no allocation, nothing borrowed.
+//! [`Shard::stats_into`](crate::shard::Shard::stats_into) copies all of it into a [`Stats`] that the caller keeps: plain numbers, no allocation, nothing
+//! borrowed. That includes what handlers count of their own, among it their breakers and limiters.
 
+use crate::backfill;
+use crate::bus::HandlerStats;
 use crate::dead;
 use crate::ledger::{Refusal, Row};
+use crate::limits::HANDLERS_MAX;
 use crate::requests;
 use crate::shard::{Limit, TimedBatches};
 use crate::units::UnixNanos;
@@ -163,7 +167,7 @@ pub struct LetterCounts {
 }
 
 /// All that a shard says of itself at an instant.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Stats {
     /// Its number.
     pub shard: usize,
@@ -191,6 +195,10 @@ pub struct Stats {
     pub requests: requests::Counters,
     /// Jobs that are done off the core; `None` where there are none.
     pub jobs: Option<requests::Jobs>,
+    /// What handlers asked of the past: of the manager and of its desk; `None` where nobody reads.
+    pub backfill: Option<(backfill::Counters, backfill::DeskCounters)>,
+    /// Events whose `ts_recv` was earlier than shard time.
+    pub clamped: u64,
     /// How often limits acted, by [`Limit`].
     pub limits_hit: [u64; Limit::ALL.len()],
     /// Batches in which every handler was stamped.
@@ -199,9 +207,46 @@ pub struct Stats {
     pub bytes: usize,
     /// Whether both ledgers balance.
     pub is_balanced: bool,
+    /// Each handler by name, in dispatch order: calls, failures, time, and what it counts of its own over all symbols
+    /// ([`Handler::COUNTS`](crate::handler::Handler::COUNTS)), its breakers and limiters among that.
+    pub handlers: Vec<(&'static str, HandlerStats)>,
 }
 
 impl Stats {
+    /// Zeros, with room for all that a shard may have to say. Allocates some 20 KB: once, for who reads often.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            shard: 0,
+            now: UnixNanos::ZERO,
+            counts: Counts::default(),
+            rates: Default::default(),
+            source: Row::default(),
+            refused_by: [0; Refusal::ALL.len()],
+            derived: Row::default(),
+            ring_slots: (0, 0),
+            timers: 0,
+            timers_fired: 0,
+            letters: LetterCounts::default(),
+            requests: requests::Counters::default(),
+            jobs: None,
+            backfill: None,
+            clamped: 0,
+            limits_hit: [0; Limit::ALL.len()],
+            timed: TimedBatches::default(),
+            bytes: 0,
+            is_balanced: true,
+            handlers: Vec::with_capacity(HANDLERS_MAX),
+        }
+    }
+
+    /// What the handler of that name counts of its own under `count`. `None` when there is no such handler or count. O(handlers + counts).
+    #[must_use]
+    pub fn count_of(&self, handler: &str, count: &str) -> Option<u64> {
+        let (_, stats) = self.handlers.iter().find(|(name, _)| *name == handler)?;
+        stats.counts.iter().find(|(name, _)| *name == count).map(|(_, sum)| sum)
+    }
+
     /// A rate of one series.
     #[must_use]
     pub fn rate(&self, series: Series, window: Window) -> Rate {
@@ -212,6 +257,12 @@ impl Stats {
     #[must_use]
     pub fn ring_fill(&self) -> f64 {
         if self.ring_slots.1 == 0 { 0.0 } else { self.ring_slots.0 as f64 / self.ring_slots.1 as f64 }
+    }
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

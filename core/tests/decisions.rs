@@ -15,7 +15,7 @@ use shard_rig::{Rig, SYMBOLS_MAX, Sizes, feed};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tapeline_core::breaker;
-use tapeline_core::bus::{BusBuilder, Chain, HandlerStats};
+use tapeline_core::bus::{BusBuilder, Chain};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::{Alert, Features, Payload, SymbolPromoted, SymbolQualified};
 use tapeline_core::event::{EventBuf, EventRef, Kind, Slot};
@@ -312,8 +312,7 @@ fn on_shards(config: &Config, sink: (u64, u64), events: &[Vec<Slot>], shards: us
 
 /// What the publishers of all shards have counted under this name.
 fn counted(rig: &mut Rig<impl Chain>, name: &str) -> u64 {
-    let of = |stats: &HandlerStats| stats.counts.iter().find(|(known, _)| *known == name).unwrap().1;
-    rig.shards.iter_mut().map(|shard| of(&shard.handlers()[0].1)).sum()
+    rig.shards.iter_mut().map(|shard| shard.stats().count_of("publisher", name).unwrap()).sum()
 }
 
 #[test]
@@ -341,6 +340,7 @@ fn req_3395_a_failing_sink_trips_the_breaker_and_what_it_refuses_is_kept() {
     assert_eq!((published_count, replaced), (1, 59), "the newest change is kept, the others count as replaced by it");
     let (trips, reopens) = (counted(&mut rig, "breaker_trips"), counted(&mut rig, "breaker_reopens"));
     assert!(trips == 1 && reopens > 5, "{trips} trips, {reopens} times open again");
+    assert_eq!(counted(&mut rig, "breaker_closes"), 1, "the sink is back: no breaker is open");
     // Open most of the time, it is asked by probes alone. Without a breaker it would be asked ten times a second.
     assert!(asked < 30 && failures == asked - 1 && refusals > 0, "asked {asked} times, {failures} failed");
     let outputs = rig.result().outputs;

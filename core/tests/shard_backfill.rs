@@ -584,3 +584,179 @@ fn a_reply_fails_whose_reader_is_gone_and_the_shard_goes_on() {
     assert_eq!(*log.lock().unwrap(), expected);
     assert_eq!(rig.shards[0].backfill().unwrap().counters().replies_lost, 1);
 }
+
+#[test]
+fn the_end_of_an_order_that_nobody_has_taken_is_nobodys() {
+    let log = Log::default();
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Scholar(log.clone())).build(catalog).unwrap();
+    let mut rig = Rig::new(bus, vec![live_of(1, 0, 1), live_of(2, 0, 1), live(100, 9)], Sizes::of(1));
+    let (mut replies, consumer) = ring::channel(64);
+    let mut config = roomy();
+    config.manager.in_flight = 1;
+    rig.shards[0].attach_backfill(&config, consumer);
+    rig.source.send(1_000);
+    // The order is made, and due; whoever sends these ends has not seen it.
+    [1, 2, 1].into_iter().for_each(|number| replies.push(end_of(number).slots()).unwrap());
+    (0..50).for_each(|_| _ = rig.step(0));
+    assert_eq!(rig.shards[0].backfill().unwrap().counters().stray_ends, 3);
+    assert!(log.lock().unwrap().iter().all(|(_, what)| !what.contains("Served")), "nothing has come");
+    // So there is one order, as many as may be in flight, and the other symbol's follows it.
+    let orders: Vec<_> = std::iter::from_fn(|| rig.shards[0].take_history_order()).collect();
+    assert_eq!(orders.iter().map(|order| order.number).collect::<Vec<_>>(), [1]);
+    replies.push(end_of(1).slots()).unwrap();
+    (0..50).for_each(|_| _ = rig.step(0));
+    assert_eq!(rig.shards[0].take_history_order().unwrap().number, 2);
+    replies.push(end_of(2).slots()).unwrap();
+    drain(&mut rig);
+    let served = log.lock().unwrap().iter().filter(|(_, what)| what.contains("Served")).count();
+    assert_eq!((served, rig.shards[0].backfill().unwrap().counters().stray_ends), (4, 3));
+}
+
+#[test]
+fn what_was_ordered_and_not_taken_fails_with_a_reader_that_is_gone() {
+    let log = Log::default();
+    let bus = |catalog: &mut Catalog| BusBuilder::new(SYMBOLS_MAX).then(Scholar(log.clone())).build(catalog).unwrap();
+    let mut rig = Rig::new(bus, vec![live(0, 1), live(100, 9)], Sizes::of(1));
+    let (replies, consumer) = ring::channel(64);
+    rig.shards[0].attach_backfill(&roomy(), consumer);
+    drop(replies);
+    drain(&mut rig);
+    let failed = format!("{:?}", RequestEnd::Failed(ERROR_REPLY_LOST));
+    assert_eq!(log.lock().unwrap()[1..3], [(12, format!("1: {failed}")), (12, format!("2: {failed}"))]);
+    assert!(rig.shards[0].take_history_order().is_none(), "it has ended");
+}
+
+/// What a handler has got: id of the request, time of the event in ms before the start; `u64::MAX` and the end of a request.
+type Got = Arc<Mutex<Vec<(u64, u64)>>>;
+
+/// Asks for so many ms before the start with each live trade whose size says so. `TAKES`: it is among those who take events of the past.
+struct Pupil<const TAKES: bool> {
+    got: Got,
+    seen: Got,
+}
+
+impl<const TAKES: bool> Handler for Pupil<TAKES> {
+    type State = u64;
+    const NAME: &'static str = if TAKES { "taker" } else { "by_reply" };
+    const STATE_VERSION: u16 = 1;
+    const TAKES_HISTORY: bool = TAKES;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE])
+    }
+
+    fn on_event(&self, _st: &mut u64, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let head = ev.head();
+        if head.flags.contains(Flags::HISTORICAL) {
+            self.seen.lock().unwrap().push((head.seq, (START - head.ts_recv.0) / MILLI));
+            return Verdict::Done;
+        }
+        // Even sizes are for the one that takes, odd ones for the other; the rest says from when until when.
+        let size = ev.head().payload_as::<Trade>().size;
+        let (from, to) = (size / 10_000, size / 10 % 1_000);
+        if size.is_multiple_of(2) == TAKES && size > 10 {
+            cx.backfill(&trades(START - from * MILLI, START - to * MILLI)).unwrap();
+        }
+        Verdict::Done
+    }
+
+    fn on_reply(&self, _st: &mut u64, request: RequestId, ev: EventRef<'_>, _cx: &mut Ctx<'_>) -> Verdict {
+        self.got.lock().unwrap().push((request.0, (START - ev.head().ts_recv.0) / MILLI));
+        Verdict::Done
+    }
+
+    fn on_request_end(&self, _st: &mut u64, request: RequestId, end: RequestEnd, _cx: &mut Ctx<'_>) -> Verdict {
+        let code = [RequestEnd::Served, RequestEnd::Completed].iter().position(|known| *known == end).unwrap();
+        self.got.lock().unwrap().push((request.0, u64::MAX - code as u64));
+        Verdict::Done
+    }
+}
+
+const SERVED: u64 = u64::MAX;
+const COMPLETED: u64 = u64::MAX - 1;
+
+#[test]
+fn a_handler_that_lives_by_replies_gets_the_same_reply_for_what_is_remembered_and_nobody_else_gets_it_twice() {
+    let ask = |from_ms: u64, to_ms: u64, takes: bool| from_ms * 10_000 + to_ms * 10 + u64::from(!takes);
+    // The past has a trade every 100 ms.
+    let events = vec![
+        live(0, ask(300, 0, false)),
+        // All of it is remembered: by who gets replies alone, then by who takes the past as it comes by.
+        live(100, ask(300, 0, false)),
+        live(200, ask(300, 0, true)),
+        // Half of it is: 500 to 300 ms have come to nobody.
+        live(300, ask(500, 100, true)),
+        live(400, ask(700, 200, false)),
+        // Two after each other: one reading again for both.
+        live(500, ask(600, 300, false)),
+        live(501, ask(600, 400, false)),
+        live(900, 9),
+    ];
+    let mut first = None;
+    for (shards, seed) in [(1, 1), (2, 2), (1, 3)] {
+        let (got, seen, taken) = (Got::default(), Got::default(), Got::default());
+        let bus = |catalog: &mut Catalog| {
+            let by_reply = Pupil::<false> { got: got.clone(), seen: Got::default() };
+            let taker = Pupil::<true> { got: taken.clone(), seen: seen.clone() };
+            BusBuilder::new(SYMBOLS_MAX).then(by_reply).then(taker).build(catalog).unwrap()
+        };
+        let mut rig = Rig::new(bus, events.clone(), Sizes::of(shards));
+        let mut prng = Prng::new(seed);
+        let mut readers: Vec<_> = rig
+            .shards
+            .iter_mut()
+            .map(|shard| {
+                let (replies, consumer) = ring::channel(64);
+                shard.attach_backfill(&roomy(), consumer);
+                Reader::new(replies, feed(1))
+            })
+            .collect();
+        while !rig.is_drained() {
+            rig.source.send(1 + prng.in_range(0..3) as usize);
+            let at = prng.index(shards);
+            let _ = rig.step(at);
+            readers[at].work(&mut rig.shards[at], &mut prng);
+            rig.shards[at].backfill().unwrap().manager().assert_invariants();
+            assert!(rig.steps < 100_000, "not drained: {:?}", rig.shards);
+        }
+        let reply = |id: u64, ms: std::ops::Range<u64>| {
+            let times = (0..1_000).step_by(100).filter(move |at| ms.contains(at)).collect::<Vec<_>>();
+            times.into_iter().rev().map(move |at| (id, at)).chain([(id, SERVED)])
+        };
+        // From the earlier time to the later one; the later one is not in the range.
+        let ask_1 = reply(1, 1..301).collect::<Vec<_>>();
+        let of =
+            |id: u64| got.lock().unwrap().iter().filter(|(request, _)| *request == id).copied().collect::<Vec<_>>();
+        assert_eq!(of(1), ask_1, "the first time");
+        assert_eq!(of(2), reply(2, 1..301).collect::<Vec<_>>(), "and the second");
+        assert_eq!(*taken.lock().unwrap().iter().filter(|(id, _)| *id == 3).collect::<Vec<_>>(), [&(3, COMPLETED)]);
+        let more: Vec<_> = taken.lock().unwrap().iter().filter(|(id, _)| *id == 4).copied().collect();
+        assert_eq!(
+            more,
+            reply(4, 101..501).collect::<Vec<_>>(),
+            "it asked for a front that had not come: all in order"
+        );
+        assert_eq!(of(5), reply(5, 201..701).collect::<Vec<_>>());
+        assert_eq!((of(6), of(7)), (reply(6, 301..601).collect(), reply(7, 401..601).collect()));
+        let counters = rig.shards.iter().map(|shard| *shard.backfill().unwrap().manager().counters());
+        let counters = counters.reduce(|mut sum, other| {
+            sum.add(&other);
+            sum
+        });
+        let counters = counters.unwrap();
+        // Of what was read again nothing was taken by who takes the past as it comes by.
+        let seen: Vec<u64> = seen.lock().unwrap().iter().map(|(_, at)| *at).collect();
+        assert_eq!(counters.jobs_again, 2, "{counters:?}, {seen:?}");
+        let result = rig.result();
+        match &first {
+            None => first = Some((result, seen)),
+            Some((other, others)) => {
+                other.assert_same(&result, &format!("{shards} shards"));
+                assert_eq!(seen, *others);
+            }
+        }
+    }
+    // 300 to 0, once; then what began in something that had come to nobody, whole, as who asks gets all in order.
+    let (_, seen) = first.unwrap();
+    assert_eq!(seen, [&[300, 200, 100][..], &[500, 400, 300, 200], &[700, 600, 500, 400, 300]].concat());
+}

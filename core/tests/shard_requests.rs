@@ -1090,3 +1090,27 @@ fn req_3483_jobs_off_the_core_grow_with_the_backlog_and_shrink_when_it_is_gone_w
     // Time that comes in leaps makes the same orders.
     assert_eq!(orders(10).0, seen);
 }
+
+#[test]
+fn the_end_of_a_job_that_nobody_has_taken_is_nobodys() {
+    let (mut office, mut replies) = office_with_jobs(|config| config.requests.jobs_max = 1);
+    office.send(1, 100, 1, 25, 3, 0);
+    office.send(2, 200, 1, 25, 3, 0);
+    // The order is made, and due; whoever sends these ends has not seen it.
+    [1, 2, 1].into_iter().for_each(|number| replies.push(end_of(number).slots()).unwrap());
+    office.pass(20);
+    assert_eq!((office.shard.requests().counters().stray_ends, office.calls()), (3, Vec::new()));
+    let orders: Vec<_> = std::iter::from_fn(|| office.shard.take_job()).map(|order| order.number).collect();
+    assert_eq!(orders, [1], "as many as may be under way");
+    replies.push(end_of(1).slots()).unwrap();
+    office.pass(21);
+    assert_eq!(office.calls(), [Call::End(1, RequestEnd::Served, 12)]);
+    assert_eq!(office.shard.take_job().map(|order| order.number), Some(2));
+    // Whoever does the jobs is gone before it has taken the next one.
+    office.send(3, 21_000, 1, 25, 3, 0);
+    drop(replies);
+    office.pass(60);
+    let counters = office.shard.requests().counters();
+    assert_eq!((counters.served, counters.failed, counters.stray_ends), (1, 2, 3));
+    assert!(office.shard.take_job().is_none() && office.shard.requests().is_idle());
+}

@@ -1,15 +1,18 @@
 //! The engine of a replay: rings, stations and threads, put together, run to the end, and taken apart.
 
-use crate::backfill::{Archive, Backfill, BackfillThread, ReaderReport};
+use crate::backfill::{Archive, Backfill, BackfillThread, Listed, ReaderReport};
 use crate::clock::RunClock;
 use crate::doctor;
 use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle};
+use crate::ending::GIVE_UP_AFTER;
 use crate::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport, Progress};
+use crate::jobs::{self, Jobs, JobsThread, WorkersError, WorkersReport};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::log::{Log, LogReport, LogThread, Names};
 use crate::machine::{Limits, Machine};
 use crate::memory::{self, Sizes, TooLarge};
 use crate::pacer::{Arrivals, Pace, Pacer};
+use crate::pipeline::Assembly;
 use crate::placement::{Plan, PlanError, Seat};
 use crate::sink::{Sink, SinkError, SinkHandle};
 use crate::station::shard::{Egress, RunProbe};
@@ -20,10 +23,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use tapeline_core::bus::{BusBuilder, BusError, Chain, End};
-use tapeline_core::catalog::Catalog;
+use tapeline_core::bus::{BusBuilder, BusError, End};
+use tapeline_core::catalog::{Catalog, CatalogError, SeqRule};
 use tapeline_core::commands::CommandReceiver;
 use tapeline_core::event::payload::Subscription;
+use tapeline_core::handler::JobSet;
 use tapeline_core::hash;
 use tapeline_core::limits::{MESH_RING_SLOTS_DEFAULT, RING_SLOTS_DEFAULT, SYMBOLS_DEFAULT, TIMERS_DEFAULT};
 use tapeline_core::ring;
@@ -55,7 +59,7 @@ pub struct Setup {
     /// So much capture time from the first measured event on is paced and not measured.
     pub warmup_ns: u64,
     /// Symbols that are replayed, by their texts; `None` = all of them. Events without a symbol are, in any case.
-    pub symbols: Option<BTreeSet<String>>,
+    pub only: Option<BTreeSet<String>>,
     /// Slow events to keep on each shard, with what the core was doing.
     pub trace: usize,
     /// What happens when events come faster than a shard handles them.
@@ -80,6 +84,8 @@ pub struct Setup {
     pub outputs: Option<(PathBuf, bool)>,
     /// Symbols that fit, the id 0 included.
     pub symbols_max: usize,
+    /// Texts of the symbols that have the first ids, from 1 on, whatever the captures name: handlers that are made for certain symbols know them by id.
+    pub symbols: Vec<String>,
     /// Slots of each shard's source ring, a power of two.
     pub ring_slots: usize,
     /// Slots of each ring between two shards, a power of two. There are some only where a handler crosses symbols.
@@ -100,6 +106,8 @@ pub struct Setup {
     pub log: Log,
     /// What history is read from for handlers that ask for it; `None` = nobody reads.
     pub backfill: Option<crate::backfill::Settings>,
+    /// How jobs of users' own are done off the cores, where the pipeline has workers for them.
+    pub jobs: jobs::Settings,
     /// Set from outside to end the replay early.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -116,7 +124,7 @@ impl Setup {
             max_gap_ns: None,
             arrivals: Arrivals::Constant,
             warmup_ns: 0,
-            symbols: None,
+            only: None,
             trace: 0,
             overload: Overload::Wait,
             buses: vec![Bus::market()],
@@ -129,6 +137,7 @@ impl Setup {
             gives_letters: false,
             outputs: None,
             symbols_max: SYMBOLS_DEFAULT,
+            symbols: Vec::new(),
             ring_slots: RING_SLOTS_DEFAULT,
             mesh_ring_slots: MESH_RING_SLOTS_DEFAULT,
             idle: None,
@@ -139,6 +148,7 @@ impl Setup {
             lifecycle: Lifecycle::default(),
             log: Log::default(),
             backfill: None,
+            jobs: jobs::Settings::default(),
             interrupt: Arc::default(),
         }
     }
@@ -188,6 +198,9 @@ pub enum EngineError {
     /// A core's loop failed.
     #[error(transparent)]
     Run(#[from] DriverError),
+    /// A core's loop failed, and of the threads beside the cores these did not end within 2 s: they end with the process.
+    #[error("{0}; left behind: {1}")]
+    RunAndLeft(DriverError, String),
     /// The log's thread could not be started.
     #[error("the log's thread could not be started: {0}")]
     Log(std::io::Error),
@@ -200,6 +213,18 @@ pub enum EngineError {
     /// The thread that reads history could not be started, or died.
     #[error("the backfill's thread {0}")]
     Backfill(String),
+    /// A symbol that is to be known from the start does not fit the catalog.
+    #[error("symbol {0:?}: {1}")]
+    Symbol(String, CatalogError),
+    /// The workers cannot be as they are.
+    #[error(transparent)]
+    Workers(#[from] WorkersError),
+    /// The source of a worker's replies does not fit the catalog.
+    #[error("the source of a worker: {0}")]
+    WorkerSource(#[from] CatalogError),
+    /// The threads that do jobs off the cores could not be started, or died.
+    #[error("the jobs' thread {0}")]
+    Jobs(String),
 }
 
 /// What a run left behind: raw counts, for the report.
@@ -221,6 +246,10 @@ pub struct Run {
     pub log: LogReport,
     /// What the thread that reads history says; `None` where nobody reads.
     pub history: Option<ReaderReport>,
+    /// The tapes that history was read from, as far as they could be opened.
+    pub history_tapes: Vec<Listed>,
+    /// What whoever does jobs off the cores says; `None` where there is nobody.
+    pub workers: Option<WorkersReport>,
     /// Outputs written to the file; `None` without one.
     pub outputs_written: Option<Result<u64, SinkError>>,
     /// Whether the interrupt was set before the end.
@@ -249,16 +278,16 @@ pub fn choose_driver(forced: Option<Driver>, limits: &Limits, executors: usize) 
 
 /// Replays until the captures end, the interrupt is set, or something fails.
 ///
-/// `pipeline` is called once for each shard and appends the handlers to its bus; also for some small ones, which do not run, where
-/// capacities are larger than by default: see [`crate::memory`]. `notice` is told the plan and the driver
+/// `pipeline` is called once for each shard and appends the handlers to its bus; also for some small ones, which do not run: one for the
+/// workers that it has for jobs off the cores, and more where capacities are larger than by default (see [`crate::memory`]). `notice` is told the plan and the driver
 /// before anything runs.
 ///
 /// # Errors
 /// When the engine could not be started or one of its threads died. Damaged captures are no error here: what could be read was
 /// replayed, and the errors are in the report.
-pub fn run<C: Chain + 'static>(
-    setup: Setup,
-    pipeline: impl Fn(BusBuilder<End>) -> BusBuilder<C>,
+pub fn run<A: Assembly>(
+    mut setup: Setup,
+    pipeline: impl Fn(BusBuilder<End>) -> A,
     notice: impl FnOnce(&Plan, Driver, &str),
 ) -> Result<Run, EngineError> {
     let guard = setup.lifecycle.begin();
@@ -276,6 +305,9 @@ pub fn run<C: Chain + 'static>(
         choose_driver(setup.driver, &machine.limits, plan.cores.len()).map_err(EngineError::Driver)?;
     notice(&plan, driver, &driver_why);
 
+    let (_, workers) = pipeline(BusBuilder::new(1)).into_parts();
+    setup.shard.requests.off_core = workers.jobs();
+    let pipeline = |bus| pipeline(bus).into_parts().0;
     if let Some(machine_bytes) = memory::machine_bytes() {
         let shard = setup.shard_config(0, RouteTable::new(1));
         let sizes = Sizes {
@@ -286,7 +318,7 @@ pub fn run<C: Chain + 'static>(
             has_log: setup.log.is_on(),
             shard,
         };
-        memory::check(&sizes, plan.shards, machine_bytes, &pipeline)??;
+        memory::check(&sizes, plan.shards, machine_bytes, pipeline)??;
     }
 
     let clock = RunClock::start();
@@ -295,18 +327,27 @@ pub fn run<C: Chain + 'static>(
     let shards: Vec<shard::Config> =
         (0..plan.shards).map(|number| setup.shard_config(number, routes.clone())).collect();
     let mut catalog = Catalog::new(setup.symbols_max);
+    for symbol in &setup.symbols {
+        catalog.symbol(symbol.as_bytes()).map_err(|error| EngineError::Symbol(symbol.clone(), error))?;
+    }
     let mut buses = Vec::new();
     for _ in 0..plan.shards {
         // Every shard interns the same handlers in the same order: their sources have the same ids everywhere.
         buses.push(pipeline(BusBuilder::new(setup.symbols_max)).build(&mut catalog)?);
     }
+    workers.check(buses.first().map_or(JobSet::EMPTY, tapeline_core::bus::Bus::jobs))?;
     // Before anybody copies the catalog: its sources have the same ids everywhere.
+    let worker_sources = workers.sources().map(|name| catalog.source(name.as_bytes(), SeqRule::None));
+    let worker_sources = worker_sources.collect::<Result<Vec<_>, _>>()?;
+    let mut jobs =
+        (!workers.is_empty()).then(|| Jobs::new(setup.jobs, workers, worker_sources, setup.log.dispatch.clone()));
     let archive = setup.backfill.as_ref().map(|settings| Archive::open(&settings.paths, &mut catalog));
     dispatcher::with_default(&setup.log.dispatch, || {
         for fault in archive.iter().flat_map(Archive::faults) {
             tracing::warn!(%fault, "history cannot be read: whatever is ordered of it will fail");
         }
     });
+    let history_tapes = archive.as_ref().map(Archive::listing).unwrap_or_default();
     let mut backfill = archive.map(Backfill::new);
     let is_meshed = plan.shards > 1 && buses.iter().any(|bus| bus.crosses_symbols());
     let background = background_cores(&allowed, &plan);
@@ -367,13 +408,18 @@ pub fn run<C: Chain + 'static>(
             shard.attach_backfill(&settings.desk, history);
             port
         });
-        let station = ShardStation::new(number, shard, Egress::new(sink)).with_history(port);
+        let job_port = jobs.as_mut().map(|jobs| {
+            let (port, replies) = jobs.add_shard(setup.shard.requests.jobs_max);
+            shard.attach_jobs(replies);
+            port
+        });
+        let station = ShardStation::new(number, shard, Egress::new(sink)).with_history(port).with_jobs(job_port);
         stations.push(Box::new(station.giving_letters(setup.gives_letters)));
     }
     let source = SourceConfig {
         pacer: Pacer::new(setup.pace, setup.max_gap_ns).with_arrivals(setup.arrivals, setup.seed),
         warmup_ns: setup.warmup_ns,
-        symbols: setup.symbols.as_ref().map(|texts| texts.iter().map(|text| hash::stable(text.as_bytes())).collect()),
+        symbols: setup.only.as_ref().map(|texts| texts.iter().map(|text| hash::stable(text.as_bytes())).collect()),
         has_dues,
         start: setup.start,
         end: setup.end,
@@ -406,6 +452,9 @@ pub fn run<C: Chain + 'static>(
     let history = backfill.map(|backfill| backfill.start(idle_cores(&allowed, &plan))).transpose();
     let history = history.map_err(|error| EngineError::Backfill(format!("could not be started: {error}")))?;
 
+    let jobs = jobs.map(|jobs| jobs.start(idle_cores(&allowed, &plan))).transpose();
+    let jobs = jobs.map_err(|error| EngineError::Jobs(format!("could not be started: {error}")))?;
+
     let steal_before = steal(&plan);
     let begun = Instant::now();
     guard.turn(Phase::Running);
@@ -416,7 +465,7 @@ pub fn run<C: Chain + 'static>(
     let steal_ns =
         steal_before.iter().zip(steal(&plan)).map(|(before, after)| Some(after?.saturating_sub((*before)?))).collect();
     queue.stop();
-    let beside = Beside { log, history, sink, reader };
+    let beside = Beside { log, history, jobs, sink, reader };
     let (cores, beside) = beside.last_words(cores, &setup.interrupt, &progress)?;
     Ok(Run {
         plan,
@@ -427,6 +476,8 @@ pub fn run<C: Chain + 'static>(
         elapsed_ns,
         log: beside.log,
         history: beside.history,
+        history_tapes,
+        workers: beside.workers,
         outputs_written: beside.outputs_written,
         has_prelude: setup.start.is_some() || setup.warmup_ns > 0,
         is_interrupted,
@@ -504,6 +555,7 @@ fn prefill(queue: &BlockQueue, is_ended: impl Fn() -> bool) {
 struct Beside {
     log: LogThread,
     history: Option<BackfillThread>,
+    jobs: Option<JobsThread>,
     sink: Option<SinkHandle>,
     reader: JoinHandle<IngestReport>,
 }
@@ -512,11 +564,30 @@ struct Beside {
 struct LastWords {
     log: LogReport,
     history: Option<ReaderReport>,
+    workers: Option<WorkersReport>,
     outputs_written: Option<Result<u64, SinkError>>,
     ingest: IngestReport,
 }
 
 impl Beside {
+    /// The cores failed: all others are told to end, and have 2 s together. The error names who has not.
+    fn give_up(self, error: DriverError) -> EngineError {
+        let Self { mut log, mut history, mut jobs, mut sink, reader: _ } = self;
+        log.tell();
+        history.iter().for_each(BackfillThread::tell);
+        jobs.iter().for_each(JobsThread::tell);
+        sink.iter().for_each(SinkHandle::tell);
+        let until = Instant::now() + GIVE_UP_AFTER;
+        let ended = [
+            ("log", log.give_up(until)),
+            ("backfill", history.as_mut().is_none_or(|history| history.give_up(until))),
+            ("jobs", jobs.as_mut().is_none_or(|jobs| jobs.give_up(until))),
+            ("sink", sink.as_mut().is_none_or(|sink| sink.give_up(until))),
+        ];
+        let left: Vec<&str> = ended.into_iter().filter(|(_, is_over)| !is_over).map(|(name, _)| name).collect();
+        if left.is_empty() { EngineError::Run(error) } else { EngineError::RunAndLeft(error, left.join(", ")) }
+    }
+
     /// What the cores and all others have to say. What went wrong on a core is told first, before what others say of themselves, which may
     /// follow from it: log, history and sink end by themselves then, and the reader is left behind, since it may wait for a pipe for
     /// ever. So is one that still waits for its input when the run was interrupted: it ends with the process, and what it handed over is
@@ -527,14 +598,19 @@ impl Beside {
         interrupt: &AtomicBool,
         progress: &Progress,
     ) -> Result<(T, LastWords), EngineError> {
-        let cores = cores?;
+        let cores = match cores {
+            Ok(cores) => cores,
+            Err(error) => return Err(self.give_up(error)),
+        };
         let log = self.log.finish();
         let history =
             self.history.map(|history| history.finish().ok_or_else(|| EngineError::Backfill("died".to_owned())));
         let history = history.transpose()?;
+        let workers = self.jobs.map(|jobs| jobs.finish().ok_or_else(|| EngineError::Jobs("died".to_owned())));
+        let workers = workers.transpose()?;
         let outputs_written = self.sink.map(SinkHandle::finish);
         let ingest = ingested(self.reader, interrupt, progress)?;
-        Ok((cores, LastWords { log, history, outputs_written, ingest }))
+        Ok((cores, LastWords { log, history, workers, outputs_written, ingest }))
     }
 }
 
@@ -575,11 +651,15 @@ mod tests {
     fn req_3384_a_core_that_died_is_told_whatever_the_reader_does() {
         let died = || Err::<(), _>(DriverError::Died("core 1".to_owned(), "wanted by a test".to_owned()));
         let is_told = |words: Result<((), LastWords), EngineError>| matches!(words, Err(EngineError::Run(DriverError::Died(core, _))) if core == "core 1");
+        let left = |words: Result<((), LastWords), EngineError>| match words {
+            Err(EngineError::RunAndLeft(DriverError::Died(core, _), left)) if core == "core 1" => left,
+            other => panic!("{:?}", other.map(|_| ())),
+        };
         let (interrupt, progress) = (AtomicBool::new(false), Progress::default());
         let beside = |reader, history| {
             let names = Names { catalog: Catalog::new(4), handlers: Vec::new(), topics: Vec::new() };
             let (log, ..) = LogThread::start(Log::default(), names, 1, vec![0]).unwrap();
-            Beside { log, history, sink: None, reader }
+            Beside { log, history, jobs: None, sink: None, reader }
         };
         let history = |work: fn()| {
             Some(
@@ -602,7 +682,7 @@ mod tests {
                 thread::park();
             }
         });
-        assert!(is_told(beside(reader, waits).last_words(died(), &interrupt, &progress)));
+        assert_eq!(left(beside(reader, waits).last_words(died(), &interrupt, &progress)), "backfill");
         drop(input);
         // Those that died do not hide it.
         assert!(is_told(beside(thread::spawn(dies::<IngestReport>), history(dies::<()>)).last_words(

@@ -3,6 +3,7 @@
 //!
 //! A shard never waits for the log: a record that finds its ring full is dropped, and counted in the report.
 
+use crate::ending::{GIVE_UP_AFTER, end_until};
 use crate::engine::keep_to;
 use crate::resident;
 use std::io;
@@ -112,7 +113,7 @@ impl Names {
     }
 }
 
-/// The thread. Dropped without [`LogThread::finish`], as by a start that fails, it ends by itself.
+/// The thread. Dropped without [`LogThread::finish`], as by a start that fails, it ends by itself, or is left behind after 2 s: whoever is told may wait for a pipe.
 pub(crate) struct LogThread {
     stop: Arc<StopWord>,
     thread: Option<JoinHandle<LogReport>>,
@@ -120,12 +121,7 @@ pub(crate) struct LogThread {
 
 impl Drop for LogThread {
     fn drop(&mut self) {
-        self.stop.request(Stop::Drain);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // What it has to say, nobody is there to hear.
-            let _ = thread.join();
-        }
+        self.give_up(Instant::now() + GIVE_UP_AFTER);
     }
 }
 
@@ -150,6 +146,20 @@ impl LogThread {
             dispatcher::with_default(&dispatch, || run(&log, names, consumers, defined, &is_stopped))
         })?;
         Ok((Self { stop, thread: Some(thread) }, producers, definitions))
+    }
+
+    /// Tells it to end, and goes on.
+    pub(crate) fn tell(&self) {
+        self.stop.request(Stop::Drain);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+
+    /// Ends it, or leaves it behind where it has not ended at `until`: false then.
+    pub(crate) fn give_up(&mut self, until: Instant) -> bool {
+        self.tell();
+        self.thread.take().is_none_or(|thread| end_until(thread, until))
     }
 
     /// Tells what is left in the rings, and ends. Call after the shards have stopped.

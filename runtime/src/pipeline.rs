@@ -2,14 +2,17 @@
 //! mapper that turns these into jobs, the publisher of symbols that qualify, and a strategy; and whatever a program of one's own adds
 //! to them or puts in their place.
 
+use crate::jobs::{Worker, Workers};
 use tapeline_core::bridge::{self, Bridge};
 use tapeline_core::bus::{BusBuilder, Chain, End, Link};
+use tapeline_core::features::correlation::{Correlation, CorrelationError};
 use tapeline_core::features::{self, Engine};
-use tapeline_core::handler::Handler;
+use tapeline_core::handler::{Handler, Job};
 use tapeline_core::mapper::{self, Mapper};
 use tapeline_core::publisher::{self, Publisher};
 use tapeline_core::scanner::{self, Scanner};
 use tapeline_core::signals::{self, Crossover};
+use tapeline_core::units::SymbolId;
 
 /// Parameters of the default handlers: what the configuration says about them. The default is what runs without one.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -26,6 +29,47 @@ pub struct Parameters {
     pub publisher: publisher::Config,
     /// The strategy.
     pub crossover: signals::Config,
+    /// Correlation with a benchmark.
+    pub correlation: Benchmark,
+}
+
+/// A benchmark, and the symbols that are correlated with it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Benchmark {
+    /// Its text; `None` = nothing is correlated, and the handler is not on the bus.
+    pub symbol: Option<String>,
+    /// Texts of the others, none of which is named twice.
+    pub followers: Vec<String>,
+}
+
+impl Benchmark {
+    /// The symbols in the order of the ids that the handler knows them by, from 1 on: they have to be the first of the engine's catalog
+    /// ([`crate::engine::Setup::symbols`]). None without a benchmark.
+    #[must_use]
+    pub fn symbols(&self) -> Vec<String> {
+        self.symbol.iter().flat_map(|symbol| std::iter::once(symbol).chain(&self.followers)).cloned().collect()
+    }
+
+    /// Checks that they are different, and not too many.
+    ///
+    /// # Errors
+    /// A line that names the first that is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        let symbols = self.symbols();
+        if let Some((_, twice)) = symbols.iter().enumerate().find(|(index, symbol)| symbols[..*index].contains(symbol))
+        {
+            return Err(format!("{twice} is named twice: a benchmark and its followers are different symbols"));
+        }
+        if self.symbol.is_none() && !self.followers.is_empty() {
+            return Err("there is no correlation.benchmark that they could follow".to_owned());
+        }
+        self.handler().map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    fn handler(&self) -> Result<Option<Correlation>, CorrelationError> {
+        let followers: Vec<SymbolId> = (2..).take(self.followers.len()).map(SymbolId).collect();
+        self.symbol.as_ref().map(|_| Correlation::new(SymbolId(1), &followers)).transpose()
+    }
 }
 
 impl Parameters {
@@ -34,7 +78,8 @@ impl Parameters {
     /// # Errors
     /// A line that names the first parameter out of its range.
     pub fn check(&self) -> Result<(), String> {
-        let Self { features: _, scanner, bridge, mapper, publisher, crossover } = self;
+        let Self { features: _, scanner, bridge, mapper, publisher, crossover, correlation } = self;
+        correlation.check().map_err(|error| format!("correlation: {error}"))?;
         scanner.check().map_err(|error| format!("scanner: {error}"))?;
         bridge.check().map_err(|error| format!("bridge: {error}"))?;
         Mapper::new(mapper).map_err(|error| format!("mapper: {error}"))?;
@@ -53,14 +98,20 @@ pub type Defaults = Link<Link<Link<Link<Link<Link<End, Engine>, Scanner>, Bridge
 #[must_use]
 pub fn default_pipeline(bus: BusBuilder<End>, parameters: &Parameters) -> BusBuilder<Defaults> {
     // Without `..`: a parameter that no handler takes does not compile.
-    let Parameters { features, scanner, bridge, mapper, publisher, crossover } = parameters;
+    let Parameters { features, scanner, bridge, mapper, publisher, crossover, correlation } = parameters;
+    let correlation = correlation.handler().unwrap_or_else(|error| panic!("correlation: {error}"));
     let scanner = Scanner::new(*scanner).unwrap_or_else(|error| panic!("scanner: {error}"));
     let bridge = Bridge::new(*bridge).unwrap_or_else(|error| panic!("bridge: {error}"));
     let mapper = Mapper::new(mapper).unwrap_or_else(|error| panic!("mapper: {error}"));
     let publisher = Publisher::new(publisher).unwrap_or_else(|error| panic!("publisher: {error}"));
     let crossover = Crossover::new(*crossover).unwrap_or_else(|error| panic!("crossover: {error}"));
     let features = Engine::with(features.clone());
-    bus.then(features).then(scanner).then(bridge).then(mapper).then(publisher).then(crossover)
+    let bus = bus.then(features).then(scanner).then(bridge).then(mapper).then(publisher).then(crossover);
+    // In the table beside the chain, since it is there by configuration only; behind the features, whose vectors it takes.
+    match correlation {
+        Some(correlation) => bus.dynamic(-1, correlation),
+        None => bus,
+    }
 }
 
 /// The handlers of one shard under construction. Begins as the default ones; the engine asks for one on each shard, so that they come
@@ -90,6 +141,32 @@ pub fn default_pipeline(bus: BusBuilder<End>, parameters: &Parameters) -> BusBui
 /// ```
 pub struct Pipeline<C: Chain = Defaults> {
     bus: BusBuilder<C>,
+    workers: Workers,
+}
+
+/// What an engine is made of: handlers, and workers for their jobs off the core. A bus alone has none.
+pub trait Assembly {
+    /// The static part of the bus.
+    type Chain: Chain + 'static;
+
+    /// The handlers, and the workers.
+    fn into_parts(self) -> (BusBuilder<Self::Chain>, Workers);
+}
+
+impl<C: Chain + 'static> Assembly for BusBuilder<C> {
+    type Chain = C;
+
+    fn into_parts(self) -> (Self, Workers) {
+        (self, Workers::default())
+    }
+}
+
+impl<C: Chain + 'static> Assembly for Pipeline<C> {
+    type Chain = C;
+
+    fn into_parts(self) -> (BusBuilder<C>, Workers) {
+        (self.bus, self.workers)
+    }
 }
 
 impl Pipeline {
@@ -99,7 +176,7 @@ impl Pipeline {
     /// As [`default_pipeline`].
     #[must_use]
     pub fn new(bus: BusBuilder<End>, parameters: &Parameters) -> Self {
-        Self { bus: default_pipeline(bus, parameters) }
+        Self { bus: default_pipeline(bus, parameters), workers: Workers::default() }
     }
 }
 
@@ -108,20 +185,29 @@ impl<C: Chain> Pipeline<C> {
     /// the same. The compiler sees through the chain of handlers and may inline them.
     #[must_use]
     pub fn handler<H: Handler>(self, make: impl FnOnce() -> H) -> Pipeline<Link<C, H>> {
-        Pipeline { bus: self.bus.then(make()) }
+        Pipeline { bus: self.bus.then(make()), workers: self.workers }
     }
 
     /// Adds a handler to the table beside the chain: above priority 0 before it, else behind it; higher priorities first, equal ones in
     /// the order in which they were added. It costs a virtual call, and the type stays: for handlers that are chosen at run time.
     #[must_use]
     pub fn dynamic<H: Handler>(self, priority: i32, make: impl FnOnce() -> H) -> Self {
-        Self { bus: self.bus.dynamic(priority, make()) }
+        Self { bus: self.bus.dynamic(priority, make()), ..self }
     }
 
-    /// No handler at all: what was there is gone, the default ones included.
+    /// Adds a worker, which does `job` off the hot cores when a handler asks for it: see [`crate::jobs`]. `make` is called on each thread of workers that does
+    /// such a job, and again after a panic or an overrun. A job has one worker, and no handler that serves it; users' numbers begin at
+    /// [`Job::USER`].
+    #[must_use]
+    pub fn job<W: Worker>(mut self, job: Job, make: impl Fn() -> W + Send + Sync + 'static) -> Self {
+        self.workers.add(job, make);
+        self
+    }
+
+    /// No handler at all: what was there is gone, the default ones included. Workers stay.
     #[must_use]
     pub fn bare(self) -> Pipeline<End> {
-        Pipeline { bus: BusBuilder::new(self.bus.symbols_max()) }
+        Pipeline { bus: BusBuilder::new(self.bus.symbols_max()), workers: self.workers }
     }
 
     /// The bus that the engine builds.

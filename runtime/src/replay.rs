@@ -1,8 +1,10 @@
 //! From what a run left behind to its report.
 
+use crate::backfill::Listed;
 use crate::driver::{CoreReport, Idle};
 use crate::engine::{Run, Setup};
 use crate::jitter::GapDetector;
+use crate::jobs::WorkersReport;
 use crate::letters::Parked;
 use crate::machine::Machine;
 use crate::pacer::{Arrivals, Pace};
@@ -13,8 +15,8 @@ use crate::report::slow::{TimelineReport, slow_events};
 use crate::report::text::count;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
-    BackfillReport, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency, LimitHit,
-    Manifest, Named, Pacer, Report, Requests, Retries, Speed, Summary, dead_letters, handlers, judge, topics,
+    BackfillReport, BackfillTape, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency,
+    LimitHit, Manifest, Named, Pacer, Report, Requests, Retries, Speed, Summary, dead_letters, handlers, judge, topics,
 };
 use crate::station::{Overload, ShardReport, SourceReport, StageTimes, StationReport};
 use crate::timeline::Timeline;
@@ -46,7 +48,7 @@ pub struct Request {
     pub passes: u64,
     /// SHA-256 of the effective configuration, hex, if there is one.
     pub config_sha256: Option<String>,
-    /// SHA-256 of captures by path, hex, where it was computed.
+    /// SHA-256 of captures and tapes of the history by path, hex, where it was computed.
     pub sha256: BTreeMap<String, String>,
     /// Commit of the build, if it is known.
     pub commit: Option<String>,
@@ -64,7 +66,7 @@ impl Request {
             pace: setup.pace,
             arrivals: setup.arrivals,
             warmup_ns: setup.warmup_ns,
-            symbols: setup.symbols.as_ref().map_or(0, BTreeSet::len),
+            symbols: setup.only.as_ref().map_or(0, BTreeSet::len),
             overload: setup.overload,
             passes: setup.passes,
             config_sha256: None,
@@ -183,7 +185,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
     }
     let tagged = tagged(is_paced, &sums, &source, &shards);
     let slowest = slow_events(&shards, sums.timeline.first_due_ns());
-    let handlers = handlers::sum(shards.iter().map(|shard| (&shard.handlers[..], shard.timed)));
+    let handlers = handlers::sum(shards.iter().map(|shard| (&shard.stats.handlers[..], shard.timed)));
     let runs: Vec<ShardRun<'_>> = shards
         .iter()
         .map(|shard| ShardRun {
@@ -195,9 +197,9 @@ pub fn tell(run: Run, request: &Request) -> Told {
         tool: "tapeline",
         version: request.version.clone(),
         command: "replay",
-        manifest: manifest(request, &machine, &placed, &run.ingest.captures),
+        manifest: manifest(request, &machine, &placed, &run.ingest.captures, &run.history_tapes),
         kinds: kinds(&sums.ledger),
-        outputs: outputs(&sums.derived, &sums.past),
+        outputs: outputs(&sums.derived, &sums.replied),
         limits_hit: sums
             .limits
             .iter()
@@ -216,7 +218,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         saturated,
         verdict,
         digest: Digest(sums.digest),
-        digest_scope: scope(&sums),
+        digest_scope: scope(&sums, run.workers.as_ref()),
         tally: run.ingest.captures.iter().map(|c| CaptureTally::new(c.path.clone(), c.tally.clone())).collect(),
         input_errors: run.ingest.errors.iter().map(ToString::to_string).collect(),
         measured_cores: evidence.cores.clone(),
@@ -224,7 +226,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         retries: retries(&shards),
         topics: topics::sum(shards.iter().map(|shard| &shard.topics[..])),
         watermarks: shards.iter().flat_map(|shard| shard.watermarks.iter().cloned()).collect(),
-        requests: Requests::of(&sums.requests, sums.waits.as_ref(), sums.jobs.as_ref()),
+        requests: Requests::of(&sums.requests, sums.waits.as_ref(), sums.jobs.as_ref(), run.workers.as_ref()),
         backfill: run.history.as_ref().map(|reader| BackfillReport::of(&sums.backfill.0, &sums.backfill.1, reader)),
         dead_letters: dead_letters::sum(shards.iter().map(|shard| &shard.left[..])),
         health: HealthReport::of_run(&runs, &handlers, saturated, run.log.resident_most, &request.health),
@@ -284,7 +286,7 @@ struct Sums {
     limits: Vec<(Limit, u64)>,
     requests: Counters,
     backfill: (backfill::Counters, backfill::DeskCounters),
-    past: [u64; KIND_ROWS],
+    replied: [u64; KIND_ROWS],
     waits: Option<Waits>,
     jobs: Option<Jobs>,
     bytes: Vec<(&'static str, usize)>,
@@ -307,7 +309,7 @@ impl Sums {
             limits: Vec::new(),
             requests: Counters::default(),
             backfill: Default::default(),
-            past: [0; KIND_ROWS],
+            replied: [0; KIND_ROWS],
             waits: None,
             jobs: None,
             bytes: Vec::new(),
@@ -330,7 +332,7 @@ impl Sums {
             if let Some(jobs) = &shard.stats.jobs {
                 sums.jobs.get_or_insert_default().add(jobs);
             }
-            sums.past.iter_mut().zip(shard.past).for_each(|(sum, count)| *sum += count);
+            sums.replied.iter_mut().zip(shard.replied).for_each(|(sum, count)| *sum += count);
             if let Some((counters, desk)) = &shard.backfill {
                 sums.backfill.0.add(counters);
                 sums.backfill.1.add(desk);
@@ -383,10 +385,10 @@ fn kinds(ledger: &Ledger) -> Named<u64> {
     known.chain([("unknown", ledger.unknown_offered())]).filter(|(_, count)| *count > 0).collect()
 }
 
-/// Derived events by kind, without those of the past that came for who asked. The three that every run may have are always there.
-fn outputs(derived: &Ledger, past: &[u64; KIND_ROWS]) -> Named<u64> {
+/// Derived events by kind, without those that came from off the core for who asked. The three that every run may have are always there.
+fn outputs(derived: &Ledger, replied: &[u64; KIND_ROWS]) -> Named<u64> {
     let always = [Kind::ALERT, Kind::FEATURES, Kind::SIGNAL];
-    let count = |kind: &Kind| derived.row(*kind).offered - past[kind.row()];
+    let count = |kind: &Kind| derived.row(*kind).offered - replied[kind.row()];
     Kind::ALL
         .iter()
         .filter(|kind| always.contains(kind) || count(kind) > 0)
@@ -446,8 +448,10 @@ fn pacer(source: &SourceReport, noise: f64) -> Pacer {
 }
 
 /// How far the digest may be compared: what acted on the outputs that other runs need not share.
-fn scope(sums: &Sums) -> DigestScope {
-    if sums.has_acted {
+fn scope(sums: &Sums, workers: Option<&WorkersReport>) -> DigestScope {
+    // A job that took too long is one whose outcome the machine's speed decided.
+    let has_overrun = workers.is_some_and(WorkersReport::has_overrun);
+    if sums.has_acted || has_overrun {
         DigestScope::ThisRun
     } else if sums.limits.iter().any(|(limit, _)| limit.is_shared()) {
         DigestScope::SameShards
@@ -481,12 +485,17 @@ fn manifest(
     machine: &Machine,
     placed: &Placed,
     captures: &[crate::ingest::CaptureStats],
+    history: &[Listed],
 ) -> Manifest {
+    let sha256 = |path: &str| request.sha256.get(path).cloned();
+    let backfill = history.iter();
+    let backfill =
+        backfill.map(|tape| BackfillTape { path: tape.path.clone(), sha256: sha256(&tape.path), events: tape.events });
     let captures: Vec<Capture> = captures
         .iter()
         .map(|capture| Capture {
             path: capture.path.clone(),
-            sha256: request.sha256.get(&capture.path).cloned(),
+            sha256: sha256(&capture.path),
             events: capture.events,
             symbols: capture.symbols,
             first_ts: capture.span.map(|span| span.0),
@@ -496,6 +505,7 @@ fn manifest(
         })
         .collect();
     Manifest {
+        backfill: backfill.collect(),
         config_sha256: request.config_sha256.clone(),
         driver: placed.driver.to_owned(),
         shards: placed.shards,

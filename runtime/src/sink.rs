@@ -4,6 +4,7 @@
 //! that could need them. The outputs of one symbol are in order; how symbols interleave depends on the run where there are
 //! several shards, and does not matter to `tapeline diff`.
 
+use crate::ending::{GIVE_UP_AFTER, end_until};
 use crate::engine::keep_to;
 use crate::ndjson;
 use crate::tape::{Codec, TapeOptions, TapeWriter};
@@ -12,7 +13,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::{EventRef, Slot, events};
 use tapeline_core::limits::STAGED_SLOTS_MAX;
@@ -120,7 +121,8 @@ impl Sink {
     }
 }
 
-/// A sink that is running. Dropped without [`SinkHandle::finish`], as by a start that fails, it ends and closes its file.
+/// A sink that is running. Dropped without [`SinkHandle::finish`], as by a start that fails, it ends and closes its file; or it is left behind after 2 s,
+/// where it waits for a pipe that nobody reads.
 pub struct SinkHandle {
     path: PathBuf,
     stop: Arc<StopWord>,
@@ -129,15 +131,22 @@ pub struct SinkHandle {
 
 impl Drop for SinkHandle {
     fn drop(&mut self) {
-        self.stop.request(Stop::Drain);
-        if let Some(thread) = self.thread.take() {
-            // What it has to say, nobody is there to hear.
-            let _ = thread.join();
-        }
+        self.give_up(Instant::now() + GIVE_UP_AFTER);
     }
 }
 
 impl SinkHandle {
+    /// Tells it to end, and goes on.
+    pub(crate) fn tell(&self) {
+        self.stop.request(Stop::Drain);
+    }
+
+    /// Ends it, or leaves it behind where it has not ended at `until`: false then.
+    pub(crate) fn give_up(&mut self, until: Instant) -> bool {
+        self.tell();
+        self.thread.take().is_none_or(|thread| end_until(thread, until))
+    }
+
     /// Writes what is left in the rings, closes the file, and returns the outputs written. Call after the shards have
     /// stopped.
     ///
@@ -211,5 +220,45 @@ fn define(catalog: &mut Catalog, ring: &mut Consumer) -> Result<(), String> {
         let count = ring.pop(&mut slots);
         let Some(event) = EventRef::first(&slots[..count]) else { return Ok(()) };
         catalog.apply(event).map_err(|error| error.to_string())?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::pipe;
+    use std::os::fd::AsRawFd;
+    use tapeline_core::catalog::SeqRule;
+    use tapeline_core::event::EventBuf;
+    use tapeline_core::event::payload::Signal;
+
+    /// Outputs go to a pipe whose other end is open, and read by nobody.
+    #[test]
+    fn req_3384_a_sink_that_waits_for_a_pipe_is_left_behind_in_time() {
+        let (_unread, pipe) = pipe().unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", pipe.as_raw_fd()));
+        let mut catalog = Catalog::new(4);
+        let symbol = catalog.symbol(b"ONE").unwrap();
+        let source = catalog.source(b"feed", SeqRule::None).unwrap();
+        let sink = Sink::start(&path, true, catalog, 1, vec![0]).unwrap();
+        let (mut shards, definitions, mut handle) = sink.split();
+        let mut event = EventBuf::new(&Signal::default());
+        (event.head_mut().symbol, event.head_mut().source) = (symbol, source);
+        // More than the sink's own buffer of 1 MiB and what a pipe holds: until its ring stays full.
+        let begun = Instant::now();
+        let mut full_since = None;
+        while full_since.is_none_or(|since: Instant| since.elapsed() < Duration::from_millis(200)) {
+            if shards[0].push(event.slots()).is_ok() {
+                full_since = None;
+            } else {
+                full_since.get_or_insert_with(Instant::now);
+                thread::sleep(Duration::from_micros(100));
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "the pipe takes everything");
+        }
+        let begun = Instant::now();
+        assert!(!handle.give_up(Instant::now() + Duration::from_millis(50)), "it is left behind");
+        drop((handle, definitions));
+        assert!(begun.elapsed() < Duration::from_secs(30), "and nobody waits for it: {:?}", begun.elapsed());
     }
 }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tapeline_core::dead::ERROR_PANIC;
 use tapeline_core::event::Kind;
+use tapeline_core::ledger::Refusal;
 use tapeline_core::limits::{SYMBOLS_DEFAULT, SYMBOLS_MAX};
 use tapeline_core::log::Follow;
-use tapeline_core::shard::ERROR_NO_ROOM;
+use tapeline_core::shard::{ERROR_NO_ROOM, schema_error};
 use tapeline_core::units::UnixNanos;
 use tapeline_runtime::config::{self, Config, Form, Raw, Value};
 use tapeline_runtime::input::detect::OpenOptions;
@@ -746,11 +747,18 @@ fn kind(text: &str) -> Result<Kind, String> {
     Kind::from_name(text).ok_or_else(|| "no kind is named so; see `tapeline schema list`".to_owned())
 }
 
+/// Reasons for which an event is kept as a dead letter that no handler has seen.
+const SCHEMA_REASONS: [Refusal; 3] = [Refusal::UnknownVersion, Refusal::OutOfRange, Refusal::BrokenSpan];
+
 fn error_code(text: &str) -> Result<u16, String> {
     match text {
         "panic" => Ok(ERROR_PANIC),
         "no_room" => Ok(ERROR_NO_ROOM),
-        _ => text.parse().map_err(|_| "0 to 65535, panic or no_room".to_owned()),
+        _ => {
+            let known = SCHEMA_REASONS.iter().find(|reason| reason.name() == text).map(|reason| schema_error(*reason));
+            let told = || format!("0 to 65535, panic, no_room or {}", SCHEMA_REASONS.map(Refusal::name).join(", "));
+            known.map_or_else(|| text.parse().map_err(|_| told()), Ok)
+        }
     }
 }
 
@@ -778,7 +786,8 @@ mod tests {
         assert!(symbols_max("1").is_err());
         assert_eq!(error_code("no_room"), Ok(ERROR_NO_ROOM));
         assert_eq!((error_code("panic"), error_code("7")), (Ok(ERROR_PANIC), Ok(7)));
-        assert!(error_code("room").unwrap_err().contains("no_room"));
+        assert!(error_code("room").unwrap_err().contains("no_room or unknown_version, out_of_range"));
+        assert_eq!(error_code("out_of_range"), Ok(schema_error(Refusal::OutOfRange)));
     }
 
     #[test]

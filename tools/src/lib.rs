@@ -47,17 +47,19 @@ use clap::Parser;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use tapeline_core::bus::{BusBuilder, Chain, End};
-use tapeline_runtime::pipeline::{Defaults, Parameters, Pipeline};
+use tapeline_runtime::pipeline::{Assembly, Defaults, Parameters, Pipeline};
 
 pub use {tapeline_core, tapeline_runtime};
 
 /// What a handler needs, in one line.
 pub mod prelude {
     pub use tapeline_core::event::payload::*;
-    pub use tapeline_core::event::{EventRef, Flags, Identity, Kind, KindSet};
+    pub use tapeline_core::event::{EventBuf, EventRef, Flags, Identity, Kind, KindSet};
     pub use tapeline_core::features::{Feature, SET_1, SET_2};
-    pub use tapeline_core::handler::{Ctx, Full, Handler, Verdict};
+    pub use tapeline_core::handler::{Ctx, Full, Handler, Job, RequestEnd, RequestId, Verdict, Wish};
+    pub use tapeline_core::queue::Priority;
     pub use tapeline_core::units::{PRICE_ONE, PRICE_UNDEFINED, Side, SourceId, SymbolId, UnixNanos, price_f64};
+    pub use tapeline_runtime::jobs::{JobAsk, Reply, ReplyError, Worker};
 }
 
 /// The program, with handlers of one's own: `tapeline::main(|r| r.handler(MyStrategy::new))`. Every verb of `tapeline` is in it. `r`
@@ -65,7 +67,7 @@ pub mod prelude {
 ///
 /// Returns the exit code, as [`main_with`].
 pub fn main<C: Chain + 'static>(handlers: impl Fn(Pipeline<Defaults>) -> Pipeline<C>) -> ExitCode {
-    main_with(|bus, parameters| handlers(Pipeline::new(bus, parameters)).into_bus())
+    main_with(|bus, parameters| handlers(Pipeline::new(bus, parameters)))
 }
 
 /// The layer below [`main`]: parses the command line, runs the verb with this pipeline on every shard, and returns the exit code. The pipeline is given the
@@ -73,7 +75,7 @@ pub fn main<C: Chain + 'static>(handlers: impl Fn(Pipeline<Defaults>) -> Pipelin
 ///
 /// The codes: 0 done; 1 a check failed; 2 wrong usage, could not open, or format not recognised; 3 damaged or cut short;
 /// 130 interrupted. A panic is a bug of ours and ends with 1, never with Rust's 101.
-pub fn main_with<C: Chain + 'static>(pipeline: impl Fn(BusBuilder<End>, &Parameters) -> BusBuilder<C>) -> ExitCode {
+pub fn main_with<A: Assembly>(pipeline: impl Fn(BusBuilder<End>, &Parameters) -> A) -> ExitCode {
     let cli = cli::Cli::parse();
     let code = catch_unwind(AssertUnwindSafe(|| match cli.verb {
         cli::Verb::Replay(args) => cmd::replay::run(&args, pipeline),

@@ -41,6 +41,7 @@ impl Backfills {
             let index = handle.index();
             require(job.state <= CANCELLED, "a job has a known state", index)?;
             require(!job.range.is_empty() && job.kinds != 0, "a job is of something", index)?;
+            require(job.again <= 1, "a job reads again, or does not", index)?;
             require(Priority::new(job.class).is_some(), "a job is of a known class", index)?;
             require(job.sequence < self.sequence, "a job was made before the next one", index)?;
             let is_wanted = job.links != [NONE; 2];
@@ -55,7 +56,7 @@ impl Backfills {
             let twin = self.jobs.iter().find(|(other, twin)| {
                 other.index() != index
                     && twin.state == PENDING
-                    && (twin.symbol, twin.kinds) == (job.symbol, job.kinds)
+                    && (twin.symbol, twin.kinds, twin.again) == (job.symbol, job.kinds, job.again)
                     && twin.range.touches(&job.range)
             });
             require(twin.is_none(), "no two pending jobs of a symbol and its kinds touch", index)?;

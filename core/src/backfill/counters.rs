@@ -58,6 +58,8 @@ pub struct Counters {
     pub forgotten_by_age: u64,
     /// Completed ranges that were forgotten for want of room.
     pub forgotten_by_count: u64,
+    /// Jobs that were made to read again what is remembered, for those who get it by replies alone. Among [`Counters::jobs`].
+    pub jobs_again: u64,
 }
 
 impl Counters {

@@ -146,7 +146,8 @@ const ARRIVALS_PER_TURN: usize = 4;
 pub struct Desk {
     config: DeskConfig,
     manager: Backfills,
-    arrivals: VecDeque<(UnixNanos, SymbolId, StagedHistory)>,
+    /// When, for whom, what, and whether the asker gets history by replies alone.
+    arrivals: VecDeque<(UnixNanos, SymbolId, StagedHistory, bool)>,
     arrivals_max: usize,
     /// Orders to be taken, orders to be told that nobody wants them any more, and all whose reply has not ended.
     orders: VecDeque<HistoryOrder>,
@@ -200,11 +201,12 @@ impl Desk {
         }
     }
 
-    /// A handler has asked for history or takes an ask back, and its call is done. O(1).
-    pub(crate) fn arrive(&mut self, now: UnixNanos, symbol: SymbolId, staged: &StagedHistory) {
+    /// A handler has asked for history or takes an ask back, and its call is done. `is_by_reply`: it is not among those who take the events as they come
+    /// by. O(1).
+    pub(crate) fn arrive(&mut self, now: UnixNanos, symbol: SymbolId, staged: &StagedHistory, is_by_reply: bool) {
         self.counters.arrived += 1;
         if self.arrivals.len() < self.arrivals_max {
-            self.arrivals.push_back((now, symbol, *staged));
+            self.arrivals.push_back((now, symbol, *staged, is_by_reply));
         } else if matches!(staged.act, HistoryAct::Ask(_)) {
             self.counters.turned_away += 1;
             self.notify(symbol, asker_of(staged), RequestEnd::Refused(RequestRefusal::QueueFull));
@@ -238,8 +240,9 @@ impl Desk {
         }
         if self.is_taking {
             for _ in 0..ARRIVALS_PER_TURN {
-                let Some((_, symbol, staged)) = self.arrivals.pop_front_if(|(at, ..)| *at < now) else { break };
-                self.take_arrival(now, symbol, &staged);
+                let arrival = self.arrivals.pop_front_if(|(at, ..)| *at < now);
+                let Some((_, symbol, staged, is_by_reply)) = arrival else { break };
+                self.take_arrival(now, symbol, &staged, is_by_reply);
             }
             if self.arrivals.front().is_some_and(|(at, ..)| *at < now) {
                 return Turn::More;
@@ -259,12 +262,17 @@ impl Desk {
         Turn::Nothing
     }
 
-    fn take_arrival(&mut self, now: UnixNanos, symbol: SymbolId, staged: &StagedHistory) {
+    fn take_arrival(&mut self, now: UnixNanos, symbol: SymbolId, staged: &StagedHistory, is_by_reply: bool) {
         let asker = asker_of(staged);
         let end = match staged.act {
             HistoryAct::Ask(history) => {
                 let want = Want { symbol, kinds: history.kinds, range: history.range, priority: history.priority };
-                match self.manager.ask(now, &want, asker) {
+                let asked = if is_by_reply {
+                    self.manager.ask_for_reply(now, &want, asker)
+                } else {
+                    self.manager.ask(now, &want, asker)
+                };
+                match asked {
                     Asked::Completed => RequestEnd::Completed,
                     Asked::Joined(_) | Asked::Merged(_) | Asked::Queued(_) => return,
                     Asked::Refused(super::Refused::Empty) => RequestEnd::Refused(RequestRefusal::Unserved),
@@ -343,13 +351,16 @@ impl Desk {
         }
     }
 
-    /// The end of the reply of order `number` has come, at the time at which the next one is due.
+    /// The end of the reply of order `number` has come, at the time at which the next one is due. One of an order that was not taken yet is counted and
+    /// passed over.
     ///
     /// Where that is a later order, all up to it and that one itself have failed: what came of its reply was taken for an earlier one's,
     /// or refused. So nothing of them is remembered. O(orders that end x (askers + in flight)).
     pub(crate) fn end_reply(&mut self, now: UnixNanos, number: u64, code: Option<u16>) {
         let next = self.under_way.front().map(|order| order.number);
-        let Some(next) = next.filter(|next| (*next..=self.ordered).contains(&number)) else {
+        // The end of an order that nobody has taken is nobody's: where it ended that order, as many again could be ordered before the first are taken.
+        let taken = self.ordered - self.orders.len() as u64;
+        let Some(next) = next.filter(|next| (*next..=taken).contains(&number)) else {
             self.counters.stray_ends += 1;
             return;
         };
@@ -373,6 +384,8 @@ impl Desk {
     pub(crate) fn lose_reply(&mut self, now: UnixNanos) {
         if let Some(order) = self.under_way.front().copied() {
             self.counters.replies_lost += 1;
+            // Nobody is there to take it, either.
+            let _ = self.orders.pop_front_if(|waiting| waiting.number == order.number);
             self.end_reply(now, order.number, Some(ERROR_REPLY_LOST));
         }
     }
@@ -380,6 +393,11 @@ impl Desk {
     /// Calls that told who asked and failed.
     pub(crate) fn note_failed_replies(&mut self, calls: u64) {
         self.counters.replies_failed += calls;
+    }
+
+    /// Whether the reply that is due is for those who asked alone: everybody else has had it.
+    pub(crate) fn reads_again(&self) -> bool {
+        self.under_way.front().is_some_and(|order| self.manager.reads_again(order.job))
     }
 
     /// The first of those who want the event that came last, for [`Desk::asker`].
@@ -441,7 +459,7 @@ impl Desk {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.manager.bytes()
-            + self.arrivals.capacity() * size_of::<(UnixNanos, SymbolId, StagedHistory)>()
+            + self.arrivals.capacity() * size_of::<(UnixNanos, SymbolId, StagedHistory, bool)>()
             + self.orders.capacity() * size_of::<HistoryOrder>()
             + self.stops.capacity() * size_of::<u64>()
             + self.under_way.capacity() * size_of::<UnderWay>()

@@ -122,7 +122,9 @@ pub(super) struct Job {
     pub(super) class: u8,
     /// One of the states above.
     pub(super) state: u8,
-    pub(super) pad: [u8; 2],
+    /// 1 = it reads again what came before, for those who ask alone: nobody else joins it, and it is not remembered.
+    pub(super) again: u8,
+    pub(super) pad: u8,
 }
 
 impl Job {

@@ -13,7 +13,8 @@
 //! Promises:
 //! - **Nothing is read twice that need not be.** Pending jobs of one symbol and the same kinds whose ranges touch are one job. What is in
 //!   flight or remembered is not asked for again, as far as it is at the front of what is wanted: behind a hole it is, since whoever asked
-//!   gets all of it in order.
+//!   gets all of it in order. What is remembered came to whoever takes events of the past, and to those who had asked: who gets them by replies alone and asks
+//!   later has it read again ([`Backfills::ask_for_reply`]), for those who ask so alone.
 //! - **Who asked gets each event once, in order of time, and one end**: not the events that others wanted beside.
 //! - **What is remembered is bounded by age and by count**: the oldest goes first. Age is looked at by every ask, so that it does not matter
 //!   when [`Backfills::forget`] is called.
@@ -170,6 +171,10 @@ pub enum Taken {
     Stale,
 }
 
+/// Jobs in flight and the part of a want that is theirs.
+type Parts = [(u32, Range); BACKFILL_IN_FLIGHT_SYMBOL_MAX];
+const NO_PARTS: Parts = [(NONE, Range::new(UnixNanos::ZERO, UnixNanos::ZERO)); BACKFILL_IN_FLIGHT_SYMBOL_MAX];
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Backfills {
@@ -225,13 +230,28 @@ impl Backfills {
 
     /// Somebody wants history. An earlier `now` counts as the latest one so far. O(jobs + remembered).
     pub fn ask(&mut self, now: UnixNanos, want: &Want, asker: Asker) -> Asked {
+        self.ask_as(now, want, asker, false)
+    }
+
+    /// As [`Backfills::ask`], for one who gets history by replies alone: what is remembered came to others, and not to it. It is read again, in a job
+    /// that is for those who ask so alone.
+    pub fn ask_for_reply(&mut self, now: UnixNanos, want: &Want, asker: Asker) -> Asked {
+        self.ask_as(now, want, asker, true)
+    }
+
+    fn ask_as(&mut self, now: UnixNanos, want: &Want, asker: Asker, is_by_reply: bool) -> Asked {
         self.forget(now);
         self.counters.asked += 1;
         let kinds = want.kinds.bits();
         if want.range.is_empty() || kinds == 0 {
             return self.refuse(Refused::Empty);
         }
-        let (parts, joined, rest) = self.known_part(want);
+        let (mut parts, mut joined, mut rest) = (NO_PARTS, 0, want.range);
+        let again = is_by_reply && self.known_part(want, false, &mut parts, &mut joined, &mut rest);
+        if !is_by_reply || again {
+            (joined, rest) = (0, want.range);
+            let _ = self.known_part(want, again, &mut parts, &mut joined, &mut rest);
+        }
         if rest.is_empty() && joined == 0 {
             self.counters.completed += 1;
             return Asked::Completed;
@@ -239,7 +259,7 @@ impl Backfills {
         if self.asks.is_full() {
             return self.refuse(Refused::AsksFull);
         }
-        let merged = if rest.is_empty() { None } else { self.mergeable(want.symbol, kinds, &rest) };
+        let merged = if rest.is_empty() { None } else { self.mergeable(want.symbol, kinds, &rest, again) };
         if !rest.is_empty() && merged.is_none() {
             if self.pending_of(want.symbol) >= self.config.jobs_per_symbol {
                 return self.refuse(Refused::SymbolFull);
@@ -266,7 +286,7 @@ impl Backfills {
                 Asked::Merged(handle)
             }
             None => {
-                let job = self.make_job(want, rest);
+                let job = self.make_job(want, rest, again);
                 self.link(job, handle.index(), rest);
                 self.counters.queued += 1;
                 Asked::Queued(handle)
@@ -423,6 +443,11 @@ impl Backfills {
         self.asks.get(ask).map(|ask| ask.asker.handler)
     }
 
+    /// Whether the events of `job` are for those who asked alone: everybody else has had them.
+    fn reads_again(&self, job: Handle) -> bool {
+        self.jobs.get(job).is_some_and(|job| job.again == 1)
+    }
+
     /// The first of those who wait for a job.
     fn first_asker(&self, job: Handle) -> Option<Asker> {
         let link = self.jobs.get(job).map(|job| job.links[0]).filter(|link| *link != NONE)?;
@@ -496,11 +521,11 @@ impl Backfills {
     }
 
     /// What of a want has come or is under way, from its front on: jobs in flight with the part that is theirs, their number, and the
-    /// rest. Jobs are taken in the order in which their replies come only, so that the parts come in order of time.
-    fn known_part(&self, want: &Want) -> ([(u32, Range); BACKFILL_IN_FLIGHT_SYMBOL_MAX], usize, Range) {
+    /// rest. Jobs are taken in the order in which their replies come only, so that the parts come in order of time. `again`: what has come does not count,
+    /// and jobs that read again do. Returns whether anything that has come did.
+    fn known_part(&self, want: &Want, again: bool, parts: &mut Parts, joined: &mut usize, rest: &mut Range) -> bool {
         let (symbol, kinds) = (want.symbol, want.kinds.bits());
-        let mut parts = [(NONE, Range::default()); BACKFILL_IN_FLIGHT_SYMBOL_MAX];
-        let (mut joined, mut after, mut rest) = (0, 0, want.range);
+        let (mut after, mut has_come) = (0, false);
         while !rest.is_empty() {
             let is_done = |done: &&Done| {
                 done.symbol == symbol
@@ -508,34 +533,36 @@ impl Backfills {
                     && done.range.contains(rest.from)
                     && self.is_remembered(done)
             };
-            if let Some(done) = self.done.iter().find(is_done) {
-                rest.from = done.range.to;
+            if let Some(done) = self.done.iter().find(is_done).filter(|_| !again) {
+                (rest.from, has_come) = (done.range.to, true);
                 continue;
             }
             let is_read = |index: &u32| {
                 let job = self.jobs.at(*index);
-                job.state == ORDERED && job.reads(symbol, kinds) && job.range.contains(rest.from)
+                let is_open = job.state == ORDERED && job.again <= u8::from(again);
+                is_open && job.reads(symbol, kinds) && job.range.contains(rest.from)
             };
             let Some(at) = self.flying[after..].iter().position(is_read) else { break };
             let index = self.flying[after + at];
             let until = self.jobs.at(index).range.to.min(want.range.to);
-            parts[joined] = (index, Range::new(rest.from, until));
-            (joined, after, rest.from) = (joined + 1, after + at + 1, until);
+            parts[*joined] = (index, Range::new(rest.from, until));
+            (*joined, after, rest.from) = (*joined + 1, after + at + 1, until);
         }
-        (parts, joined, rest)
+        has_come
     }
 
     /// A pending job that can take the range with it: one that reads the same kinds and touches it, else one that reads more kinds and all
     /// of it; the oldest, since places in memory depend on what other symbols ask for.
-    fn mergeable(&self, symbol: SymbolId, kinds: u64, range: &Range) -> Option<u32> {
-        let pending = || self.jobs.iter().filter(|(_, job)| job.state == PENDING && job.symbol == symbol);
+    fn mergeable(&self, symbol: SymbolId, kinds: u64, range: &Range, again: bool) -> Option<u32> {
+        let is_alike = |job: &Job| job.state == PENDING && job.symbol == symbol && job.again == u8::from(again);
+        let pending = || self.jobs.iter().filter(|(_, job)| is_alike(job));
         let touching = pending().filter(|(_, job)| job.kinds == kinds && job.range.touches(range));
         let covering = pending().filter(|(_, job)| kinds & !job.kinds == 0 && job.range.covers(range));
         let oldest = touching.min_by_key(|(_, job)| job.sequence);
         oldest.or_else(|| covering.min_by_key(|(_, job)| job.sequence)).map(|(handle, _)| handle.index())
     }
 
-    fn make_job(&mut self, want: &Want, range: Range) -> u32 {
+    fn make_job(&mut self, want: &Want, range: Range, again: bool) -> u32 {
         let job = Job {
             range,
             kinds: want.kinds.bits(),
@@ -546,8 +573,10 @@ impl Backfills {
             links: [NONE; 2],
             class: want.priority.class(),
             state: PENDING,
-            pad: [0; 2],
+            again: u8::from(again),
+            pad: 0,
         };
+        self.counters.jobs_again += u64::from(again);
         let Ok(handle) = self.jobs.insert(job) else { unreachable!("it was looked at before") };
         self.counters.jobs += 1;
         self.counters.pending += 1;
@@ -567,7 +596,7 @@ impl Backfills {
             let touched = self.jobs.iter().filter(|(other, job)| {
                 other.index() != at
                     && job.state == PENDING
-                    && (job.symbol, job.kinds) == (into.symbol, into.kinds)
+                    && (job.symbol, job.kinds, job.again) == (into.symbol, into.kinds, into.again)
                     && job.range.touches(&into.range)
             });
             let Some((other, _)) = touched.min_by_key(|(_, job)| job.sequence) else { return };
@@ -640,7 +669,7 @@ impl Backfills {
 
     /// What a job has read is known from now on.
     fn remember(&mut self, job: &Job) {
-        if self.config.remembered == 0 {
+        if self.config.remembered == 0 || job.again == 1 {
             return;
         }
         if self.done.len() == self.config.remembered {

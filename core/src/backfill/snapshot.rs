@@ -1,6 +1,6 @@
 //! The manager as a [section](crate::section) of plain bytes, and back.
 //!
-//! Name "backfill", version 1; an element is a job. The body: settings, time, counters, jobs, those who wait, links, what is remembered.
+//! Name "backfill", version 2; an element is a job. The body: settings, time, counters, jobs, those who wait, links, what is remembered.
 
 use super::entry::{Done, Job};
 use super::{Backfills, Config, Counters};
@@ -10,16 +10,16 @@ use crate::slab::Slab;
 use bytemuck::Zeroable;
 
 const NAME: &str = "backfill";
-const LAYOUT: &str = "u64: asks in_flight per_symbol remembered instance now sequence; counters 26*u64; slabs: \
-    job u64: from to kinds queued_at sequence time, u32: symbol first last, u8: class state, pad; \
+const LAYOUT: &str = "u64: asks in_flight per_symbol remembered instance now sequence; counters 27*u64; slabs: \
+    job u64: from to kinds queued_at sequence time, u32: symbol first last, u8: class state again pad; \
     ask u64: id, identity, u16: handler, pad, u64: kinds, u32: symbol left failed pad; link u64: from to, u32: ask next; \
     done u64: from to kinds at, u32: symbol pad";
 
-const _: () = assert!(size_of::<Counters>() == 26 * 8, "the layout's text says so");
+const _: () = assert!(size_of::<Counters>() == 27 * 8, "the layout's text says so");
 
 fn shape(config: &Config) -> Shape {
     let element = size_of::<Job>() as u32;
-    Shape { name: NAME, version: 1, element, layout: LAYOUT, capacity: config.jobs as u64 }
+    Shape { name: NAME, version: 2, element, layout: LAYOUT, capacity: config.jobs as u64 }
 }
 
 /// What has to be the same where it is restored: capacities, and the limits that what is in flight keeps to.

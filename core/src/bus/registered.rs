@@ -178,7 +178,7 @@ pub trait Subscriber: Send + sealed::Sealed {
     fn on_request_end(&mut self, request: RequestId, end: RequestEnd, call: &mut Call<'_>) -> Option<Failure>;
     fn recover(&mut self, symbol: SymbolId) -> bool;
     fn undo_run(&mut self, symbol: SymbolId);
-    fn stats(&self) -> HandlerStats;
+    fn stats(&self, symbols: usize) -> HandlerStats;
     fn calls(&self) -> u64;
     fn budget_ns(&self) -> Option<u64>;
     fn took(&mut self, ns: u64, is_sample: bool);
@@ -194,6 +194,7 @@ pub struct About {
     pub(super) jobs: JobSet,
     pub(super) crosses_symbols: bool,
     pub(super) takes_runs: bool,
+    pub(super) takes_history: bool,
     pub(super) has_budget: bool,
 }
 
@@ -207,6 +208,7 @@ impl<H: Handler> Subscriber for Registered<H> {
             jobs: self.handler.serves(),
             crosses_symbols: H::CROSSES_SYMBOLS,
             takes_runs: H::TAKES_RUNS,
+            takes_history: H::TAKES_HISTORY,
             has_budget: H::BUDGET_NS.is_some(),
         }
     }
@@ -313,11 +315,11 @@ impl<H: Handler> Subscriber for Registered<H> {
         self.states[symbol.index()] = self.before;
     }
 
-    /// O(symbols) for a handler with counts of its own.
-    fn stats(&self) -> HandlerStats {
+    /// O(symbols) for a handler with counts of its own: those with ids below `symbols`, so that the zero pages behind them stay untouched.
+    fn stats(&self, symbols: usize) -> HandlerStats {
         let mut counts = const { Counts::new(H::COUNTS) };
         if !H::COUNTS.is_empty() {
-            self.states.iter().for_each(|state| self.handler.count(state, counts.sums_mut()));
+            self.states.iter().take(symbols).for_each(|state| self.handler.count(state, counts.sums_mut()));
         }
         HandlerStats { counts, ..self.stats }
     }

@@ -301,11 +301,14 @@ pub enum Refused {
     /// No policy of that number.
     #[error("there is no such retry policy")]
     UnknownPolicy = 10,
+    /// The event breaks its schema, which is what it was when it was parked.
+    #[error("the event breaks its schema: redrive it from a file, with a build whose schemas take it")]
+    Invalid = 11,
 }
 
 impl Refused {
     /// Every reason, by number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::EntriesFull,
         Self::SlotsFull,
         Self::HoldsFull,
@@ -317,6 +320,7 @@ impl Refused {
         Self::NotParked,
         Self::UnknownSymbol,
         Self::UnknownPolicy,
+        Self::Invalid,
     ];
 
     /// Name in JSON and tables.
@@ -334,6 +338,7 @@ impl Refused {
             Self::NotParked => "not_parked",
             Self::UnknownSymbol => "unknown_symbol",
             Self::UnknownPolicy => "unknown_policy",
+            Self::Invalid => "invalid",
         }
     }
 }

@@ -12,18 +12,18 @@ use crate::slab::Slab;
 use crate::units::UnixNanos;
 
 const NAME: &str = "dead letter slab";
-const LAYOUT: &str = "u64: slots holds held_per_symbol symbols errors seed policies next_seq now, stats 24 u64; \
+const LAYOUT: &str = "u64: slots holds held_per_symbol symbols errors seed policies next_seq now, stats 25 u64; \
     entries: slab of seq first last due u64, timer 2 u32, event failures symbol u32, handler kind error attempts u16, \
     policy state cause redrives u8; events: slab of first in_flight parked u32, slots removed u16; \
     arena: free used u32, next u32, slot 64; chains: all, kinds, symbols, errors; \
     holds: slab of symbol u32, handler pad u16, buckets, queues, ready; failures u64";
 const NUMBERS: usize = 9 + size_of::<Stats>() / 8;
 
-const _: () = assert!(size_of::<Stats>() == 24 * 8, "the layout names the number of counts");
+const _: () = assert!(size_of::<Stats>() == 25 * 8, "the layout names the number of counts");
 
 fn shape(config: &Config) -> Shape {
     let element = size_of::<Entry>() as u32;
-    Shape { name: NAME, version: 1, element, layout: LAYOUT, capacity: config.entries as u64 }
+    Shape { name: NAME, version: 2, element, layout: LAYOUT, capacity: config.entries as u64 }
 }
 
 fn invalid(broken: Broken) -> RestoreError {

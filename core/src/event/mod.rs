@@ -362,6 +362,18 @@ impl KindSet {
     pub const EMPTY: Self = Self(0);
     /// Every kind that this build knows.
     pub const KNOWN: Self = Self::of(Kind::ALL);
+    /// What a source says of a market.
+    pub const MARKET: Self = Self::of(&[
+        Kind::TRADE,
+        Kind::QUOTE,
+        Kind::BOOK_LEVEL,
+        Kind::BOOK_ORDER,
+        Kind::BOOK_DEPTH,
+        Kind::BAR,
+        Kind::NEWS,
+        Kind::STATUS,
+        Kind::GAP,
+    ]);
 
     /// The set of these kinds.
     #[must_use]

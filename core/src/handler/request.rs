@@ -188,7 +188,8 @@ pub enum RequestEnd {
     Failed(u16),
     /// It was taken out of the queue with all others of its symbol.
     Cleared,
-    /// It is for history that has come before, to all who are interested in its kinds, and is remembered: it does not come again.
+    /// It is for history that has come before, to this handler among all who take events of the past of its kinds, and is remembered: it does not come again. (A
+    /// handler that gets history by replies alone has it read again instead.)
     Completed,
     /// Who asked has taken it back.
     Cancelled,

@@ -340,6 +340,7 @@ impl<S: Sink> Handler for Publisher<S> {
         "breaker_refusals",
         "breaker_trips",
         "breaker_reopens",
+        "breaker_closes",
     ];
 
     fn count(&self, st: &State, sums: &mut [u64]) {
@@ -349,7 +350,7 @@ impl<S: Sink> Handler for Publisher<S> {
         let counts =
             [vectors, unusable, qualified, disqualified, promoted, demoted, published, replaced, failed, refused]
                 .into_iter()
-                .chain([breaker.trips, breaker.reopens]);
+                .chain([breaker.trips, breaker.reopens, breaker.closes]);
         sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
     }
 

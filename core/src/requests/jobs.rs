@@ -2,6 +2,7 @@
 
 use super::pending::Record;
 use super::{ERROR_REPLY_LOST, Jobs, OFF_CORE, Requests};
+use crate::event::Kind;
 use crate::handler::{Job, RequestId};
 use crate::limits::TICK_NS;
 use crate::queue::{Priority, RequestQueue};
@@ -17,6 +18,8 @@ pub struct JobOrder {
     pub symbol: SymbolId,
     /// What is asked for.
     pub job: Job,
+    /// The first of the requests that it stands for: the same for any number of shards, which [`JobOrder::number`] is not.
+    pub request: RequestId,
     /// Groups of all requests that it stands for.
     pub groups: u64,
     /// As asked.
@@ -78,6 +81,7 @@ impl Requests {
             number,
             symbol: record.symbol,
             job: record.job,
+            request: record.first,
             groups: record.groups,
             token: record.token,
             priority: Priority::new(record.class).unwrap_or(Priority::LAST),
@@ -106,20 +110,24 @@ impl Requests {
         Some(Replying { request, symbol, job, first, events })
     }
 
-    /// One event more of the reply that is next.
-    pub(crate) fn note_reply_event(&mut self) {
+    /// One event more, of this kind, of the reply that is next.
+    pub(crate) fn note_reply_event(&mut self, kind: Kind) {
+        self.by_kind[kind.row()] += 1;
         if let Some(order) = self.under_way.front_mut() {
             order.events += 1;
         }
     }
 
-    /// The end of the reply of order `number` has come, at the time at which the next one is due.
+    /// The end of the reply of order `number` has come, at the time at which the next one is due. One of an order that was not taken yet is counted and
+    /// passed over.
     ///
     /// Where that is a later order, all up to it and that one itself have failed: what came of its reply was taken for an earlier one's,
     /// or refused. O(orders that end).
     pub(crate) fn end_reply(&mut self, now: UnixNanos, number: u64, code: Option<u16>) {
         let next = self.under_way.front().map(|order| order.number);
-        let Some(next) = next.filter(|next| (*next..=self.ordered).contains(&number)) else {
+        // The end of an order that nobody has taken is nobody's: where it ended that order, as many again could be ordered before the first are taken.
+        let taken = self.ordered - self.orders.len() as u64;
+        let Some(next) = next.filter(|next| (*next..=taken).contains(&number)) else {
             self.counters.stray_ends += 1;
             return;
         };
@@ -139,6 +147,8 @@ impl Requests {
     pub(crate) fn lose_reply(&mut self, now: UnixNanos) {
         if let Some(number) = self.under_way.front().map(|order| order.number) {
             self.counters.replies_lost += 1;
+            // Nobody is there to take it, either.
+            let _ = self.orders.pop_front_if(|waiting| waiting.number == number);
             self.end_reply(now, number, Some(ERROR_REPLY_LOST));
         }
     }

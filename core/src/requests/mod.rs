@@ -31,7 +31,7 @@
 
 use crate::event::Identity;
 use crate::handler::{Ask, Job, JobSet, RequestEnd, RequestId, RequestRefusal, StagedWish};
-use crate::limits::{REQUESTS_MAX, SERVICE_BUDGET_MAX, TICK_NS};
+use crate::limits::{KIND_ROWS, REQUESTS_MAX, SERVICE_BUDGET_MAX, TICK_NS};
 use crate::queue::{Priority, RequestQueue, Waits};
 use crate::retry::Names;
 use crate::slab::{Handle, NONE, Slab, seed_of};
@@ -120,6 +120,8 @@ pub struct Requests {
     /// The instant of service that has begun.
     begun: UnixNanos,
     has_expired: bool,
+    /// Events of replies of jobs off the core, by kind.
+    by_kind: Box<[u64; KIND_ROWS]>,
     counters: Counters,
 }
 
@@ -167,6 +169,7 @@ impl Requests {
             due: UnixNanos::UNKNOWN,
             begun: UnixNanos::ZERO,
             has_expired: true,
+            by_kind: Box::new([0; KIND_ROWS]),
             counters: Counters::default(),
         }
     }
@@ -372,6 +375,12 @@ impl Requests {
     #[must_use]
     pub fn pending(&self, symbol: SymbolId) -> usize {
         self.queues().map(|queue| queue.pending(symbol)).sum()
+    }
+
+    /// Events of replies of jobs off the core that were taken, by [`Kind::row`](crate::event::Kind::row).
+    #[must_use]
+    pub const fn events_by_kind(&self) -> &[u64; KIND_ROWS] {
+        &self.by_kind
     }
 
     /// Whether nothing is pending, waits or is to be told.

@@ -48,9 +48,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 }
             }
             Err(reason) => {
-                self.ledger.refuse(head.kind(), reason);
-                self.log_refused(&head, reason);
-                self.input.at += self.span_at(at, len);
+                self.refuse_at(at, len, reason);
             }
         }
     }

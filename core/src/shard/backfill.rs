@@ -76,7 +76,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         let symbol = self.site.symbol;
         for staged in self.staging.histories() {
             match (&mut self.archive, staged.act) {
-                (Some(archive), _) => archive.desk.arrive(self.clock, symbol, staged),
+                (Some(archive), HistoryAct::Ask(history)) => {
+                    let is_by_reply = !self.bus.takes_history(staged.handler, history.kinds);
+                    archive.desk.arrive(self.clock, symbol, staged, is_by_reply);
+                }
+                (Some(archive), HistoryAct::Cancel(_)) => archive.desk.arrive(self.clock, symbol, staged, false),
                 // Nobody reads: it ends as any request does that nobody serves.
                 (None, HistoryAct::Ask(history)) => {
                     let wish = Wish {
@@ -168,7 +172,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
         };
         self.derived.accept(head.kind());
-        if let (Some(history), Some(event)) = (&mut self.history, EventRef::first(&self.scratch[..span])) {
+        // What is read again is in the history as it came first.
+        let is_again = self.archive.as_ref().is_some_and(|archive| archive.desk.reads_again());
+        if let (Some(history), Some(event)) = (&mut self.history, EventRef::first(&self.scratch[..span]))
+            && !is_again
+        {
             let _ = history.record(event, self.clock);
         }
         self.begin(Active::Job, head.identity(), head.kind(), head.symbol, head.ts_event);
@@ -177,6 +185,10 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.site.timer = hash::stable(bytemuck::bytes_of(&[HISTORY, first.0, place, self.clock.0]));
         let asker = self.archive.as_ref().and_then(|archive| archive.desk.first_asker(head.kind()));
         self.service = Service::of_history(asker);
+        if is_again {
+            // Whoever takes events of the past has had it: it is for those who asked.
+            self.active = Active::Reply;
+        }
         true
     }
 }

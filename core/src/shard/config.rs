@@ -1,5 +1,6 @@
 //! What a shard is made with, and the limits that may act in it.
 
+use crate::event::KindSet;
 use crate::limits::{
     DEDUP_CAPACITY_DEFAULT, DEDUP_WINDOW_NS_DEFAULT, HISTORY_AGE_NS_DEFAULT, HISTORY_SLOTS_DEFAULT, KIND_ROWS,
     MESH_PENDING_DEFAULT,
@@ -50,6 +51,8 @@ pub struct Config {
     /// The layouts that source events are admitted by, each in the newest version of its kind: whoever reads an older one upgrades it
     /// ([`Schemas::upgrade`]).
     pub schemas: Schemas,
+    /// Kinds whose source events are kept as dead letters where they break their schema ([`crate::shard::INVALID`]); others are refused.
+    pub invalid_kept: KindSet,
     /// What is logged, where the probe takes logs.
     pub log: Filter,
 }
@@ -104,6 +107,7 @@ impl Config {
             book_pages: 0,
             book_orders: 0,
             schemas: Schemas::builtin(),
+            invalid_kept: KindSet::EMPTY,
             log: Filter::default(),
         }
     }

@@ -205,7 +205,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             _ => {}
         }
         if let Err(reason) = self.admit(&head, slots) {
-            self.refuse(&head, reason);
+            self.refuse_or_keep(&slots[..span], reason);
             return Some(span);
         }
         let event = EventRef::first(slots).expect("Invariant: admission has seen the span whole");

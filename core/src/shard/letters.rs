@@ -174,13 +174,17 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     }
 
     /// Sends a parked letter on its way again, now, with its policy and its history of failures. It counts as in flight. One that was parked
-    /// for want of room goes back into its topic, and from there to every handler.
+    /// for want of room goes back into its topic, and from there to every handler. One that breaks its schema stays.
     ///
     /// # Errors
-    /// As [`DeadLetters::redrive`]; the letter stays parked. [`Refused::HoldBusy`] also when no timer is left, or no room in the topic.
+    /// As [`DeadLetters::redrive`]; the letter stays parked. [`Refused::Invalid`] where it breaks its schema. [`Refused::HoldBusy`] also when no timer is left, or no room in the topic.
     pub fn redrive(&mut self, letter: Handle) -> Result<(), Refused> {
         if self.letters.get(letter).is_some_and(|entry| entry.handler() == super::NO_ROOM) {
             return self.readmit(letter);
+        }
+        if self.letters.get(letter).is_some_and(|entry| entry.handler() == super::INVALID) {
+            // No handler has seen it, and schemas are what they were.
+            return Err(Refused::Invalid);
         }
         let redriven = self.letters.redrive(letter, self.clock)?;
         let origin = origin(&self.origins, &self.letters, letter);

@@ -45,13 +45,25 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
     }
 
-    /// All that the shard says of itself now, in one call. No allocation; O(kinds + cells of the windows, some ten thousand): for
-    /// who asks once in a while. What handlers count of their own, such as breakers and limiters, is a pass over the symbols: see
-    /// [`Shard::handlers`].
+    /// All that the shard says of itself now, in one call: see [`Shard::stats_into`]. Allocates what it returns.
     #[must_use]
     pub fn stats(&mut self) -> Stats {
+        let mut stats = Stats::new();
+        self.stats_into(&mut stats);
+        stats
+    }
+
+    /// Puts all that the shard says of itself now into `stats`, in one call. No allocation, where `stats` is of [`Stats::new`].
+    ///
+    /// O(kinds + cells of the windows, some ten thousand + symbols defined x handlers with counts of their own): for who asks once in a while. The last
+    /// part is a look at one state each, since what breakers and limiters of handlers count is in their states; states of symbols that nobody has
+    /// defined are not touched.
+    pub fn stats_into(&mut self, stats: &mut Stats) {
         let counts = self.counts();
-        Stats {
+        let mut handlers = std::mem::take(&mut stats.handlers);
+        self.bus.stats_into(self.catalog.symbols(), &mut handlers);
+        *stats = Stats {
+            handlers,
             shard: self.config.shard,
             now: self.clock,
             counts,
@@ -70,11 +82,13 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             },
             requests: *self.requests.counters(),
             jobs: self.requests.jobs(),
+            backfill: self.backfill().map(|desk| (*desk.manager().counters(), *desk.counters())),
+            clamped: self.clamped,
             limits_hit: Limit::ALL.map(|limit| self.limit_hits(limit)),
             timed: self.timed,
             bytes: self.bytes().iter().map(|(_, bytes)| bytes).sum(),
             is_balanced: self.ledger.is_balanced() && self.derived.is_balanced(),
-        }
+        };
     }
 
     /// Shard time.
@@ -142,10 +156,19 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         &mut self.probe
     }
 
-    /// Counts of each handler, in dispatch order. Allocates, and O(symbols) for each handler with counts of its own: for reports.
+    /// Counts of each handler, in dispatch order: that part of [`Shard::stats`] alone. Allocates what it returns, and O(symbols defined) for each
+    /// handler with counts of its own.
     #[must_use]
     pub fn handlers(&mut self) -> Vec<(&'static str, HandlerStats)> {
-        self.bus.stats()
+        let mut stats = Vec::new();
+        self.bus.stats_into(self.catalog.symbols(), &mut stats);
+        stats
+    }
+
+    /// Names of the handlers, in dispatch order: the index is a handler's number.
+    #[must_use]
+    pub fn handler_names(&self) -> &[&'static str] {
+        self.bus.names()
     }
 
     /// Batches in which every handler was stamped.

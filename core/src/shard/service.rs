@@ -17,19 +17,6 @@ use crate::units::{SymbolId, UnixNanos};
 /// Handler of the timers that are the shard's own: a request is to be served again, and the token is its handle.
 pub(super) const SERVE_AGAIN: u16 = u16::MAX - 1;
 
-/// What a source says of a market: in a reply it is of the past, and marked so, or handlers would take it for news.
-const MARKET_KINDS: KindSet = KindSet::of(&[
-    Kind::TRADE,
-    Kind::QUOTE,
-    Kind::BOOK_LEVEL,
-    Kind::BOOK_ORDER,
-    Kind::BOOK_DEPTH,
-    Kind::BAR,
-    Kind::NEWS,
-    Kind::STATUS,
-    Kind::GAP,
-]);
-
 /// The request that is being served or told about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Service {
@@ -169,7 +156,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         let id = [u64::from(SERVE_AGAIN) << 16 | u64::from(job.0), first.0, events, self.clock.0];
         self.site.timer_ns = self.clock.0;
         self.site.timer = hash::stable(bytemuck::bytes_of(&id));
-        self.requests.note_reply_event();
+        self.requests.note_reply_event(head.kind());
         self.service = Service { request, ..Service::NONE };
         self.address_reply();
         true
@@ -181,7 +168,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             return Err(Refusal::UnknownKind);
         }
         self.admit(head, &self.scratch[..self.scratch_span])?;
-        let is_past = head.flags.contains(Flags::HISTORICAL) || !MARKET_KINDS.contains(head.kind());
+        // What is of a market is of the past in a reply, and marked so, or handlers would take it for news.
+        let is_past = head.flags.contains(Flags::HISTORICAL) || !KindSet::MARKET.contains(head.kind());
         let replying = self.requests.replying().filter(|replying| is_past && replying.symbol == head.symbol);
         replying.ok_or(Refusal::StrayReply)
     }

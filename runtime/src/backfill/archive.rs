@@ -95,6 +95,8 @@ pub(super) struct Tape {
     pub(super) path: PathBuf,
     /// Stable hash of the file's name.
     pub(super) origin: u64,
+    /// Events on it, without definitions; `None` where its end cannot be read.
+    events: Option<u64>,
     pub(super) index: TapeIndex,
     /// Time of the first event.
     pub(super) first: UnixNanos,
@@ -109,6 +111,15 @@ impl Tape {
     pub(super) fn ids_of(&self, symbol: &[u8]) -> &[u32] {
         self.symbols.get(symbol).map_or(&[], Vec::as_slice)
     }
+}
+
+/// A tape that history may come from.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Listed {
+    /// Its file.
+    pub path: String,
+    /// Events on it, without definitions; `None` where its end cannot be read.
+    pub events: Option<u64>,
 }
 
 /// Tapes, by the time of their first event.
@@ -165,6 +176,18 @@ impl Archive {
     pub fn tapes(&self) -> usize {
         self.tapes.len()
     }
+
+    /// The same tapes, for a manifest: by their path.
+    #[must_use]
+    pub fn listing(&self) -> Vec<Listed> {
+        let mut listing: Vec<Listed> = self
+            .tapes
+            .iter()
+            .map(|tape| Listed { path: tape.path.display().to_string(), events: tape.events })
+            .collect();
+        listing.sort();
+        listing
+    }
 }
 
 /// The files that a path names: itself, or the tapes and Parquet files of a folder.
@@ -197,7 +220,7 @@ fn open(path: &Path, catalog: &mut Catalog) -> Result<Option<Tape>, Fault> {
     }
     let index = TapeIndex::open(path).map_err(damaged)?;
     let (mut symbols, mut sources) = (BTreeMap::<Vec<u8>, Vec<u32>>::new(), vec![SourceId::NONE]);
-    let mut fault = None;
+    let (mut fault, mut definitions) = (None, 0_u64);
     let mut define = |event: EventRef<'_>| -> Result<(), CatalogError> {
         let head = event.head();
         let is_symbol = head.kind() == Kind::SYMBOL_DEF;
@@ -218,6 +241,7 @@ fn open(path: &Path, catalog: &mut Catalog) -> Result<Option<Tape>, Fault> {
     };
     let file = File::open(path).map_err(missing)?;
     let all = index.definitions_before(file, u64::MAX, |event| {
+        definitions += 1;
         if let Err(error) = define(event) {
             fault.get_or_insert(error);
         }
@@ -229,7 +253,9 @@ fn open(path: &Path, catalog: &mut Catalog) -> Result<Option<Tape>, Fault> {
     let Some(first) = first_time(path).map_err(damaged)? else { return Ok(None) };
     let name = path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
     let origin = tapeline_core::hash::stable(&name);
-    Ok(Some(Tape { path: path.to_owned(), origin, index, first, symbols, sources }))
+    let count = index.count(File::open(path).map_err(missing)?);
+    let events = count.ok().and_then(|count| count.checked_sub(definitions));
+    Ok(Some(Tape { path: path.to_owned(), origin, events, index, first, symbols, sources }))
 }
 
 /// The time of the first event of a tape that has one; definitions have none.

@@ -27,7 +27,7 @@ mod thread;
 #[cfg(test)]
 mod tests;
 
-pub use archive::{Archive, Fault};
+pub use archive::{Archive, Fault, Listed};
 pub use thread::{Backfill, BackfillThread, HistoryPort, ReaderReport};
 
 use std::path::PathBuf;

@@ -2,6 +2,7 @@
 
 use super::archive::{Archive, Fault};
 use super::reading::{Look, Reading};
+use crate::ending::{GIVE_UP_AFTER, end_until};
 use crossbeam_queue::ArrayQueue;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,8 +21,6 @@ use tapeline_core::shard::{Probe, Shard};
 const TURN_EVENTS: usize = 256;
 /// How long the thread sleeps when there is nothing to do.
 const REST: Duration = Duration::from_micros(100);
-/// How long whoever gives the thread up waits for it.
-const LAST_WORDS_MAX: Duration = Duration::from_millis(200);
 /// Reasons that a report names; more are counted only.
 const REASONS_MAX: usize = 16;
 
@@ -263,6 +262,17 @@ impl BackfillThread {
         Ok(Self { stop, thread: Some(thread) })
     }
 
+    /// Tells it to end, and goes on.
+    pub(crate) fn tell(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends it, or leaves it behind where it has not ended at `until`: false then.
+    pub(crate) fn give_up(&mut self, until: Instant) -> bool {
+        self.tell();
+        self.thread.take().is_none_or(|thread| end_until(thread, until))
+    }
+
     /// Ends it, and says what it has to say; `None` when it died. Call after the shards have stopped.
     #[must_use]
     pub fn finish(mut self) -> Option<ReaderReport> {
@@ -273,16 +283,7 @@ impl BackfillThread {
 
 impl Drop for BackfillThread {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let Some(thread) = self.thread.take() else { return };
-        let begun = Instant::now();
-        while !thread.is_finished() && begun.elapsed() < LAST_WORDS_MAX {
-            thread::sleep(REST);
-        }
-        if thread.is_finished() {
-            // What it has to say, nobody is there to hear.
-            let _ = thread.join();
-        }
+        self.give_up(Instant::now() + GIVE_UP_AFTER);
     }
 }
 

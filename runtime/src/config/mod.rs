@@ -32,16 +32,18 @@ mod tests;
 
 pub use key::{Key, Make, Names, Section, Setting};
 pub use layers::{FAULTS_TOLD_MAX, FILE_BYTES_MAX, FILE_VARIABLE, Fault, Faults, Layers, Loaded, Origin};
+pub use publisher::{ShareKeys, TierNames};
 pub use retry::{Growth, Retry, RetryPolicy, STANDARD, Spread};
 pub use table::SECTIONS;
 pub use tell::{Style, reference, sample};
-pub use topics::{TopicKeys, Topics};
+pub use topics::{OnInvalid, TopicKeys, Topics};
 pub use value::{Form, Raw, Value};
 
 use crate::backfill;
 use crate::driver::{Driver, Idle};
 use crate::engine::Setup;
 use crate::ingest::Capture;
+use crate::jobs;
 use crate::log::{self, LogFormat};
 use crate::pacer::{Arrivals, Pace};
 use crate::pipeline::Parameters;
@@ -85,6 +87,10 @@ pub struct Config {
     pub books: Books,
     /// Names of the times of day of the mapper, in their order.
     pub hours: Vec<String>,
+    /// Names of the publisher's tiers, in their order.
+    pub tiers: TierNames,
+    /// The share of failures that trips the publisher's breaker.
+    pub share: ShareKeys,
     /// Name of the time zone of the mapper.
     pub zone: Zone,
     /// Name of the time zone whose days are sessions.
@@ -314,15 +320,20 @@ pub struct Requests {
     pub jobs_min: usize,
     /// As [`requests::Config::jobs_max`].
     pub jobs_max: usize,
+    /// As [`requests::Config::job_delay_ns`].
+    pub job_delay_ns: u64,
+    /// Who does jobs off the cores.
+    pub jobs: jobs::Settings,
     /// Name of the retry policy.
     pub retry: String,
 }
 
 impl Default for Requests {
     fn default() -> Self {
-        let requests::Config { queue, service_interval_ns, service_budget, jobs_min, jobs_max, .. } =
+        let requests::Config { queue, service_interval_ns, service_budget, jobs_min, jobs_max, job_delay_ns, .. } =
             requests::Config::default();
-        Self { queue, service_interval_ns, service_budget, jobs_min, jobs_max, retry: STANDARD.to_owned() }
+        let (jobs, retry) = (jobs::Settings::default(), STANDARD.to_owned());
+        Self { queue, service_interval_ns, service_budget, jobs_min, jobs_max, job_delay_ns, jobs, retry }
     }
 }
 
@@ -378,9 +389,24 @@ impl Config {
                 ConfigError::Apart(features) => features.last().map_or("", String::as_str),
                 _ => "",
             };
-            let key =
-                if key.is_empty() { "publisher.enter".to_owned() } else { format!("publisher.condition.{key}.weight") };
+            let breaker = self.pipeline.publisher.breaker.check().err().map(ConfigError::Rule);
+            let key = if !key.is_empty() {
+                format!("publisher.condition.{key}.weight")
+            } else if breaker.as_ref() == Some(&error) {
+                "publisher.breaker.failures".to_owned()
+            } else if let Some(tier) = publisher::faulty_tier(self) {
+                format!("publisher.tier.{tier}.enter")
+            } else {
+                "publisher.enter".to_owned()
+            };
             tell(&key, error.to_string());
+        }
+        if let Err(what) = self.pipeline.correlation.check() {
+            tell("correlation.followers", what);
+        }
+        let first = self.pipeline.correlation.symbols().len();
+        if first >= self.engine.symbols_max {
+            tell("correlation.followers", format!("{first} symbols, and engine.symbols_max has room for fewer"));
         }
         // What is left is no value of one key.
         if wrong.is_empty()
@@ -411,10 +437,12 @@ impl Config {
             backfill: history_read,
             books,
             hours: _,
+            tiers: _,
+            share: _,
             zone: _,
             session: _,
             health: _,
-            pipeline: _,
+            pipeline,
         } = self;
         let Engine {
             shards,
@@ -433,8 +461,16 @@ impl Config {
         let Dedup { capacity, window_ns } = dedup;
         let History { slots: history_slots, age_ns } = history;
         let DeadLetters { entries, slots, holds, held_per_symbol, error_codes } = dead_letters;
-        let Requests { queue, service_interval_ns, service_budget, jobs_min, jobs_max, retry: request_retry } =
-            requests;
+        let Requests {
+            queue,
+            service_interval_ns,
+            service_budget,
+            jobs_min,
+            jobs_max,
+            job_delay_ns,
+            jobs,
+            retry: request_retry,
+        } = requests;
         let Backfill { tapes, ring_slots: history_ring_slots, desk } = history_read;
         let Books { pages, orders } = books;
         let (policies, mut retry_of) = retry.tables();
@@ -456,6 +492,7 @@ impl Config {
             is_pinned: *pin,
             driver: *driver,
             symbols_max: *symbols_max,
+            symbols: pipeline.correlation.symbols(),
             ring_slots: *ring_slots,
             mesh_ring_slots: *mesh_ring_slots,
             idle: *idle,
@@ -468,6 +505,7 @@ impl Config {
                 ring_slots: *history_ring_slots,
                 desk: *desk,
             }),
+            jobs: *jobs,
             shard: shard::Config {
                 mesh_pending_slots: *mesh_pending_slots,
                 dedup_capacity: *capacity,
@@ -486,14 +524,16 @@ impl Config {
                 book_orders: *orders,
                 retry: policies,
                 retry_of,
+                invalid_kept: topics.invalid_kept(),
                 requests: requests::Config {
                     queue: *queue,
                     service_interval_ns: *service_interval_ns,
                     service_budget: *service_budget,
                     jobs_min: *jobs_min,
                     jobs_max: *jobs_max,
+                    job_delay_ns: *job_delay_ns,
                     retry: request_retry,
-                    // Jobs off the core other than reading history have no ring for their replies here yet.
+                    // Which jobs those are, the pipeline says.
                     ..requests::Config::default()
                 },
                 ..shard::Config::single()

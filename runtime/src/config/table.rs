@@ -7,9 +7,10 @@ use super::mapper::{
 };
 use super::publisher;
 use super::retry::{GROWTHS, ORDERS, SPREADS};
-use super::topics::{KEYS, LANES, POLICIES, kind_names};
+use super::topics::{KEYS, LANES, ON_INVALID, POLICIES, kind_names};
 use super::value::{Form, Value};
 use super::zone::zone;
+use crate::jobs::WORKERS_MAX;
 use tapeline_core::adaptive::LIMIT_MAX;
 use tapeline_core::limits::{
     BACKFILL_ASKS_MAX, BACKFILL_IN_FLIGHT_MAX, BACKFILL_IN_FLIGHT_SYMBOL_MAX, BACKFILL_JOBS_MAX,
@@ -73,6 +74,32 @@ macro_rules! condition_key {
             $doc,
             |config, feature| Stored::value(&publisher::condition(config, feature).$field),
             |config, feature, value| publisher::condition_mut(config, feature).$field = Stored::stored(value),
+        )
+    };
+}
+
+/// A row of a tier of the publisher.
+macro_rules! tier_key {
+    ($name:literal, $form:expr, $field:ident, $doc:literal) => {
+        Key::new(
+            $name,
+            $form,
+            $doc,
+            |config, tier| Stored::value(&publisher::tier(config, tier).$field),
+            |config, tier, value| publisher::tier_mut(config, tier).$field = Stored::stored(value),
+        )
+    };
+}
+
+/// A row of the share of failures that trips the publisher's breaker.
+macro_rules! share_key {
+    ($name:literal, $form:expr, $field:ident, $doc:literal) => {
+        Key::new(
+            $name,
+            $form,
+            $doc,
+            |config, _| Stored::value(&config.share.$field),
+            |config, _, value| publisher::set_share(config, |share| share.$field = Stored::stored(value)),
         )
     };
 }
@@ -525,6 +552,14 @@ pub static SECTIONS: &[Section] = &[
                 lossy,
                 "Trades and changes of a book may be lost. A gap event then tells their symbol."
             ),
+            topic_key!(
+                "on_invalid",
+                Form::Choice(ON_INVALID),
+                on_invalid,
+                "What happens to an event that breaks its schema (a field out of its bounds, a version or length that the kind does not have): it is refused; \
+                 or it is kept as a dead letter of `schema` with the reason as its error, for `tapeline dlq` and a redrive once the schema or the feed is \
+                 mended. It holds with either way of overload."
+            ),
         ],
     },
     Section {
@@ -590,9 +625,28 @@ pub static SECTIONS: &[Section] = &[
                 count(1, LIMIT_MAX as u64),
                 requests.jobs_max,
                 "Jobs off the core that may be under way at one time, on each shard; the others wait. The limit grows up to this while \
-                 requests wait for it, and shrinks without them. Without effect in replay, whose one such job, reading history, has \
-                 backfill.jobs."
+                 requests wait for it, and shrinks without them. It is for jobs that a program of one's own has workers for; reading history \
+                 has backfill.jobs."
             ),
+            key!(
+                "job_delay",
+                Form::Time { min: TICK_NS, max: DAY_NS, step: TICK_NS },
+                requests.job_delay_ns,
+                "From the service of a job off the core to its reply, in shard time. The shard waits there for as long as the job takes."
+            ),
+            key!(
+                "workers",
+                count(1, WORKERS_MAX as u64),
+                requests.jobs.workers,
+                "Threads that do jobs off the cores, for all shards, where a program of one's own has workers."
+            ),
+            key!(
+                "job_deadline",
+                time(1, DAY_NS),
+                requests.jobs.deadline_ns,
+                "What one job off the cores may take, in wall time. One that takes longer is given up: its request fails, and its worker is replaced."
+            )
+            .unset("none", "a job may take for ever, and so may the shard that waits for it"),
             key!(
                 "retry",
                 Form::Name,
@@ -975,6 +1029,103 @@ pub static SECTIONS: &[Section] = &[
                 Form::Number { min: 0.0, max: 1e6 },
                 weight,
                 "What it adds to the score while it holds. 0 = nothing."
+            ),
+        ],
+    },
+    Section {
+        path: "publisher.tier.<name>",
+        doc: "Tiers that a symbol which qualifies is promoted to, numbered from 1 in the order in which they are written, behind the two that are there: in rising order of \
+              score and time. A further one begins as the one before it.",
+        names: Some(Names::Free {
+            list: |config| config.tiers.0.clone(),
+            make: |config, name| _ = publisher::tier_mut(config, name),
+        }),
+        keys: &[
+            tier_key!(
+                "enter",
+                Form::Number { min: 0.0, max: SCORE_MAX },
+                enter,
+                "Score from which on a symbol goes up to it."
+            ),
+            tier_key!(
+                "leave",
+                Form::Number { min: 0.0, max: SCORE_MAX },
+                leave,
+                "Score below which it comes down again: not above enter."
+            ),
+            tier_key!(
+                "after",
+                time(0, PUBLISHER_NS_MAX),
+                after_ns,
+                "How long a symbol must have qualified, in shard time."
+            ),
+        ],
+    },
+    Section {
+        path: "publisher.breaker",
+        doc: "When a sink that does not take changes is left alone, and for how long: one breaker for each symbol.",
+        names: None,
+        keys: &[
+            key!(
+                "failures",
+                count(0, 1_000_000),
+                pipeline.publisher.breaker.failures_in_row,
+                "Failures in a row that trip it. 0 = that many never do: then a share does."
+            ),
+            share_key!(
+                "share",
+                count(1, 1_000),
+                per_mille,
+                "Failures of 1,000 calls in the window from which on it trips."
+            )
+            .unset("none", "failures in a row do alone"),
+            share_key!(
+                "share_calls",
+                count(1, 1_000_000),
+                calls_min,
+                "Calls in the window below which the share never trips it."
+            ),
+            share_key!("share_window", time(10, DAY_NS), window_ns, "Length of that window, in shard time."),
+            key!("open", time(1, DAY_NS), pipeline.publisher.breaker.open_ns, "How long it is open at first, in shard time."),
+            key!(
+                "growth",
+                count(1, 1_000),
+                pipeline.publisher.breaker.open_growth,
+                "The factor by which it is open longer after each probe that failed. 1 = always as long."
+            ),
+            key!(
+                "open_max",
+                time(1, DAY_NS),
+                pipeline.publisher.breaker.open_ns_max,
+                "The longest that it is open: not below open."
+            ),
+            key!(
+                "probe",
+                time(1, DAY_NS),
+                pipeline.publisher.breaker.probe_ns_max,
+                "How long a probe may go without a verdict, in shard time."
+            ),
+            key!(
+                "successes",
+                count(1, 1_000_000),
+                pipeline.publisher.breaker.successes,
+                "Probes in a row that have to succeed before it closes."
+            ),
+        ],
+    },
+    Section {
+        path: "correlation",
+        doc: "Correlation and beta of symbols with a benchmark, sampled at the closes of the benchmark's bars. It goes across symbols, so that shards keep step with each \
+              other where it is on.",
+        names: None,
+        keys: &[
+            key!("benchmark", Form::Symbol, pipeline.correlation.symbol, "The benchmark.")
+                .unset("none", "nothing is correlated"),
+            key!(
+                "followers",
+                Form::Symbols,
+                pipeline.correlation.followers,
+                "Symbols that are correlated with it, each of which gets a vector of its own (set 3: correlation, beta)."
             ),
         ],
     },

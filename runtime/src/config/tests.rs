@@ -30,6 +30,8 @@ fn effect(config: &Config) -> String {
         log,
         backfill,
         buses,
+        jobs,
+        symbols,
         ..
     } = setup;
     format!(
@@ -39,7 +41,7 @@ fn effect(config: &Config) -> String {
             (is_pinned, driver, symbols_max, ring_slots, mesh_ring_slots, idle, buses),
             (log.filter, log.format),
             shard,
-            backfill,
+            (backfill, jobs, symbols),
             &config.pipeline,
             // The report's: `tapeline replay` hands it on.
             &config.health,
@@ -57,6 +59,14 @@ fn another(setting: &Setting, config: &Config) -> Value {
         "policy" if is_of_topics => Value::Word("dead_letter".to_owned()),
         "high" if is_of_topics => Value::Whole(config.topics.topic(&setting.name).capacity as u64),
         "low" if is_of_topics => Value::Whole(1),
+        // Tiers are in rising order.
+        "enter" if setting.section.path.starts_with("publisher.tier") => {
+            Value::Number(if setting.name == "first" { 2.5 } else { 3.5 })
+        }
+        "leave" if setting.section.path.starts_with("publisher.tier") => Value::Number(1.5),
+        "after" if setting.section.path.starts_with("publisher.tier") => {
+            Value::Whole(if setting.name == "first" { 9 } else { 61 } * 1_000_000_000)
+        }
         // The one name that there is beside the default.
         _ => setting.key.form.another(&value).unwrap_or(Value::Word("other".to_owned())),
     }
@@ -79,11 +89,13 @@ fn silent(settings: &[Setting], config: &Config) -> Vec<String> {
 
 /// Keys under which every other one matters: a policy that differs from the standard one, a time of day, and topics that may lose what
 /// they hold.
-const BASE: [(&str, &str); 5] = [
+const BASE: [(&str, &str); 7] = [
     ("retry.policy.other.attempts", "2"),
     ("mapper.hours.open.from", "\"09:30\""),
     ("topics.trades.lossy", "true"),
     ("topics.books.lossy", "true"),
+    ("publisher.breaker.share", "900"),
+    ("correlation.benchmark", "\"XBT\""),
     // Without a tape nobody reads.
     ("backfill.tapes", "[\"a.tape\"]"),
 ];
@@ -172,6 +184,7 @@ fn req_c1_every_field_that_a_key_sets_is_read() {
             &[
                 "core/src/shard.rs",
                 "core/src/shard/inlet.rs",
+                "core/src/shard/invalid.rs",
                 "core/src/shard/letters.rs",
                 "core/src/shard/poll.rs",
                 "core/src/shard/admission.rs",
@@ -600,4 +613,38 @@ fn conditions_of_the_publisher_are_named_by_their_features() {
         "{apart}"
     );
     assert!(told("[publisher.condition.atr]\nmargin = -1").contains("margin = -1: a number, 0 to "));
+}
+
+#[test]
+fn tiers_breaker_and_benchmark_are_told_apart_where_they_are_wrong() {
+    let load = |text: &str| {
+        let mut layers = Layers::default();
+        layers.file("t.toml", text);
+        layers.finish().map(|loaded| loaded.config).map_err(|faults| faults.to_string())
+    };
+    let good = "[publisher.tier.second]\nenter = 4.0\n[publisher.tier.hot]\nafter = \"5m\"\n\
+                [publisher.breaker]\nfailures = 0\nshare = 250\nshare_calls = 8\n\
+                [correlation]\nbenchmark = \"BTC/USD\"\nfollowers = [\"ETH/USD\", \"SOL/USD\"]";
+    let config = load(good).unwrap();
+    let tiers = &config.pipeline.publisher.tiers;
+    let second = 1_000_000_000;
+    let told: Vec<_> = tiers.iter().map(|tier| (tier.enter, tier.leave, tier.after_ns / second)).collect();
+    assert_eq!(told, [(3.0, 2.0, 10), (4.0, 2.0, 60), (4.0, 2.0, 300)]);
+    let breaker = config.pipeline.publisher.breaker;
+    assert_eq!((breaker.failures_in_row, breaker.share.map(|share| share.failures_per_mille)), (0, Some(250)));
+    assert_eq!(config.setup(Vec::new()).symbols, ["BTC/USD", "ETH/USD", "SOL/USD"]);
+    for (text, path) in [
+        ("[publisher.tier.first]\nenter = 9.0", "publisher.tier.second.enter"),
+        ("[publisher.tier.hot]\nafter = \"1s\"", "publisher.tier.hot.enter"),
+        ("[publisher.tier.first]\nleave = 3.5", "publisher.tier.first.enter"),
+        ("[publisher.breaker]\nfailures = 0", "publisher.breaker.failures"),
+        ("[publisher.breaker]\nopen = \"2m\"", "publisher.breaker.failures"),
+        ("[correlation]\nbenchmark = \"A\"\nfollowers = [\"B\", \"A\"]", "correlation.followers"),
+        ("[correlation]\nfollowers = [\"B\"]", "correlation.followers"),
+        ("[engine]\nsymbols_max = 2\n[correlation]\nbenchmark = \"A\"\nfollowers = [\"B\"]", "correlation.followers"),
+        ("[correlation]\nbenchmark = \"\"", "correlation.benchmark"),
+    ] {
+        let error = load(text).unwrap_err();
+        assert!(error.contains(path), "{text}: {error}");
+    }
 }

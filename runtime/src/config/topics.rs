@@ -18,8 +18,19 @@ words!(
     "spill" = Policy::Spill,
     "dead_letter" = Policy::DeadLetter,
 );
+words!(OnInvalid, ON_INVALID, "refuse" = OnInvalid::Refuse, "dead_letter" = OnInvalid::DeadLetter);
 words!(Lane, LANES, "critical" = Lane::Critical, "high" = Lane::High, "normal" = Lane::Normal, "low" = Lane::Low);
 words!(ConflateBy, KEYS, "symbol" = ConflateBy::Symbol, "level" = ConflateBy::Level);
+
+/// What happens to a source event that breaks its schema.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnInvalid {
+    /// It is refused, and counted by reason.
+    #[default]
+    Refuse,
+    /// It is kept as a dead letter, with the reason as its error code.
+    DeadLetter,
+}
 
 /// Slots of a topic that the configuration adds.
 const CAPACITY_DEFAULT: usize = 1 << 12;
@@ -47,6 +58,8 @@ pub struct TopicKeys {
     pub retry: Option<String>,
     /// As [`Topic::lossy`].
     pub lossy: bool,
+    /// What happens to events that break their schema, with either way of overload.
+    pub on_invalid: OnInvalid,
 }
 
 impl Default for TopicKeys {
@@ -72,6 +85,7 @@ impl TopicKeys {
             expire_after_ns: *expire_after_ns,
             retry: None,
             lossy: *lossy,
+            on_invalid: OnInvalid::Refuse,
         }
     }
 
@@ -92,6 +106,8 @@ impl TopicKeys {
             expire_after_ns,
             retry: policy_name,
             lossy,
+            // The shard's: it holds without lanes, too.
+            on_invalid: _,
         } = self;
         let auto = Topic::new(name, kinds, *capacity);
         Topic {
@@ -168,6 +184,12 @@ impl Topics {
                 rows[kind.row()] = retry.number(name);
             }
         }
+    }
+
+    /// Kinds whose events are kept where they break their schema.
+    pub(super) fn invalid_kept(&self) -> KindSet {
+        let kept = self.0.iter().filter(|(_, topic)| topic.on_invalid == OnInvalid::DeadLetter);
+        kept.fold(KindSet::EMPTY, |kinds, (_, topic)| kinds.union(self.kinds(topic)))
     }
 
     /// What does not fit together: paths of keys, with what is wrong.

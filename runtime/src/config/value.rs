@@ -3,6 +3,7 @@
 use crate::machine::parse_cores_in_order;
 use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
+use tapeline_core::limits::SYMBOL_BYTES_MAX;
 
 /// Longest name that a configuration gives to something, in bytes.
 const NAME_BYTES_MAX: usize = 32;
@@ -147,6 +148,10 @@ pub enum Form {
     Words(fn() -> Vec<&'static str>),
     /// Paths of files and folders.
     Paths,
+    /// The text of a symbol, as captures name it.
+    Symbol,
+    /// Texts of symbols.
+    Symbols,
     /// A time of day, in seconds after midnight: `09:30` or `09:30:15`, up to `24:00`.
     Clock,
     /// The name of a time zone of the IANA.
@@ -185,6 +190,7 @@ impl Form {
                 let word = raw.word()?;
                 words.contains(&word).then(|| Value::Word(word.to_owned()))
             }
+            Self::Symbol => raw.word().filter(|text| is_symbol(text)).map(|text| Value::Word(text.to_owned())),
             Self::Name => raw.word().filter(|word| is_name(word)).map(|word| Value::Word(word.to_owned())),
             Self::Words(known) => {
                 let words = match raw {
@@ -201,7 +207,7 @@ impl Form {
                     |(index, word): (usize, &String)| known.contains(&word.as_str()) && !words[..index].contains(word);
                 words.iter().enumerate().all(is_good).then_some(Value::Words(words))
             }
-            Self::Paths => {
+            Self::Paths | Self::Symbols => {
                 let paths = match raw {
                     Raw::Strings(paths) => paths.clone(),
                     Raw::String(path) => vec![path.clone()],
@@ -213,7 +219,11 @@ impl Form {
                     }
                     _ => return None,
                 };
-                paths.iter().all(|path| !path.is_empty() && !path.contains('\0')).then_some(Value::Words(paths))
+                let is_legal = |path: &String| match self {
+                    Self::Symbols => is_symbol(path),
+                    _ => !path.is_empty() && !path.contains('\0'),
+                };
+                paths.iter().all(is_legal).then_some(Value::Words(paths))
             }
             Self::Clock => clock(raw.word()?).map(Value::Whole),
             Self::Zone => {
@@ -263,6 +273,8 @@ impl Form {
             Self::Name => format!("a name: a to z, 0 to 9 and _, a letter first, at most {NAME_BYTES_MAX} bytes"),
             Self::Words(known) => format!("a list of any of {}", known().join(", ")),
             Self::Paths => "a list of paths of files and folders".to_owned(),
+            Self::Symbol => format!("the text of a symbol, 1 to {SYMBOL_BYTES_MAX} bytes"),
+            Self::Symbols => format!("a list of texts of symbols, 1 to {SYMBOL_BYTES_MAX} bytes each"),
             Self::Clock => "a time of day, 00:00 to 24:00, as in \"09:30\"".to_owned(),
             Self::Zone => "a time zone of the IANA, as in \"America/New_York\"".to_owned(),
             Self::Cores => "a list of cores, as in \"0,2-5\"".to_owned(),
@@ -322,6 +334,14 @@ impl Form {
                 let words: Vec<String> = known().into_iter().map(str::to_owned).collect();
                 let is_first = *value == Value::Words(words[..1].to_vec());
                 Some(Value::Words(words[if is_first { 1..2 } else { 0..1 }].to_vec()))
+            }
+            Self::Symbol => {
+                let is_one = *value == Value::Word("BTC".to_owned());
+                Some(Value::Word(if is_one { "GOLD" } else { "BTC" }.to_owned()))
+            }
+            Self::Symbols => {
+                let is_one = *value == Value::Words(vec!["ETH".to_owned()]);
+                Some(Value::Words(vec![if is_one { "SOL" } else { "ETH" }.to_owned()]))
             }
             Self::Paths => {
                 let is_one = *value == Value::Words(vec!["past.tape".to_owned()]);
@@ -384,6 +404,11 @@ const TIMES: [(&str, u64); 7] = [
 fn show_time(ns: u64) -> String {
     let (name, unit) = TIMES.into_iter().find(|(_, unit)| ns != 0 && ns.is_multiple_of(*unit)).unwrap_or(("s", 1));
     format!("{}{name}", ns / unit)
+}
+
+/// Whether a symbol may have this text.
+fn is_symbol(text: &str) -> bool {
+    (1..=SYMBOL_BYTES_MAX).contains(&text.len())
 }
 
 /// Units of size, largest first.

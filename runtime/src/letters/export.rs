@@ -6,13 +6,13 @@ use crate::tape::{TapeOptions, TapeWriter};
 use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
-use tapeline_core::bus::{Chain, HandlerStats};
+use tapeline_core::bus::Chain;
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::{Cause, DEAD_CAUSE_NONE, DeadLetter, DeadLetterRest, Tick};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Identity, Slot, events};
 use tapeline_core::hash;
 use tapeline_core::limits::SPAN_SLOTS_MAX;
-use tapeline_core::shard::{NO_ROOM, NO_ROOM_NAME, Probe, Shard};
+use tapeline_core::shard::{INVALID, INVALID_NAME, NO_ROOM, NO_ROOM_NAME, Probe, Shard};
 use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
 
 /// What one shard has parked at its end, as events of the kind `dead_letter`.
@@ -45,11 +45,13 @@ pub struct Exported {
     pub redriven: u64,
 }
 
-/// Name of the handler of a dead letter; [`NO_ROOM_NAME`] for what its topic had no room for, which no handler has seen.
-pub(crate) fn name_of(handlers: &[(&'static str, HandlerStats)], handler: u16) -> &'static str {
+/// Name of the handler of a dead letter; [`NO_ROOM_NAME`] for what its topic had no room for and [`INVALID_NAME`] for what breaks its schema, which no
+/// handler has seen.
+pub(crate) fn name_of(handlers: &[&'static str], handler: u16) -> &'static str {
     match handlers.get(usize::from(handler)) {
-        Some((name, _)) => name,
+        Some(name) => name,
         None if handler == NO_ROOM => NO_ROOM_NAME,
+        None if handler == INVALID => INVALID_NAME,
         None => "unknown",
     }
 }
@@ -57,15 +59,14 @@ pub(crate) fn name_of(handlers: &[(&'static str, HandlerStats)], handler: u16) -
 /// What `shard` has among its dead letters now: what is parked, and, where a run was cut short, what waits for a retry. Allocates: for
 /// the end of a run.
 #[must_use]
-pub fn parked<C: Chain, P: Probe>(shard: &mut Shard<C, P>) -> Parked {
-    let handlers = shard.handlers();
+pub fn parked<C: Chain, P: Probe>(shard: &Shard<C, P>) -> Parked {
     let mut parked = Parked { catalog: Some(shard.catalog().clone()), ..Parked::default() };
     let mut scratch = [Slot::ZERO; SPAN_SLOTS_MAX];
     let mut packed = EventBuf::new(&Tick::default());
     for (handle, entry) in shard.letters().iter() {
         let Some(event) = shard.letters().event(handle, &mut scratch) else { continue };
         let rest = DeadLetterRest {
-            handler: hash::stable(name_of(&handlers, entry.handler()).as_bytes()),
+            handler: hash::stable(name_of(shard.handler_names(), entry.handler()).as_bytes()),
             failures: entry.failures(),
             error: entry.error().unwrap_or_default(),
             attempts: entry.attempts(),
@@ -236,7 +237,7 @@ mod tests {
         }
         let _ = shard.step(&mut ());
         let path = std::env::temp_dir().join(format!("tapeline-no-room-{}.tape", std::process::id()));
-        let exported = export(&[parked(&mut shard)], None, false, std::fs::File::create(&path).unwrap()).unwrap();
+        let exported = export(&[parked(&shard)], None, false, std::fs::File::create(&path).unwrap()).unwrap();
         assert_eq!(exported, Exported { letters: 1, ..Exported::default() });
         let letters = Letters::read(path.to_str().unwrap(), 16).unwrap();
         std::fs::remove_file(path).unwrap();

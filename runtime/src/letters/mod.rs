@@ -27,7 +27,7 @@ use tapeline_core::event::payload::{DEAD_CAUSE_NONE, DeadLetter, DeadLetterRest,
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindVersion, Slot, events};
 use tapeline_core::hash;
 use tapeline_core::limits::TIME_NS_MAX;
-use tapeline_core::shard::{ERROR_NO_ROOM, NO_ROOM_NAME};
+use tapeline_core::shard::{ERROR_NO_ROOM, INVALID_NAME, NO_ROOM_NAME, schema_reason};
 use tapeline_core::units::{SourceId, UnixNanos};
 
 /// One dead letter of a file.
@@ -46,7 +46,7 @@ pub struct Letter {
     /// Part of the number.
     pub part: u16,
     /// Handler that failed on it; the hash of its name, in hex, where the file does not have the name; [`NO_ROOM_NAME`] for what its topic had
-    /// no room for.
+    /// no room for, [`INVALID_NAME`] for what breaks its schema.
     pub handler: String,
     /// Stable hash of that name.
     pub handler_hash: u64,
@@ -82,14 +82,14 @@ impl Letter {
         EventRef::first(&self.event).expect("Invariant: a letter's event is whole")
     }
 
-    /// Code of the last failure as people write it: `panic`, `no_room`, a number, or `-` where there was none.
+    /// Code of the last failure as people write it: `panic`, `no_room`, what is wrong with an event that breaks its schema, a number, or `-` where there was none.
     #[must_use]
     pub fn error_text(&self) -> String {
         match self.error {
             None => "-".to_owned(),
             Some(ERROR_PANIC) => "panic".to_owned(),
             Some(ERROR_NO_ROOM) => "no_room".to_owned(),
-            Some(code) => code.to_string(),
+            Some(code) => schema_reason(code).map_or_else(|| code.to_string(), |reason| reason.name().to_owned()),
         }
     }
 }
@@ -409,8 +409,9 @@ fn letter(catalog: &Catalog, event: EventRef<'_>, before: u64) -> Result<Letter,
 
 /// The handler whose name has this hash: the file defines the source `handler.<name>` of each. O(sources).
 fn handler_name(catalog: &Catalog, hash: u64) -> String {
-    if hash == hash::stable(NO_ROOM_NAME.as_bytes()) {
-        return NO_ROOM_NAME.to_owned();
+    let of_nobody = [NO_ROOM_NAME, INVALID_NAME].into_iter().find(|name| hash == hash::stable(name.as_bytes()));
+    if let Some(name) = of_nobody {
+        return name.to_owned();
     }
     let names =
         (1..catalog.sources()).filter_map(|id| catalog.source_name(SourceId(id as u8)).strip_prefix(b"handler."));

@@ -30,6 +30,8 @@ pub struct BackfillReport {
     pub unfinished: u64,
     /// Readings that were begun or merged into others.
     pub jobs: u64,
+    /// Of these, readings of what had come before, for handlers that get it by replies alone.
+    pub jobs_again: u64,
     /// Historical events that were taken, marks of ends included.
     pub events: u64,
     /// Historical events that came after nobody wanted them any more. Depends on the machine's speed.
@@ -63,6 +65,7 @@ impl BackfillReport {
             cancelled: counters.cancelled,
             unfinished: counters.waiting,
             jobs: counters.jobs,
+            jobs_again: counters.jobs_again,
             events: counters.events,
             late: counters.late,
             stray: counters.unfit + desk.stray_ends + desk.replies_lost,

@@ -166,6 +166,8 @@ impl Report {
 pub struct Manifest {
     /// The inputs, in the order of the merge.
     pub captures: Vec<Capture>,
+    /// The tapes that history was read from, by path: what handlers asked of the past, and so the digest, depends on them.
+    pub backfill: Vec<BackfillTape>,
     /// SHA-256 of the effective configuration, hex; `null` = not computed.
     pub config_sha256: Option<String>,
     /// `glommio` or `threads`.
@@ -202,6 +204,17 @@ pub struct Manifest {
     pub idle: String,
     /// Passes over the inputs.
     pub loops: u64,
+}
+
+/// A tape that history was read from.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct BackfillTape {
+    /// File.
+    pub path: String,
+    /// SHA-256 of the file, hex; `null` = not computed.
+    pub sha256: Option<String>,
+    /// Events on it, without definitions; `null` where its end could not be read.
+    pub events: Option<u64>,
 }
 
 /// One input of a run.

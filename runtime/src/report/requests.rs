@@ -1,6 +1,7 @@
 //! What became of the requests of handlers.
 
 use super::Named;
+use crate::jobs::WorkersReport;
 use serde::Serialize;
 use tapeline_core::handler::RequestRefusal;
 use tapeline_core::queue::Waits;
@@ -37,6 +38,8 @@ pub struct Requests {
     pub wait_ns: Option<Waited>,
     /// Jobs that were done off the cores; `null` when there were none to be done.
     pub jobs: Option<JobsReport>,
+    /// Who did them; `null` when there was nobody.
+    pub workers: Option<WorkersReport>,
 }
 
 /// Jobs that were done off the cores. Sums over the shards.
@@ -70,9 +73,14 @@ pub struct Waited {
 }
 
 impl Requests {
-    /// The report of these counts, of how long requests waited, and of jobs off the cores.
+    /// The report of these counts, of how long requests waited, of jobs off the cores and of who did them.
     #[must_use]
-    pub fn of(counters: &Counters, waits: Option<&Waits>, jobs: Option<&Jobs>) -> Self {
+    pub fn of(
+        counters: &Counters,
+        waits: Option<&Waits>,
+        jobs: Option<&Jobs>,
+        workers: Option<&WorkersReport>,
+    ) -> Self {
         let reasons = RequestRefusal::ALL.iter().map(|reason| (reason.name(), counters.refused_by[*reason as usize]));
         let percentile = |per_million| waits.and_then(|waits| waits.percentile_ns(per_million));
         let wait_ns = waits.zip(percentile(500_000)).zip(percentile(990_000));
@@ -98,6 +106,7 @@ impl Requests {
                 replies_lost: counters.replies_lost,
                 stray_ends: counters.stray_ends,
             }),
+            workers: workers.cloned(),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::handlers::slowest;
 use super::latency::{BEYOND_MIN, Summary};
 use super::{Capture, CaptureTally, Events, Manifest, Named, Report, Speed};
 use std::fmt::Write as _;
-use tapeline_core::shard::ERROR_NO_ROOM;
+use tapeline_core::shard::{ERROR_NO_ROOM, schema_reason};
 
 /// Width of the table.
 pub const COLUMNS: usize = 100;
@@ -172,7 +172,10 @@ fn failures(page: &mut Page, report: &Report) {
         let error = match (left.error, left.panicked) {
             (_, true) => "panic".to_owned(),
             (Some(ERROR_NO_ROOM), _) => "its topic was full".to_owned(),
-            (Some(code), _) => format!("error {code}"),
+            (Some(code), _) => match schema_reason(code) {
+                Some(reason) => format!("breaks its schema ({})", reason.name()),
+                None => format!("error {code}"),
+            },
             (None, _) => "waiting".to_owned(),
         };
         format!("{} on {}, {error}: {}", plain(&left.handler), left.kind, count(left.count))
@@ -233,6 +236,27 @@ fn requests(page: &mut Page, report: &Report) {
         ];
         let counts = counts.iter().filter(|(_, number)| *number > 0);
         page.list("jobs", &counts.map(|(what, number)| named(what, *number)).collect::<Vec<_>>());
+    }
+    if let Some(workers) = &requests.workers {
+        for kind in workers.kinds.iter().filter(|kind| kind.made > 0 || kind.unserved > 0) {
+            let counts = [
+                ("done", kind.done),
+                ("gave up", kind.failed),
+                ("panicked", kind.panicked),
+                ("overran", kind.overran),
+                ("without a worker", kind.unserved),
+                ("replaced", kind.replaced),
+                ("events", kind.events),
+            ];
+            let counts = counts.iter().filter(|(_, number)| *number > 0);
+            let mut line = vec![kind.name.to_owned()];
+            line.extend(counts.map(|(what, number)| named(what, *number)));
+            line.push(format!("longest {}", duration(kind.longest_ns)));
+            page.list("worker", &line);
+        }
+        let left = (workers.left_behind > 0).then(|| named("left behind", workers.left_behind as u64));
+        let lines: Vec<String> = left.into_iter().chain(workers.reasons.iter().map(|reason| plain(reason))).collect();
+        page.lines("workers", &lines);
     }
 }
 

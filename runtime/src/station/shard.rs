@@ -4,6 +4,7 @@ use super::{Station, StationReport};
 use crate::backfill::HistoryPort;
 use crate::clock::RunClock;
 use crate::jitter::{GAP_NS, GapDetector};
+use crate::jobs::JobPort;
 use crate::letters::{self, Parked};
 use crate::report::latency::{new_histogram, stage_histogram};
 use crate::report::slow::SlowEvent;
@@ -13,7 +14,7 @@ use crate::stamp::{due_ns, lag_ns};
 use crate::timeline::Timeline;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
-use tapeline_core::bus::{Chain, HandlerStats};
+use tapeline_core::bus::Chain;
 use tapeline_core::event::{EventRef, Kind};
 use tapeline_core::lanes::Lanes;
 use tapeline_core::ledger::Ledger;
@@ -267,8 +268,6 @@ pub struct ShardReport {
     pub span_ns: Option<(u64, u64)>,
     /// Limits that acted, and how often.
     pub limits_hit: Vec<(Limit, u64)>,
-    /// Counts of each handler, in dispatch order.
-    pub handlers: Vec<(&'static str, HandlerStats)>,
     /// Batches in which every handler was stamped.
     pub timed: TimedBatches,
     /// Counts of the dead letters, and how many are parked.
@@ -277,8 +276,8 @@ pub struct ShardReport {
     pub requests: requests::Counters,
     /// What became of what they asked of the past; `None` where nobody reads.
     pub backfill: Option<(backfill::Counters, backfill::DeskCounters)>,
-    /// Events of the past that came for them, by [`Kind::row`]: part of what `derived` counts.
-    pub past: [u64; KIND_ROWS],
+    /// Events of the past and of jobs off the cores that came for them, by [`Kind::row`]: part of what `derived` counts.
+    pub replied: [u64; KIND_ROWS],
     /// How long they waited; `None` where nobody serves anything.
     pub waits: Option<Waits>,
     /// Events whose `ts_recv` was earlier than shard time.
@@ -299,7 +298,7 @@ pub struct ShardReport {
     pub samples_in_gaps: u64,
     /// Log records that found no room on their way.
     pub log_dropped: u64,
-    /// All that the shard says of itself at the end.
+    /// All that the shard says of itself at the end, its handlers included.
     pub stats: Stats,
     /// Dead letters that are left, by handler, kind and code of the last failure.
     pub left: Vec<(&'static str, Kind, Option<u16>, u64)>,
@@ -314,19 +313,26 @@ pub struct ShardStation<C: Chain> {
     egress: Egress,
     gives_letters: bool,
     history: Option<HistoryPort>,
+    jobs: Option<JobPort>,
 }
 
 impl<C: Chain> ShardStation<C> {
     /// A station for `shard`, whose outputs leave through `egress`.
     #[must_use]
     pub fn new(number: usize, shard: Shard<C, RunProbe>, egress: Egress) -> Self {
-        Self { number, shard, egress, gives_letters: false, history: None }
+        Self { number, shard, egress, gives_letters: false, history: None, jobs: None }
     }
 
     /// What its handlers ask of the past goes out through `port`; without one the shard has no ring for it, either.
     #[must_use]
     pub fn with_history(self, history: Option<HistoryPort>) -> Self {
         Self { history, ..self }
+    }
+
+    /// Jobs that its handlers ask for go out through `port`; without one the shard has no ring for their replies, either.
+    #[must_use]
+    pub fn with_jobs(self, jobs: Option<JobPort>) -> Self {
+        Self { jobs, ..self }
     }
 
     /// Its report has the dead letters themselves, not only their counts.
@@ -342,6 +348,9 @@ impl<C: Chain> Station for ShardStation<C> {
         self.shard.probe().gaps.observe(now_ns);
         let work = self.shard.step(&mut self.egress).work;
         if let Some(port) = &self.history {
+            port.serve(&mut self.shard);
+        }
+        if let Some(port) = &self.jobs {
             port.serve(&mut self.shard);
         }
         work
@@ -363,14 +372,13 @@ impl<C: Chain> Station for ShardStation<C> {
     fn report(mut self: Box<Self>) -> StationReport {
         let limits_hit = Limit::ALL.iter().map(|limit| (*limit, self.shard.limit_hits(*limit)));
         let limits_hit = limits_hit.filter(|(_, count)| *count > 0).collect();
-        let handlers = self.shard.handlers();
         let bytes = self.shard.bytes().to_vec();
         let slowest = std::mem::take(&mut self.shard.probe().slowest);
         let lanes = self.shard.lanes();
         let topics = topics::of(lanes, self.shard.ledger());
         let watermarks = lanes.map_or_else(Vec::new, |lanes| topics::watermarks(self.number, lanes));
         let has_acted = lanes.is_some_and(Lanes::has_acted);
-        let parked = self.gives_letters.then(|| letters::parked(&mut self.shard));
+        let parked = self.gives_letters.then(|| letters::parked(&self.shard));
         StationReport::Shard(Box::new(ShardReport {
             shard: self.number,
             topics,
@@ -381,11 +389,10 @@ impl<C: Chain> Station for ShardStation<C> {
             digest: self.shard.digest_total(),
             outputs: self.shard.digest().outputs(),
             limits_hit,
-            handlers: handlers.clone(),
             timed: self.shard.timed_batches(),
             letters: (*self.shard.letters().stats(), self.shard.letters().parked()),
             requests: *self.shard.requests().counters(),
-            past: self.shard.backfill().map_or([0; KIND_ROWS], |desk| *desk.events_by_kind()),
+            replied: replied(&self.shard),
             backfill: self.shard.backfill().map(|desk| (*desk.manager().counters(), *desk.counters())),
             waits: self.shard.requests().waits(),
             clamped: self.shard.clamped(),
@@ -406,23 +413,31 @@ impl<C: Chain> Station for ShardStation<C> {
             samples_in_gaps: self.shard.probe().samples_in_gaps,
             log_dropped: self.shard.probe().log_dropped,
             stats: self.shard.stats(),
-            left: left(&self.shard, &handlers),
+            left: left(&self.shard),
             parked,
         }))
     }
 }
 
+/// Events of replies from off the core, by kind.
+fn replied<C: Chain>(shard: &Shard<C, RunProbe>) -> [u64; KIND_ROWS] {
+    let mut replied = *shard.requests().events_by_kind();
+    if let Some(desk) = shard.backfill() {
+        replied.iter_mut().zip(desk.events_by_kind()).for_each(|(sum, count)| *sum += count);
+    }
+    replied
+}
+
 /// Dead letters by handler, kind and code. Allocates: for the end of a run.
-fn left<C: Chain>(
-    shard: &Shard<C, RunProbe>,
-    handlers: &[(&'static str, HandlerStats)],
-) -> Vec<(&'static str, Kind, Option<u16>, u64)> {
+fn left<C: Chain>(shard: &Shard<C, RunProbe>) -> Vec<(&'static str, Kind, Option<u16>, u64)> {
     let mut counts = BTreeMap::<_, u64>::new();
     for (_, entry) in shard.letters().iter() {
         *counts.entry((entry.handler(), entry.kind().0, entry.error())).or_default() += 1;
     }
     let named = counts.into_iter();
     named
-        .map(|((handler, kind, error), count)| (letters::name_of(handlers, handler), Kind(kind), error, count))
+        .map(|((handler, kind, error), count)| {
+            (letters::name_of(shard.handler_names(), handler), Kind(kind), error, count)
+        })
         .collect()
 }

@@ -178,6 +178,21 @@ impl TapeIndex {
         Ok(reader)
     }
 
+    /// Events and definitions on the tape, by the sequence numbers of its blocks. Reads those from the last entry on only.
+    ///
+    /// # Errors
+    /// When one of these is damaged.
+    pub fn count<R: Read + Seek>(&self, mut tape: R) -> Result<u64, TapeError> {
+        tape.seek(SeekFrom::Start(0)).map_err(|error| TapeError::Io { offset: 0, error })?;
+        let first = TapeReader::new(&mut tape)?.chain().map_or(0, |chain| chain.sequence);
+        let mut reader = self.seek(tape, UnixNanos(u64::MAX))?;
+        let mut end = first;
+        while reader.next_block()?.is_some() {
+            end = reader.chain().map_or(end, |chain| chain.sequence);
+        }
+        Ok(end.saturating_sub(first))
+    }
+
     /// Gives every definition that stands before `offset` to `take`, in the order of the tape: what a reader that begins
     /// at `offset` has to know. Reads only the blocks that define names.
     ///

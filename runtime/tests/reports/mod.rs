@@ -3,13 +3,14 @@
 
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
+use tapeline_runtime::jobs::{KindReport, WorkersReport};
 use tapeline_runtime::report::health::FindingReport;
 use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
 use tapeline_runtime::report::requests::{JobsReport, Waited};
 use tapeline_runtime::report::{
-    BadLine, BadPacket, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope, Events,
-    HandlerReport, HealthReport, Latency, LimitHit, LogCounts, Manifest, MemoryReport, Named, Pacer, RateReport,
-    Report, Requests, Retries, SlowEvent, Speed, Summary, TimelineReport, Verdict,
+    BackfillTape, BadLine, BadPacket, Capture, CaptureTally, CoreEvidence, DeadLetterCount, Digest, DigestScope,
+    Events, HandlerReport, HealthReport, Latency, LimitHit, LogCounts, Manifest, MemoryReport, Named, Pacer,
+    RateReport, Report, Requests, Retries, SlowEvent, Speed, Summary, TimelineReport, Verdict,
 };
 use tapeline_runtime::timeline::Timeline;
 
@@ -62,6 +63,14 @@ pub(crate) fn eventful() -> Report {
                     generated: false,
                 },
                 Capture { path: "opening rush.tape".to_owned(), format: "tape".to_owned(), generated: true, ..Capture::default() },
+            ],
+            backfill: vec![
+                BackfillTape {
+                    path: "past/2024-08-07.tape".to_owned(),
+                    sha256: Some("ef".repeat(32)),
+                    events: Some(1_234_567),
+                },
+                BackfillTape { path: "past/live.tape".to_owned(), ..BackfillTape::default() },
             ],
             config_sha256: Some("cd".repeat(32)),
             driver: "threads".to_owned(),
@@ -173,6 +182,26 @@ pub(crate) fn eventful() -> Report {
             replies_failed: 2,
             wait_ns: Some(Waited { count: 1_010, p50: 700_000, p99: 4_000_000, max: 900_000_000 }),
             jobs: Some(JobsReport { limit: 24, grown: 3, shrunk: 1, full: 40, replies_lost: 0, stray_ends: 2 }),
+            workers: Some(WorkersReport {
+                threads: 4,
+                kinds: vec![KindReport {
+                    name: "pricer",
+                    job: 16,
+                    done: 900,
+                    failed: 3,
+                    panicked: 2,
+                    overran: 1,
+                    unserved: 0,
+                    made: 7,
+                    replaced: 3,
+                    events: 1_800,
+                    time_ns: 1_200_000_000,
+                    longest_ns: 45_000_000,
+                }],
+                late: 1,
+                left_behind: 1,
+                reasons: vec!["worker pricer, job 16: panicked and is replaced: no \u{1b}[2Jprice".to_owned()],
+            }),
         },
         handlers: vec![
             HandlerReport {
@@ -298,6 +327,7 @@ pub(crate) fn plain() -> Report {
     Report {
         manifest: Manifest {
             captures: vec![],
+            backfill: vec![],
             speed: Speed::Max,
             generated: false,
             pinned: false,

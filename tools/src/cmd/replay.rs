@@ -11,7 +11,7 @@ use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tapeline_core::bus::{BusBuilder, Chain, End};
+use tapeline_core::bus::{BusBuilder, End};
 use tapeline_runtime::config::{Layers, Loaded, Origin};
 use tapeline_runtime::engine::{self, EngineError};
 use tapeline_runtime::ingest::Capture;
@@ -20,17 +20,14 @@ use tapeline_runtime::input::generate::{Config, GenerateInput};
 use tapeline_runtime::letters::{self, Letters};
 use tapeline_runtime::log::LogFormat;
 use tapeline_runtime::pacer::Arrivals;
-use tapeline_runtime::pipeline::Parameters;
+use tapeline_runtime::pipeline::{Assembly, Parameters};
 use tapeline_runtime::replay::{Request, Told, tell};
 use tapeline_runtime::report::text::count;
 use tapeline_runtime::report::{csv, hgrm, hlog, html, json, text};
 use tracing::Dispatch;
 use tracing_subscriber::filter::LevelFilter;
 
-pub(crate) fn run<C: Chain + 'static>(
-    args: &ReplayArgs,
-    pipeline: impl Fn(BusBuilder<End>, &Parameters) -> BusBuilder<C>,
-) -> u8 {
+pub(crate) fn run<A: Assembly>(args: &ReplayArgs, pipeline: impl Fn(BusBuilder<End>, &Parameters) -> A) -> u8 {
     let loaded = match configured(args) {
         Ok(loaded) => loaded,
         Err(code) => return code,
@@ -89,7 +86,7 @@ pub(crate) fn run<C: Chain + 'static>(
     setup.log.dispatch = logger(setup.log.format);
     setup.gives_letters = args.dead_letters.is_some();
     setup.trace = usize::from(args.trace);
-    setup.symbols = (!args.symbols.is_empty()).then(|| args.symbols.iter().cloned().collect());
+    setup.only = (!args.symbols.is_empty()).then(|| args.symbols.iter().cloned().collect());
     setup.outputs = args.outputs.clone().map(|path| (path, args.force));
     let request = Request::of(&setup, env!("CARGO_PKG_VERSION"));
     let interrupt = Arc::clone(&setup.interrupt);
@@ -114,7 +111,8 @@ pub(crate) fn run<C: Chain + 'static>(
     };
     // After the run, so that hashing takes no time from it.
     let sha256 = if args.format == Format::Json && !args.no_sha256 && !interrupt.load(Ordering::Relaxed) {
-        args.captures.iter().filter_map(|path| Some((path.clone(), sha256_of(path).ok()?))).collect()
+        let tapes = run.history_tapes.iter().map(|tape| &tape.path);
+        args.captures.iter().chain(tapes).filter_map(|path| Some((path.clone(), sha256_of(path).ok()?))).collect()
     } else {
         BTreeMap::new()
     };
@@ -165,8 +163,15 @@ pub(crate) fn run<C: Chain + 'static>(
 
 /// 1 where a thread of the engine failed, 2 where what was asked for cannot be.
 fn code_of(error: &EngineError) -> u8 {
-    let is_ours =
-        matches!(error, EngineError::Run(_) | EngineError::Reader(_) | EngineError::Backfill(_) | EngineError::Log(_));
+    let is_ours = matches!(
+        error,
+        EngineError::Run(_)
+            | EngineError::RunAndLeft(..)
+            | EngineError::Reader(_)
+            | EngineError::Backfill(_)
+            | EngineError::Jobs(_)
+            | EngineError::Log(_)
+    );
     if is_ours { 1 } else { 2 }
 }
 

@@ -13,7 +13,6 @@ use tapeline_core::event::payload::{Alert, Quote, Signal, Trade};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet};
 use tapeline_core::handler::{Ask, Ctx, Handler, Job, JobSet, RequestEnd, RequestId, Verdict, Wish};
 use tapeline_core::hash;
-use tapeline_core::health::Thresholds;
 use tapeline_core::queue::Priority;
 use tapeline_core::units::UnixNanos;
 use tapeline_runtime::config::Layers;
@@ -26,7 +25,6 @@ use tapeline_runtime::pacer::Pace;
 use tapeline_runtime::pipeline::{Defaults, Parameters, Pipeline};
 use tapeline_runtime::replay::{Request, tell};
 use tapeline_runtime::report::{DigestScope, Report};
-use tapeline_runtime::station::Overload;
 use tapeline_runtime::tape::{TapeOptions, TapeWriter};
 
 const MILLI: u64 = 1_000_000;
@@ -187,16 +185,7 @@ fn replay<C: Chain + 'static>(
     let config = layers.finish().unwrap().config;
     let mut setup = config.setup(vec![Capture { path, open: Box::new(move || open(&name, &OpenOptions::default())) }]);
     (setup.shards, setup.pace, setup.driver, setup.is_pinned) = (Some(shards), Pace::Max, Some(Driver::Threads), false);
-    let request = Request {
-        pace: Pace::Max,
-        overload: Overload::Wait,
-        passes: 1,
-        config_sha256: None,
-        sha256: Default::default(),
-        commit: None,
-        version: "test".to_owned(),
-        health: Thresholds::default(),
-    };
+    let request = Request::of(&setup, "test");
     let pipeline = |bus: BusBuilder<End>| pipeline(Pipeline::new(bus, &Parameters::default()));
     let report = tell(run(setup, pipeline, |_, _, _| {})?, &request).report;
     assert!(report.ledger_balanced, "{report:?}");

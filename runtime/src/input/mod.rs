@@ -95,7 +95,7 @@ pub enum Status {
 
 /// A capture that is being decoded.
 pub trait Input: Send {
-    /// Name of the format, as `info` prints it: `tape`, `binance`, `dbn`, `itch`, `generated`.
+    /// Name of the format, as `info` prints it: `tape`, `pcap`, `pcapng`, `binance`, `dbn`, `itch`, `generated`.
     fn format(&self) -> &'static str;
 
     /// Whether the capture says of itself that a model made it.

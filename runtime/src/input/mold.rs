@@ -5,14 +5,14 @@
 //!   (`mold duplicate`).
 //! - **Gaps** are told before the packet that shows them, to every symbol that has had an event: see [`Contiguous`]. A heartbeat, and the
 //!   end of a session, show one, too. Messages that come late, from the other line or sent again, are taken as long as they are waited for.
-//! - **A session** is a day of one feed. Another one is an `epoch` event of the source, and no gap: numbers, orders and books begin anew. A
-//!   packet of the session before the present one is late: dropped and counted. Feeds of several markets have several
-//!   sessions at once, and symbols of the same names: they want captures of their own, by port.
+//! - **A session** is a day of one feed, and a printable text. Another one is an `epoch` event of the source: numbers, orders and books
+//!   begin anew. One strange packet begins none: see [`Sessions`], which drops and counts what is late or of another feed. Feeds of several
+//!   markets have several sessions at once, and symbols of the same names: they want captures of their own, by port.
 //! - A message of a wrong length makes its packet bad; the others of the packet stand. Of a packet that is cut short, the
 //!   messages that are whole are taken, and the others are missing until they come by another line.
 
-use super::itch::{ITCH_MESSAGE_SLOTS, ITCH_ORDERS_DEFAULT, ItchError, ItchMapper};
-use super::udp::{Contiguous, Datagram, Fed, Feed, FeedError, Fresh};
+use super::itch::{ITCH_MESSAGE_SLOTS, ItchConfig, ItchError, ItchMapper};
+use super::udp::{Contiguous, Datagram, Fed, Feed, FeedError, Fresh, Judged, Sessions};
 use super::{MESSAGE_SLOTS_MAX, SlotBuf, Tally};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::Epoch;
@@ -30,15 +30,11 @@ const _: () =
 struct Stream {
     mapper: ItchMapper,
     numbers: Contiguous,
-    session: [u8; SESSION_BYTES],
-    /// The session before.
-    before: Option<[u8; SESSION_BYTES]>,
+    sessions: Sessions<[u8; SESSION_BYTES]>,
     /// Sessions after the first.
     epochs: u64,
     heartbeats: u64,
     ends: u64,
-    /// Packets of the session before.
-    stale: u64,
     /// The packet whose gap is being told, or that waits for room.
     pending: Option<Fresh>,
     /// `ts_recv` of the last event, for a capture without times.
@@ -47,21 +43,21 @@ struct Stream {
 
 /// The feed of ITCH 5.0 over MoldUDP64. Allocates for its first packet, and for bad ones; nothing for the others.
 pub struct MoldFeed {
-    orders_max: usize,
+    config: ItchConfig,
     stream: Option<Box<Stream>>,
 }
 
 impl MoldFeed {
-    /// Nothing has come yet, and at most `orders_max` live orders will be remembered.
+    /// Nothing has come yet. The day of `config` is for captures without times of their own.
     #[must_use]
-    pub const fn new(orders_max: usize) -> Self {
-        Self { orders_max, stream: None }
+    pub const fn new(config: ItchConfig) -> Self {
+        Self { config, stream: None }
     }
 }
 
 impl Default for MoldFeed {
     fn default() -> Self {
-        Self::new(ITCH_ORDERS_DEFAULT)
+        Self::new(ItchConfig::default())
     }
 }
 
@@ -80,22 +76,20 @@ fn epoch(number: u64, source: SourceId, at: UnixNanos) -> Slot {
 }
 
 impl Stream {
-    fn new(session: [u8; SESSION_BYTES], orders_max: usize, symbols: usize) -> Box<Self> {
+    fn new(session: [u8; SESSION_BYTES], config: &ItchConfig, symbols: usize) -> Box<Self> {
         Box::new(Self {
-            mapper: ItchMapper::new(orders_max, None),
+            mapper: ItchMapper::new(config.orders_max, config.date.map(|date| date.midnight_ns())),
             numbers: Contiguous::new(symbols),
-            session,
-            before: None,
+            sessions: Sessions::new(session),
             epochs: 0,
             heartbeats: 0,
             ends: 0,
-            stale: 0,
             pending: None,
             latest: UnixNanos::ZERO,
         })
     }
 
-    /// Takes session and numbers of a packet with `whole` messages. There is room for one slot. `None` for one of the session before.
+    /// Takes session and numbers of a packet with `whole` messages. There is room for one slot. `None` for one that is not used.
     fn observe(
         &mut self,
         packet: &Packet<'_>,
@@ -103,16 +97,20 @@ impl Stream {
         (at, source): (UnixNanos, SourceId),
         out: &mut SlotBuf,
     ) -> Result<Option<Fresh>, FeedError> {
-        if *packet.session() != self.session {
-            if self.before == Some(*packet.session()) {
-                self.stale += 1;
-                return Ok(None);
+        let next = self.numbers.next();
+        match self.sessions.judge(*packet.session(), (packet.sequence(), whole), next, || is_itch(packet)) {
+            Judged::Present => {}
+            Judged::Dropped => return Ok(None),
+            Judged::Begins { from } => {
+                self.sessions.begin(*packet.session(), next);
+                self.numbers.begin_epoch();
+                self.mapper.begin_session();
+                self.epochs += 1;
+                out.extend(&[epoch(self.epochs, source, at)]);
+                if let Some(from) = from {
+                    self.numbers.observe(from, 0, at, at, source);
+                }
             }
-            self.before = Some(std::mem::replace(&mut self.session, *packet.session()));
-            self.numbers.begin_epoch();
-            self.mapper.begin_session();
-            self.epochs += 1;
-            out.extend(&[epoch(self.epochs, source, at)]);
         }
         match packet.content() {
             Content::Heartbeat => self.heartbeats += 1,
@@ -124,6 +122,24 @@ impl Stream {
     }
 }
 
+/// Whether the blocks of a packet fill it, with messages of which one at least is ITCH and none is of a wrong length.
+fn is_itch(packet: &Packet<'_>) -> bool {
+    let mut known = 0;
+    let is_itch = packet.messages().all(|message| match message.map(|(_, bytes)| Message::parse(bytes)) {
+        Ok(Ok(_)) => {
+            known += 1;
+            true
+        }
+        Ok(Err(itch::Error::Unknown(_))) => true,
+        Ok(Err(_)) | Err(_) => false,
+    });
+    is_itch && known > 0
+}
+
+fn is_text(session: &[u8]) -> bool {
+    session.iter().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 impl Feed for MoldFeed {
     fn name(&self) -> &'static str {
         "moldudp64"
@@ -133,20 +149,10 @@ impl Feed for MoldFeed {
     /// is known.
     fn recognises(&self, payload: &[u8]) -> bool {
         let Ok(packet) = Packet::parse(payload) else { return false };
-        if self.stream.as_ref().is_some_and(|stream| stream.session == *packet.session()) {
+        if self.stream.as_ref().is_some_and(|stream| stream.sessions.is_present(*packet.session())) {
             return packet.messages().all(|message| message.is_ok());
         }
-        let is_text = packet.session().iter().all(|byte| matches!(byte, b' '..=b'~'));
-        let mut known = 0;
-        let is_itch = packet.messages().all(|message| match message.map(|(_, bytes)| Message::parse(bytes)) {
-            Ok(Ok(_)) => {
-                known += 1;
-                true
-            }
-            Ok(Err(itch::Error::Unknown(_))) => true,
-            Ok(Err(_)) | Err(_) => false,
-        });
-        is_text && is_itch && known > 0
+        is_text(packet.session()) && is_itch(&packet)
     }
 
     fn datagram(
@@ -156,7 +162,10 @@ impl Feed for MoldFeed {
         out: &mut SlotBuf,
     ) -> Result<Fed, FeedError> {
         let packet = Packet::parse(datagram.payload).map_err(|error| FeedError::Malformed(error.to_string()))?;
-        let begin = || Stream::new(*packet.session(), self.orders_max, catalog.symbols_max());
+        if !is_text(packet.session()) {
+            return Err(FeedError::Malformed(format!("session \"{}\" is no text", packet.session().escape_ascii())));
+        }
+        let begin = || Stream::new(*packet.session(), &self.config, catalog.symbols_max());
         let stream = &mut **self.stream.get_or_insert_with(begin);
         let source = stream.mapper.define_source(catalog)?;
         let ts_recv = (datagram.ts_recv != UnixNanos::UNKNOWN).then_some(datagram.ts_recv);
@@ -215,12 +224,12 @@ impl Feed for MoldFeed {
             ("mold end of session", stream.ends),
             ("mold duplicate", stream.numbers.duplicates()),
             ("mold missing", counts.open + counts.given_up),
-            ("mold packet of the session before", stream.stale),
         ] {
             if count > 0 {
                 *into.skipped.entry(name.to_owned()).or_default() += count;
             }
         }
+        stream.sessions.tally("mold", "packet", into);
         if stream.epochs > 0 {
             *into.messages.entry("mold epoch".to_owned()).or_default() += stream.epochs;
         }

@@ -23,6 +23,7 @@ mod ng;
 mod window;
 
 use super::bytes::ByteSource;
+use super::itch::ItchConfig;
 use super::udp::{Fed, FeedError, Feeds, all_feeds};
 use super::{BAD_LINES_NAMED_MAX, BadPacket, Input, InputError, Position, SlotBuf, Status, Tally};
 use classic::Classic;
@@ -114,7 +115,7 @@ impl PcapInput {
     /// [`InputError::Damaged`] when the header is cut short or damaged, [`InputError::Unrecognised`] when it is neither format, or of a
     /// version that is not known.
     pub fn new(source: ByteSource) -> Result<Self, InputError> {
-        Self::with_feeds(source, Feeds::new(all_feeds()))
+        Self::with_feeds(source, Feeds::new(all_feeds(&ItchConfig::default())))
     }
 
     /// As [`PcapInput::new`], with these feeds.
@@ -200,13 +201,15 @@ impl PcapInput {
                 return Ok(true);
             }
         };
-        let was_empty = out.slots().is_empty();
+        let before = out.slots().len();
         match self.feeds.datagram(&udp, packet.ts, catalog, out) {
             Ok(Fed::Done) => {}
-            Ok(Fed::NoRoom) if !was_empty || !out.slots().is_empty() => return Ok(false),
+            Ok(Fed::NoRoom) if before > 0 || !out.slots().is_empty() => return Ok(false),
             Ok(Fed::NoRoom) => self.bad("more events than a packet may have".to_owned()),
             Err(FeedError::Malformed(why)) => self.bad(why),
             Err(FeedError::Catalog(error)) => {
+                // All of the datagram or nothing: its last message may lack the end that others wait for.
+                out.truncate(before);
                 let path = self.window.path().to_owned();
                 return Err(InputError::Catalog { path, at: Position::Offset(self.window.offset()), error });
             }

@@ -10,11 +10,14 @@
 
 mod guess;
 mod numbers;
+mod sessions;
 
 pub use guess::guess;
 pub use numbers::{Contiguous, Fresh, GAP_PART};
+pub use sessions::{Judged, RETURNS_MAX, Sessions};
 
 use super::iex::IexFeed;
+use super::itch::ItchConfig;
 use super::mold::MoldFeed;
 use super::{MESSAGE_SLOTS_MAX, SlotBuf, Tally};
 use std::collections::BTreeMap;
@@ -61,7 +64,7 @@ pub enum FeedError {
     /// It is damaged, or not what its flow carries. What could be decoded of it is appended.
     #[error("{0}")]
     Malformed(String),
-    /// A table is full: nothing that follows can be trusted to fit. What was appended before stands.
+    /// A table is full: nothing that follows can be trusted to fit. What was appended of the datagram is to be taken back.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
 }
@@ -91,8 +94,8 @@ pub trait Feed: Send {
 
 /// Every feed that this build knows, in the order in which they are asked.
 #[must_use]
-pub fn all_feeds() -> Vec<Box<dyn Feed>> {
-    vec![Box::new(IexFeed::new()), Box::new(MoldFeed::default())]
+pub fn all_feeds(itch: &ItchConfig) -> Vec<Box<dyn Feed>> {
+    vec![Box::new(IexFeed::new()), Box::new(MoldFeed::new(*itch))]
 }
 
 /// What is known of a flow.

@@ -1,9 +1,9 @@
-//! How fast captures of IEX are read: from the bytes of a pcap in memory to events of 64 bytes, on one thread.
+//! How fast captures of IEX are read: from the bytes of a pcap, in memory or in a file, to events of 64 bytes, on one thread.
 //!
 //! ```text
 //! cargo run --release -p tapeline-runtime --example iex_speed                  10 million messages, 5 rounds
 //! cargo run --release -p tapeline-runtime --example iex_speed -- 2000000 3     of 2 million, 3 rounds
-//! cargo run --release -p tapeline-runtime --example iex_speed -- 20000000 0 deep.pcap    only writes the capture into a file
+//! cargo run --release -p tapeline-runtime --example iex_speed -- 20000000 5 deep.pcap    from a file that is written first: from the page cache
 //! ```
 //!
 //! The capture is DEEP 1.0 in UDP over IPv4 and Ethernet: price level updates of 8,000 symbols in no order, one trade report in 16
@@ -71,8 +71,7 @@ fn capture(messages: u64) -> Vec<u8> {
 }
 
 /// Messages and events.
-fn decode(bytes: Vec<u8>) -> (u64, u64) {
-    let source = ByteSource::new(Box::new(Cursor::new(bytes)), "deep.pcap", None).expect("memory is read");
+fn decode(source: ByteSource) -> (u64, u64) {
     let mut input = PcapInput::new(source).expect("a capture");
     let (mut catalog, mut out) = (Catalog::new(1 << 16), SlotBuf::with_capacity(MESSAGE_SLOTS_MAX));
     let mut events = 0;
@@ -93,19 +92,21 @@ fn main() {
     let mut number = |default: u64| arguments.next().map_or(default, |text| text.parse().expect("a number"));
     let (messages, rounds) = (number(10_000_000), number(5) as usize);
     let bytes = capture(messages);
-    if let Some(path) = arguments.next() {
-        std::fs::write(&path, &bytes).expect("a file that can be written");
-        println!("{path}: {} bytes", bytes.len());
-        return;
+    let path = arguments.next();
+    if let Some(path) = &path {
+        std::fs::write(path, &bytes).expect("a file that can be written");
     }
     if cfg!(debug_assertions) {
         println!("NOT OPTIMISED: built without --release");
     }
     let mut rates = Vec::new();
     for _ in 0..rounds {
-        let copy = bytes.clone();
+        let source = match &path {
+            Some(path) => ByteSource::open(path, None).expect("it was written"),
+            None => ByteSource::new(Box::new(Cursor::new(bytes.clone())), "deep.pcap", None).expect("memory is read"),
+        };
         let begun = Instant::now();
-        let (read, events) = decode(copy);
+        let (read, events) = decode(source);
         rates.push(read as f64 / begun.elapsed().as_secs_f64() / 1e6);
         assert_eq!(read, messages, "every message is read");
         assert!(events >= messages);

@@ -303,7 +303,7 @@ fn random_damage_never_panics() {
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "soak: cargo test --release -p tapeline-core --test itch_messages -- --ignored"]
 fn random_damage_soak() {
     random_damage(20_000_000);
 }

@@ -468,7 +468,7 @@ fn random_damage_never_panics_and_what_comes_before_it_stays() {
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "soak: cargo test --release -p tapeline-runtime --test mold_feed -- --ignored"]
 fn random_damage_soak() {
     random_damage(200_000);
 }

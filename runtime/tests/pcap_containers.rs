@@ -395,7 +395,7 @@ fn damage_never_panics() {
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "soak: cargo test --release -p tapeline-runtime --test pcap_containers -- --ignored"]
 fn damage_soak() {
     damage(Duration::from_secs(600));
 }

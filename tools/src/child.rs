@@ -108,7 +108,7 @@ fn flag(args: &mut Vec<OsString>, name: &str, value: Option<impl Into<OsString>>
 impl EngineFlags {
     /// As replay takes them.
     pub(crate) fn args(&self) -> Vec<OsString> {
-        let Self { config, set, shards, cores, no_pin, driver, overload, symbols_max, ring_slots } = self;
+        let Self { config, set, shards, cores, no_pin, driver, overload, symbols_max, ring_slots, date } = self;
         let mut args = Vec::new();
         flag(&mut args, "--config", config.as_deref());
         set.iter().for_each(|set| flag(&mut args, "--set", Some(set)));
@@ -119,6 +119,7 @@ impl EngineFlags {
         flag(&mut args, "--overload", overload.as_deref());
         flag(&mut args, "--symbols-max", symbols_max.as_deref());
         flag(&mut args, "--ring-slots", ring_slots.as_deref());
+        flag(&mut args, "--date", date.as_deref());
         args
     }
 }

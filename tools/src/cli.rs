@@ -292,6 +292,9 @@ pub(crate) struct EngineFlags {
     pub(crate) symbols_max: Option<String>,
     #[arg(long, value_name = "N", help = about("engine.ring_slots"))]
     pub(crate) ring_slots: Option<String>,
+    /// Day of an ITCH BinaryFILE, as for replay
+    #[arg(long, value_name = "DAY")]
+    pub(crate) date: Option<String>,
 }
 
 /// Flags of replay that say what is replayed when.

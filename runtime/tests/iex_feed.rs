@@ -9,7 +9,7 @@ use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::{BookLevel, Epoch, Gap, LevelAction, Quote, Status, Trade};
 use tapeline_core::event::{EventRef, Flags, Kind, Slot, events};
 use tapeline_core::testing::Prng;
-use tapeline_core::units::{PRICE_UNDEFINED, Side, SymbolId};
+use tapeline_core::units::{PRICE_UNDEFINED, Side, SymbolId, UnixNanos};
 use tapeline_runtime::input::bytes::ByteSource;
 use tapeline_runtime::input::pcap::PcapInput;
 use tapeline_runtime::input::{Input, MESSAGE_SLOTS_MAX, SlotBuf, Status as ReadStatus};
@@ -502,6 +502,33 @@ fn two_lines_are_one_feed() {
         let lost = brought.len() - unique.len();
         assert!(lost <= 8, "seed {seed}: {lost} of {} were dropped", brought.len());
         assert!(!events.iter().any(|head| head.kind() == Kind::EPOCH), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_lossless_union_of_two_lines_tells_no_gap() {
+    for seed in 0..60 {
+        let mut prng = Prng::new(seed);
+        let lag = 1 + seed % 8;
+        let lost: Vec<u64> = (0..200).map(|_| prng.in_range(0..5)).collect();
+        let whole: Vec<_> = (0..200).map(|index| trades(1 + 3 * index, 3, START + index as u64 * 1_000)).collect();
+        let mut datagrams = Vec::new();
+        for step in 0..200 + lag {
+            let ts = START + step * 1_000;
+            let mut come = |index: u64| datagrams.push((ts, whole[index as usize].1.clone()));
+            if step < 200 && (lost[step as usize] != 0 || step <= lag) {
+                come(step);
+            }
+            if step >= lag && (lost[(step - lag) as usize] != 1 || step == lag) {
+                come(step - lag);
+            }
+        }
+        let (union, whole) = (decode(&capture(&datagrams)), decode(&capture(&whole)));
+        let events = |decoded: &Decoded| -> Vec<Slot> {
+            heads(decoded).into_iter().map(|slot| Slot { ts_recv: UnixNanos::ZERO, ..slot }).collect()
+        };
+        assert_eq!(events(&union), events(&whole), "seed {seed}");
+        assert!(!union.tally.skipped.contains_key("deep missing"));
     }
 }
 

@@ -63,6 +63,20 @@ impl Rig {
         }
     }
 
+    /// No packet follows.
+    fn finish(&mut self) {
+        loop {
+            let mut out = SlotBuf::with_capacity(MESSAGE_SLOTS_MAX);
+            let fed = self.feed.finish(&mut self.catalog, &mut out);
+            self.slots.extend_from_slice(out.slots());
+            match fed {
+                Ok(Fed::Done) => return,
+                Ok(Fed::NoRoom) => assert!(!out.slots().is_empty()),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
     fn give(&mut self, payload: &[u8]) {
         self.give_at(payload, UnixNanos(TEN));
     }
@@ -208,6 +222,78 @@ fn another_session_is_an_epoch_and_the_one_before_is_late() {
     assert_eq!(rig.tally().skipped["order_delete of an unknown order"], 1);
 }
 
+/// Packets of two lines in the order in which they come. B lags by `lag` packets, and each loses some, never both the same one. Both bring the first, and A loses nothing before B has brought it.
+fn lagging(prng: &mut Prng, packets: usize, lag: usize) -> Vec<usize> {
+    let lost: Vec<usize> = (0..packets).map(|_| prng.index(5)).collect();
+    let mut come = Vec::new();
+    for step in 0..packets + lag {
+        if step < packets && (lost[step] != 0 || step <= lag) {
+            come.push(step);
+        }
+        if step >= lag && (lost[step - lag] != 1 || step == lag) {
+            come.push(step - lag);
+        }
+    }
+    come
+}
+
+#[test]
+fn a_lossless_union_of_two_lines_is_the_lossless_stream_and_no_gap_is_told() {
+    for_seeds(0..80, |seed, prng| {
+        let lag = 1 + seed as usize % 8;
+        let drafts: Vec<Draft> = Session::new(seed, 900, 20).collect();
+        let (mut packets, mut at) = (Vec::new(), 0);
+        while at < drafts.len() {
+            let count = (1 + prng.index(6)).min(drafts.len() - at);
+            let messages: Vec<&[u8]> = drafts[at..at + count].iter().map(Draft::bytes).collect();
+            packets.push(mold_packet(DAY, at as u64 + 1, &messages, None));
+            at += count;
+        }
+        let room = [3, 40, MESSAGE_SLOTS_MAX][seed as usize % 3];
+        let (mut union, mut whole) = (Rig::new(room), Rig::new(room));
+        let come = lagging(prng, packets.len(), lag);
+        assert!(come.len() < 2 * packets.len() - 20);
+        for (step, packet) in come.iter().enumerate() {
+            union.give_at(&packets[*packet], UnixNanos(TEN + step as u64 * 1_000));
+        }
+        packets.iter().for_each(|packet| whole.give(packet));
+        union.finish();
+        assert_eq!((union.gaps(), union.bad.len()), (vec![], 0), "seed {seed}");
+        assert!(union.slots.windows(2).all(|two| two[0].ts_recv <= two[1].ts_recv), "seed {seed}");
+        union.slots.iter_mut().for_each(|slot| slot.ts_recv = UnixNanos(TEN));
+        assert_eq!(union.slots, whole.slots, "seed {seed}");
+        let skipped = union.tally().skipped;
+        assert_eq!((skipped.get("mold missing"), skipped.get("mold too late")), (None, None));
+    });
+}
+
+#[test]
+fn a_hole_that_neither_line_fills_is_told_after_the_time_that_is_set() {
+    let mut rig = Rig::new(100);
+    let at = |ms: u64| UnixNanos(TEN + ms * 1_000_000);
+    for ms in [0, 1] {
+        rig.give_at(&packet(DAY, 1, 2), at(ms));
+    }
+    for ms in [2, 3] {
+        rig.give_at(&packet(DAY, 5, 2), at(ms));
+        rig.give_at(&packet(DAY, 7, 2), at(ms));
+    }
+    assert_eq!((rig.numbers(), rig.gaps().len()), (vec![1, 2], 0));
+    rig.give_at(&mold_packet(DAY, 9, &[], Some(0)), at(52));
+    assert_eq!((rig.numbers(), rig.gaps().len()), (vec![1, 2], 0));
+    rig.give_at(&packet(DAY, 9, 1), at(53));
+    let gap = Gap { expected: 3, received: 5, missing: 2 };
+    assert_eq!(rig.gaps(), [(1, gap), (2, gap)]);
+    assert_eq!(rig.numbers(), [1, 2, 5, 6, 7, 8, 9]);
+    let skipped = rig.tally().skipped;
+    assert_eq!((skipped["mold missing"], skipped["mold duplicate"], skipped["mold heartbeat"]), (2, 6, 1));
+    // What is held at the end of the capture comes then, and at once where no second line was seen.
+    rig.give_at(&packet(DAY, 12, 1), at(54));
+    assert_eq!(rig.numbers().last(), Some(&9));
+    rig.finish();
+    assert_eq!((rig.numbers().last(), rig.gaps().len()), (Some(&12), 5));
+}
+
 fn epochs(rig: &Rig) -> usize {
     rig.slots.iter().filter(|slot| slot.kind() == Kind::EPOCH).count()
 }
@@ -321,6 +407,7 @@ fn lines_that_lose_repeat_and_delay_give_each_message_once() {
                 given.extend(first..first + count);
             }
         }
+        rig.finish();
         let numbers = rig.numbers();
         let distinct: BTreeSet<u64> = numbers.iter().copied().collect();
         assert_eq!(distinct.len(), numbers.len(), "none twice");

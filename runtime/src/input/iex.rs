@@ -17,7 +17,8 @@
 //! - Prices of 1e-4 become 1e-9 exactly; one that does not fit makes its message bad.
 //! - **Beginning of books**: where every message of a session since its number 1 has come, a book is empty before its first level; it
 //!   begins with a clear then, which takes part 0 (the level has part 1). What begins in the middle of a session has no known beginning.
-//! - **Duplicates** (line B, segments sent again) are dropped and counted. **Gaps** are told before the segment that shows them, to every
+//! - **Duplicates** (line B, segments sent again) are dropped and counted. What is beyond a hole waits for the other line, not for long: see
+//!   [`Hold`]; its `ts_recv` is when it can be used. **Gaps** are told before the segment that shows them, to every
 //!   symbol that has had a level, quote, trade or status: see [`Contiguous`]. A heartbeat shows one, too.
 //! - **Epochs**: another session, or numbers that begin anew within one, are an `epoch` event of the source, and no gap. They begin anew
 //!   where a segment that was sent later than all so far has numbers before the next one, and a second sign says the same: a heartbeat
@@ -26,7 +27,7 @@
 //!   future counts until two segments in order are before it.
 //! - A message that is too short, or has no symbol, makes its packet bad; the others of the packet stand.
 
-use super::udp::{Contiguous, Datagram, Fed, Feed, FeedError, Fresh, Judged, Sessions};
+use super::udp::{Contiguous, Datagram, Fed, Feed, FeedError, Fresh, Hold, Judged, Offer, Sessions};
 use super::{MESSAGE_SLOTS_MAX, SlotBuf, Tally};
 use std::fmt::Write;
 use tapeline_core::catalog::{Catalog, CatalogError, SeqRule};
@@ -156,8 +157,14 @@ struct Stream {
     /// Messages by type: those that became events or names, and those without a kind.
     messages: Box<[u64; 256]>,
     skipped: Box<[u64; 256]>,
-    /// The segment whose gap is being told, or that waits for room.
-    pending: Option<Fresh>,
+    /// The segment whose gap is being told, or that waits for room; and the same for the first of those that are held.
+    pending: [Option<Fresh>; 2],
+    /// Segments beyond a hole.
+    hold: Hold,
+    /// The segment at hand is through; what was held is on its way.
+    is_through: bool,
+    /// What is bad of the datagram at hand, or of those that were held.
+    fault: Option<String>,
 }
 
 /// Latest of the times of segments in order. One of them may be damaged: two that follow and are both before it take its place.
@@ -189,6 +196,21 @@ fn time(message: &[u8]) -> Option<i64> {
     message.get(2..10).and_then(|eight| eight.try_into().ok()).map(i64::from_le_bytes)
 }
 
+/// What is to be done with a segment that has just come.
+enum Arrival {
+    /// Nothing more: it is counted, or held.
+    Through,
+    /// It is next, or tells a gap.
+    Now,
+    /// The same, after all that is held.
+    AfterAll,
+}
+
+/// Whether every message of a segment is one, or of a type that is not known.
+fn is_whole(segment: &Segment<'_>) -> bool {
+    segment.messages().all(|bytes| matches!(iex::decode(bytes), Ok(_) | Err(MessageError::Unknown(_))))
+}
+
 impl Stream {
     fn new(header: &Header, catalog: &mut Catalog) -> Result<Self, CatalogError> {
         let name = match header.channel {
@@ -212,7 +234,10 @@ impl Stream {
             has_book: bits(),
             messages: Box::new([0; 256]),
             skipped: Box::new([0; 256]),
-            pending: None,
+            pending: [None, None],
+            hold: Hold::new(),
+            is_through: false,
+            fault: None,
         })
     }
 
@@ -227,9 +252,7 @@ impl Stream {
         let ts_event = u64::try_from(header.send_time).map_or(UnixNanos::UNKNOWN, UnixNanos);
         let ts_recv = if ts_recv == UnixNanos::UNKNOWN { ts_event } else { ts_recv };
         let (next, count) = (self.numbers.next(), u64::from(header.messages));
-        let is_whole =
-            || segment.messages().all(|bytes| matches!(iex::decode(bytes), Ok(_) | Err(MessageError::Unknown(_))));
-        match self.sessions.judge(header.session, (header.first, count), next, is_whole) {
+        match self.sessions.judge(header.session, (header.first, count), next, || is_whole(segment)) {
             Judged::Dropped => return Ok(None),
             Judged::Present if self.begins_anew(segment) => self.begin_epoch(ts_recv, ts_event, out),
             Judged::Present => {}
@@ -286,6 +309,98 @@ impl Stream {
         };
         *slot.payload_mut() = Epoch { number: self.epochs, ..Epoch::default() };
         out.extend(&[slot]);
+    }
+
+    /// What is to be done with a segment that has just come.
+    fn arrive(&mut self, segment: &Segment<'_>, payload: &[u8]) -> Arrival {
+        if self.pending[0].is_some() {
+            return Arrival::Now;
+        }
+        let (first, count) = (segment.header.first, u64::from(segment.header.messages));
+        match self.sessions.judge(segment.header.session, (first, count), self.numbers.next(), || is_whole(segment)) {
+            Judged::Dropped => Arrival::Through,
+            Judged::Begins { .. } => Arrival::AfterAll,
+            Judged::Present if self.begins_anew(segment) => Arrival::AfterAll,
+            Judged::Present if !self.numbers.is_beyond_hole(first) => Arrival::Now,
+            Judged::Present => match self.hold.offer(first, payload) {
+                Offer::Kept => Arrival::Through,
+                Offer::Twin => {
+                    self.numbers.count_duplicates(count);
+                    self.heartbeats += u64::from(count == 0);
+                    Arrival::Through
+                }
+                Offer::Full => Arrival::AfterAll,
+            },
+        }
+    }
+
+    /// Takes segments that were held: those that follow or have waited for too long, or all. Those that are malformed are through, too.
+    fn release(
+        &mut self,
+        all: bool,
+        symbols: &mut Symbols,
+        catalog: &mut Catalog,
+        out: &mut SlotBuf,
+    ) -> Result<Fed, FeedError> {
+        if self.hold.is_empty() {
+            return Ok(Fed::Done);
+        }
+        let mut hold = std::mem::take(&mut self.hold);
+        let fed = loop {
+            let held = if all { hold.front() } else { hold.due(self.numbers.next()) };
+            let Some(payload) = held else { break Ok(Fed::Done) };
+            match self.take(&Datagram { payload, ts_recv: hold.now() }, 1, symbols, catalog, out) {
+                Ok(Fed::Done) => {}
+                Err(FeedError::Malformed(why)) => drop(self.fault.get_or_insert(why)),
+                other => break other,
+            }
+            hold.pop();
+        };
+        self.hold = hold;
+        fed
+    }
+
+    /// Takes a segment, and tells the gap before it. `which` is its place in what is pending.
+    fn take(
+        &mut self,
+        datagram: &Datagram<'_>,
+        which: usize,
+        symbols: &mut Symbols,
+        catalog: &mut Catalog,
+        out: &mut SlotBuf,
+    ) -> Result<Fed, FeedError> {
+        let segment = Segment::parse(datagram.payload).map_err(|error| FeedError::Malformed(error.to_string()))?;
+        let fresh = match self.pending[which].take() {
+            Some(fresh) => fresh,
+            None if out.remaining() == 0 => return Ok(Fed::NoRoom),
+            None => match self.observe(&segment, datagram.ts_recv, out)? {
+                Some(fresh) => fresh,
+                None => return Ok(Fed::Done),
+            },
+        };
+        // A message is an event, and a clear before it; shorter ones give none.
+        let messages = usize::from(segment.header.messages).min(datagram.payload.len() / EVENT_BYTES_MIN);
+        if !self.numbers.tell(out) || out.remaining() < 2 * messages {
+            self.pending[which] = Some(fresh);
+            return Ok(Fed::NoRoom);
+        }
+        let mut fault = None;
+        for (seq, bytes) in (segment.header.first..).zip(segment.messages()) {
+            if !fresh.contains(seq) {
+                continue;
+            }
+            match self.message(bytes, seq, datagram.ts_recv, symbols, catalog, out) {
+                Ok(()) => {}
+                Err(Refusal::Bad(why)) => {
+                    fault.get_or_insert((seq, why));
+                }
+                Err(Refusal::Catalog(error)) => return Err(error.into()),
+            }
+        }
+        match fault {
+            Some((seq, why)) => Err(FeedError::Malformed(format!("message {seq}: {why}"))),
+            None => Ok(Fed::Done),
+        }
     }
 
     /// Appends the events of one message. There is room for two.
@@ -519,37 +634,40 @@ impl Feed for IexFeed {
         let segment = Segment::parse(datagram.payload).map_err(|error| FeedError::Malformed(error.to_string()))?;
         let index = self.stream(&segment.header, catalog)?;
         let (stream, symbols) = (&mut self.streams[index], &mut self.symbols);
-        let fresh = match stream.pending.take() {
-            Some(fresh) => fresh,
-            None if out.remaining() == 0 => return Ok(Fed::NoRoom),
-            None => match stream.observe(&segment, datagram.ts_recv, out)? {
-                Some(fresh) => fresh,
-                None => return Ok(Fed::Done),
-            },
-        };
-        // A message is an event, and a clear before it; shorter ones give none.
-        let messages = usize::from(segment.header.messages).min(datagram.payload.len() / EVENT_BYTES_MIN);
-        if !stream.numbers.tell(out) || out.remaining() < 2 * messages {
-            stream.pending = Some(fresh);
+        if !stream.is_through {
+            stream.hold.arrive(datagram.ts_recv);
+            let fed = match stream.arrive(&segment, datagram.payload) {
+                Arrival::Through => Ok(Fed::Done),
+                Arrival::Now => stream.take(datagram, 0, symbols, catalog, out),
+                Arrival::AfterAll => match stream.release(true, symbols, catalog, out)? {
+                    Fed::NoRoom => return Ok(Fed::NoRoom),
+                    Fed::Done => stream.take(datagram, 0, symbols, catalog, out),
+                },
+            };
+            match fed {
+                Ok(Fed::NoRoom) => return Ok(Fed::NoRoom),
+                Err(FeedError::Malformed(why)) => drop(stream.fault.get_or_insert(why)),
+                other => drop(other?),
+            }
+            stream.is_through = true;
+        }
+        if stream.release(false, symbols, catalog, out)? == Fed::NoRoom {
             return Ok(Fed::NoRoom);
         }
-        let mut fault = None;
-        for (seq, bytes) in (segment.header.first..).zip(segment.messages()) {
-            if !fresh.contains(seq) {
-                continue;
+        stream.is_through = false;
+        stream.fault.take().map_or(Ok(Fed::Done), |why| Err(FeedError::Malformed(why)))
+    }
+
+    fn finish(&mut self, catalog: &mut Catalog, out: &mut SlotBuf) -> Result<Fed, FeedError> {
+        for stream in &mut self.streams {
+            if stream.release(true, &mut self.symbols, catalog, out)? == Fed::NoRoom {
+                return Ok(Fed::NoRoom);
             }
-            match stream.message(bytes, seq, datagram.ts_recv, symbols, catalog, out) {
-                Ok(()) => {}
-                Err(Refusal::Bad(why)) => {
-                    fault.get_or_insert((seq, why));
-                }
-                Err(Refusal::Catalog(error)) => return Err(error.into()),
+            if let Some(why) = stream.fault.take() {
+                return Err(FeedError::Malformed(why));
             }
         }
-        match fault {
-            Some((seq, why)) => Err(FeedError::Malformed(format!("message {seq}: {why}"))),
-            None => Ok(Fed::Done),
-        }
+        Ok(Fed::Done)
     }
 
     fn tally(&self, into: &mut Tally) {
@@ -572,6 +690,7 @@ impl Feed for IexFeed {
             for (name, count) in [
                 ("heartbeat", stream.heartbeats),
                 ("duplicate", stream.numbers.duplicates()),
+                ("too late", stream.numbers.too_late()),
                 ("missing", counts.open + counts.given_up),
             ] {
                 if count > 0 {

@@ -105,6 +105,8 @@ pub struct PcapInput {
     name: String,
     bad_packets: u64,
     first_bad: Vec<BadPacket>,
+    /// No packet follows: what is still kept is on its way, then this is told.
+    closing: Option<Result<(), InputError>>,
     ended: bool,
 }
 
@@ -143,6 +145,7 @@ impl PcapInput {
             name: String::with_capacity(64),
             bad_packets: 0,
             first_bad: Vec::new(),
+            closing: None,
             ended: false,
         })
     }
@@ -218,6 +221,30 @@ impl PcapInput {
     }
 }
 
+impl PcapInput {
+    /// Takes what the feeds keep after the last packet. `false` when it must go on with more room.
+    fn finish(&mut self, catalog: &mut Catalog, out: &mut SlotBuf) -> Result<bool, InputError> {
+        loop {
+            let before = out.slots().len();
+            match self.feeds.finish(catalog, out) {
+                Ok(Fed::Done) => return Ok(true),
+                Ok(Fed::NoRoom) if before > 0 || !out.slots().is_empty() => return Ok(false),
+                Ok(Fed::NoRoom) => {
+                    self.bad("more events than a packet may have".to_owned());
+                    return Ok(true);
+                }
+                Err(FeedError::Malformed(why)) => self.bad(why),
+                Err(FeedError::Catalog(error)) => {
+                    out.truncate(before);
+                    self.ended = true;
+                    let path = self.window.path().to_owned();
+                    return Err(InputError::Catalog { path, at: Position::Offset(self.window.offset()), error });
+                }
+            }
+        }
+    }
+}
+
 impl Input for PcapInput {
     fn format(&self) -> &'static str {
         match self.container {
@@ -227,13 +254,16 @@ impl Input for PcapInput {
     }
 
     fn read(&mut self, catalog: &mut Catalog, out: &mut SlotBuf) -> Result<Status, InputError> {
-        while !self.ended {
+        while !self.ended && self.closing.is_none() {
             let packet = match self.next() {
                 Ok(Next::Packet(packet)) => packet,
-                Ok(Next::End) => break,
+                Ok(Next::End) => {
+                    self.closing = Some(Ok(()));
+                    break;
+                }
                 Err(broken) => {
-                    self.ended = true;
-                    return Err(self.window.damage(broken));
+                    self.closing = Some(Err(self.window.damage(broken)));
+                    break;
                 }
             };
             match self.take(&packet, catalog, out) {
@@ -248,8 +278,11 @@ impl Input for PcapInput {
             self.timeless += u64::from(packet.ts == UnixNanos::UNKNOWN);
             self.window.consume(packet.record);
         }
+        if !self.ended && !self.finish(catalog, out)? {
+            return Ok(Status::More);
+        }
         self.ended = true;
-        Ok(Status::End)
+        self.closing.take().unwrap_or(Ok(())).map(|()| Status::End)
     }
 
     fn tally(&self) -> Tally {

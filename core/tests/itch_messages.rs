@@ -299,9 +299,19 @@ fn read_all(bytes: &[u8]) -> Result<String, Error> {
 
 #[test]
 fn random_damage_never_panics() {
+    random_damage(20_000);
+}
+
+#[test]
+#[ignore = "soak: cargo test --release -p tapeline-core --test itch_messages -- --ignored"]
+fn random_damage_soak() {
+    random_damage(20_000_000);
+}
+
+fn random_damage(seeds: u64) {
     let letters = all_letters();
     let mut outcomes = [0; 3];
-    for_seeds(0..20_000, |_, prng| {
+    for_seeds(0..seeds, |_, prng| {
         let mut bytes = random_message(&letters, prng).bytes().to_vec();
         for _ in 0..prng.index(4) {
             match prng.index(3) {

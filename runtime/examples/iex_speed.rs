@@ -7,8 +7,9 @@
 //! ```
 //!
 //! The capture is DEEP 1.0 in UDP over IPv4 and Ethernet: price level updates of 8,000 symbols in no order, one trade report in 16
-//! messages, 40 messages a segment (the longest that fit a frame of 1,500 bytes). Each round decodes all of it, as `tapeline import`
-//! does: container, frame, flow, segment, numbers, symbols, events. What is printed is the median of the rounds, the least and the most.
+//! messages; 1, 13 and 40 messages a segment in turn (40 are the most that fit a frame of 1,500 bytes), and 40 in a file. Each round
+//! decodes all of it, as `tapeline import` does: container, frame, flow, segment, numbers, symbols, events. Nobody reads the fields of
+//! the events, which are written to memory. What is printed is the median of the rounds, the least and the most.
 
 use std::io::Cursor;
 use std::time::Instant;
@@ -19,7 +20,8 @@ use tapeline_runtime::input::pcap::PcapInput;
 use tapeline_runtime::input::{Input, MESSAGE_SLOTS_MAX, SlotBuf, Status};
 
 const SYMBOLS: u64 = 8_000;
-const MESSAGES_A_SEGMENT: u64 = 40;
+/// Messages a segment: a quiet feed, the mean of IEX's own captures, and the most that fit a frame of 1,500 bytes.
+const MESSAGES_A_SEGMENT: [u64; 3] = [1, 13, 40];
 const START_NS: u64 = 1_696_246_475_000_000_000;
 
 /// One message with its length before it.
@@ -38,13 +40,13 @@ fn message(into: &mut Vec<u8>, prng: &mut Prng, ns: u64) {
 }
 
 /// A capture of so many messages.
-fn capture(messages: u64) -> Vec<u8> {
+fn capture(messages: u64, length: u64) -> Vec<u8> {
     let mut prng = Prng::new(1);
     let mut file = [&0xa1b2_3c4du32.to_le_bytes()[..], &[2, 0, 4, 0], &[0; 8], &[0, 0, 1, 0], &[1, 0, 0, 0]].concat();
     let (mut first, mut body) = (1, Vec::new());
     while first <= messages {
         let ns = START_NS + first * 1_000;
-        let count = MESSAGES_A_SEGMENT.min(messages + 1 - first);
+        let count = length.min(messages + 1 - first);
         body.clear();
         (0..count).for_each(|_| message(&mut body, &mut prng, ns));
         let udp_bytes = 8 + 40 + body.len();
@@ -91,17 +93,24 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let mut number = |default: u64| arguments.next().map_or(default, |text| text.parse().expect("a number"));
     let (messages, rounds) = (number(10_000_000), number(5) as usize);
-    let bytes = capture(messages);
     let path = arguments.next();
-    if let Some(path) = &path {
-        std::fs::write(path, &bytes).expect("a file that can be written");
-    }
     if cfg!(debug_assertions) {
         println!("NOT OPTIMISED: built without --release");
     }
+    let lengths = if path.is_some() { &MESSAGES_A_SEGMENT[2..] } else { &MESSAGES_A_SEGMENT[..] };
+    for length in lengths {
+        measure(messages, *length, rounds, path.as_deref());
+    }
+}
+
+fn measure(messages: u64, length: u64, rounds: usize, path: Option<&str>) {
+    let bytes = capture(messages, length);
+    if let Some(path) = path {
+        std::fs::write(path, &bytes).expect("a file that can be written");
+    }
     let mut rates = Vec::new();
     for _ in 0..rounds {
-        let source = match &path {
+        let source = match path {
             Some(path) => ByteSource::open(path, None).expect("it was written"),
             None => ByteSource::new(Box::new(Cursor::new(bytes.clone())), "deep.pcap", None).expect("memory is read"),
         };
@@ -114,6 +123,9 @@ fn main() {
     rates.sort_by(f64::total_cmp);
     if let (Some(least), Some(most)) = (rates.first(), rates.last()) {
         let median = rates[rates.len() / 2];
-        println!("{messages} messages in {} bytes: {median:.2} M messages/s  ({least:.2} to {most:.2})", bytes.len());
+        println!(
+            "{messages} messages, {length} a segment, in {} bytes: {median:.2} M messages/s  ({least:.2} to {most:.2})",
+            bytes.len()
+        );
     }
 }

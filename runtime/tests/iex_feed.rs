@@ -9,7 +9,7 @@ use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::{BookLevel, Epoch, Gap, LevelAction, Quote, Status, Trade};
 use tapeline_core::event::{EventRef, Flags, Kind, Slot, events};
 use tapeline_core::testing::Prng;
-use tapeline_core::units::{PRICE_UNDEFINED, Side, SymbolId};
+use tapeline_core::units::{PRICE_UNDEFINED, Side, SymbolId, UnixNanos};
 use tapeline_runtime::input::bytes::ByteSource;
 use tapeline_runtime::input::pcap::PcapInput;
 use tapeline_runtime::input::{Input, MESSAGE_SLOTS_MAX, SlotBuf, Status as ReadStatus};
@@ -67,7 +67,7 @@ fn levels_become_book_levels_and_a_book_begins_with_a_clear() {
     let (bid, ask) = (Side::Bid as u8, Side::Ask as u8);
     let expected = [
         ("IEX:ZIEXT", 1, 0, false, 9, LevelAction::Clear, 0, 0, 0),
-        ("IEX:ZIEXT", 1, 1, false, 9, LevelAction::Set, bid, 9_700, 99_050_000_000),
+        ("IEX:ZIEXT", 1, 1, true, 9, LevelAction::Set, bid, 9_700, 99_050_000_000),
         ("IEX:ZIEXT", 2, 0, true, 8, LevelAction::Set, ask, 300, 99_070_000_000),
         ("IEX:ZIEXT", 3, 0, true, 7, LevelAction::Delete, bid, 0, 99_050_000_000),
         ("IEX:AAPL", 4, 0, false, 6, LevelAction::Clear, 0, 0, 0),
@@ -332,7 +332,7 @@ fn another_session_is_an_epoch_and_the_one_before_is_stale() {
         let messages = [level(b'8', 1, sent, "ZIEXT", 100, 50_000)];
         (sent, segment(DEEP, SESSION + 1, first, sent, &messages))
     };
-    let datagrams = [trades(1, 3, START), other(1, START + 5), trades(4, 1, START + 6), other(2, START + 7)];
+    let datagrams = [trades(1, 3, START), other(1, START + 5), trades(3, 1, START + 6), other(2, START + 7)];
     let decoded = decode(&capture(&datagrams));
     let expected = [
         ("trade", 1),
@@ -345,6 +345,85 @@ fn another_session_is_an_epoch_and_the_one_before_is_stale() {
     ];
     assert_eq!(numbers(&decoded), expected);
     assert_eq!(decoded.tally.skipped["deep segment of the session before"], 1);
+}
+
+/// As [`trades`], of another session.
+fn of_session(session: u32, (sent, mut bytes): (u64, Vec<u8>)) -> (u64, Vec<u8>) {
+    bytes[8..12].copy_from_slice(&session.to_le_bytes());
+    (sent, bytes)
+}
+
+#[test]
+fn a_strange_session_ends_none_and_the_one_before_comes_back() {
+    let mut datagrams = vec![trades(1, 3, START)];
+    for index in 0..20 {
+        datagrams.push(of_session(index as u32, trades(4 + index, 1, START + 5)));
+        datagrams.push(trades(4 + index, 1, START + 5));
+    }
+    let decoded = decode(&capture(&datagrams));
+    assert_eq!(numbers(&decoded), (1..24).map(|seq| ("trade", seq)).collect::<Vec<_>>());
+    assert_eq!(decoded.tally.skipped["deep segment of another session"], 20);
+    // One that begins with a whole first segment, and gives way where the other goes on.
+    let datagrams =
+        [trades(1, 3, START), of_session(9, trades(1, 1, START + 5)), trades(3, 1, START), trades(5, 1, START + 6)];
+    let decoded = decode(&capture(&datagrams));
+    let expected =
+        [("trade", 1), ("trade", 2), ("trade", 3), ("epoch", 0), ("trade", 1), ("epoch", 0), ("gap", 4), ("trade", 5)];
+    assert_eq!(numbers(&decoded), expected);
+    let skipped = &decoded.tally.skipped;
+    assert_eq!((skipped["deep segment of the session before"], skipped["deep return to the session before"]), (1, 1));
+}
+
+#[test]
+fn a_damaged_time_of_the_far_future_hides_no_reset() {
+    let at = |ms: u64| START + ms * 1_000_000;
+    let (_, mut send_time) = trades(5, 2, at(1));
+    send_time[32..40].copy_from_slice(&i64::MAX.to_le_bytes());
+    let event_time = segment(DEEP, SESSION, 5, at(1), &vec![trade(b'T', i64::MAX as u64, "ZIEXT", 1, 5, 1); 2]);
+    for damaged in [send_time, event_time] {
+        let datagrams = [
+            trades(1, 4, at(0)),
+            (at(1), damaged),
+            trades(7, 1, at(2)),
+            trades(8, 1, at(3)),
+            trades(1, 3, at(5)),
+            trades(4, 1, at(6)),
+        ];
+        let decoded = decode(&capture(&datagrams));
+        assert_eq!(kinds(&decoded).iter().filter(|kind| **kind == Kind::EPOCH).count(), 1);
+        assert_eq!((decoded.events.len(), decoded.tally.skipped.get("deep duplicate")), (8 + 1 + 4, None));
+    }
+}
+
+#[test]
+fn messages_without_events_have_times_too_and_a_heartbeat_needs_a_second_sign() {
+    let at = |ms: u64| START + ms * 1_000_000;
+    let system = |ms: u64| [&b"SR"[..], &at(ms).to_le_bytes()].concat();
+    // The last one has later messages than the trades, none of which is an event; then the trades are sent again, later.
+    let again = (at(9), segment(DEEP, SESSION, 2, at(9), &[trade(b'T', at(3), "ZIEXT", 1, 2, 1)]));
+    let late = (at(2), segment(DEEP, SESSION, 3, at(2), &[system(4)]));
+    let datagrams = [trades(1, 1, at(0)), trades(2, 1, at(1)), late, again];
+    assert!(!kinds(&decode(&capture(&datagrams))).contains(&Kind::EPOCH));
+    // A heartbeat whose number alone is damaged.
+    let (sent, mut damaged) = heartbeat(4, at(6));
+    damaged[24..32].copy_from_slice(&1i64.to_le_bytes());
+    let datagrams = [trades(1, 3, at(0)), (sent, damaged), trades(4, 1, at(7))];
+    assert_eq!(numbers(&decode(&capture(&datagrams))), (1..5).map(|seq| ("trade", seq)).collect::<Vec<_>>());
+}
+
+#[test]
+fn symbols_that_differ_in_what_is_no_space_never_fill_the_table() {
+    let fill = [b'\t', b'\n', b'\r', 0x0c];
+    let messages: Vec<_> = (0..256u32)
+        .map(|index| {
+            let mut bytes = trade(b'T', START, "A", 1, 1, 1);
+            (0..4).for_each(|at| bytes[11 + at] = fill[(index >> (2 * at) & 3) as usize]);
+            bytes
+        })
+        .collect();
+    let decoded = decode_with(&capture(&[(START, segment(DEEP, SESSION, 1, START, &messages))]), 16, MESSAGE_SLOTS_MAX);
+    assert_eq!((decoded.events.len(), decoded.tally.bad_packets), (0, 1));
+    assert!(decoded.tally.first_bad_packets[0].why.ends_with("a symbol that is empty or not printable"));
 }
 
 #[test]
@@ -360,7 +439,7 @@ fn a_full_table_of_symbols_says_where_and_what_to_raise() {
     let file = capture(&[trades(1, 1, START), (START, segment(DEEP, SESSION, 2, START, &messages))]);
     let decoded = decode_with(&file, 6, MESSAGE_SLOTS_MAX);
     let (code, text) = decoded.error.unwrap();
-    assert_eq!(code, 2);
+    assert_eq!((code, decoded.events.len()), (2, 1), "nothing of the segment that did not fit");
     assert!(text.starts_with("capture: offset ") && text.contains("(6 symbols); raise it by --symbols-max"), "{text}");
 }
 
@@ -423,6 +502,33 @@ fn two_lines_are_one_feed() {
         let lost = brought.len() - unique.len();
         assert!(lost <= 8, "seed {seed}: {lost} of {} were dropped", brought.len());
         assert!(!events.iter().any(|head| head.kind() == Kind::EPOCH), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_lossless_union_of_two_lines_tells_no_gap() {
+    for seed in 0..60 {
+        let mut prng = Prng::new(seed);
+        let lag = 1 + seed % 8;
+        let lost: Vec<u64> = (0..200).map(|_| prng.in_range(0..5)).collect();
+        let whole: Vec<_> = (0..200).map(|index| trades(1 + 3 * index, 3, START + index as u64 * 1_000)).collect();
+        let mut datagrams = Vec::new();
+        for step in 0..200 + lag {
+            let ts = START + step * 1_000;
+            let mut come = |index: u64| datagrams.push((ts, whole[index as usize].1.clone()));
+            if step < 200 && (lost[step as usize] != 0 || step <= lag) {
+                come(step);
+            }
+            if step >= lag && (lost[(step - lag) as usize] != 1 || step == lag) {
+                come(step - lag);
+            }
+        }
+        let (union, whole) = (decode(&capture(&datagrams)), decode(&capture(&whole)));
+        let events = |decoded: &Decoded| -> Vec<Slot> {
+            heads(decoded).into_iter().map(|slot| Slot { ts_recv: UnixNanos::ZERO, ..slot }).collect()
+        };
+        assert_eq!(events(&union), events(&whole), "seed {seed}");
+        assert!(!union.tally.skipped.contains_key("deep missing"));
     }
 }
 

@@ -387,10 +387,20 @@ fn the_capture_of_iex_as_pcapng_is_the_same() {
     assert!(other.events == expected.events && other.tally.messages == expected.tally.messages);
 }
 
-/// Mutations of small captures for two seconds: nothing panics, every read makes progress, and what comes before the first changed byte
+/// Mutations of small captures for two seconds, and for ten minutes when asked: nothing panics, every read makes progress, and what comes before the first changed byte
 /// comes out unchanged.
 #[test]
 fn damage_never_panics() {
+    damage(Duration::from_secs(2));
+}
+
+#[test]
+#[ignore = "soak: cargo test --release -p tapeline-runtime --test pcap_containers -- --ignored"]
+fn damage_soak() {
+    damage(Duration::from_secs(600));
+}
+
+fn damage(length: Duration) {
     let mut samples = Vec::new();
     for wrap in Wrap::ALL {
         for (_, file) in containers(wrap.linktype(), &packets(wrap, wrap == Wrap::Raw, &deep_segments(6))) {
@@ -399,7 +409,7 @@ fn damage_never_panics() {
         }
     }
     let (begun, mut rounds) = (Instant::now(), 0u64);
-    while begun.elapsed() < Duration::from_secs(2) || rounds < 200 {
+    while begun.elapsed() < length || rounds < 200 {
         let mut prng = Prng::new(rounds);
         let (sample, whole) = &samples[prng.index(samples.len())];
         let mut file = sample.clone();

@@ -36,7 +36,9 @@ impl Symbol {
     #[inline]
     #[must_use]
     pub fn text(&self) -> Option<&[u8]> {
-        let text = self.0.trim_ascii_end();
+        // Spaces only: what two symbols' bytes differ in, their texts differ in, too.
+        let end = self.0.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+        let text = &self.0[..end];
         (!text.is_empty() && text.iter().all(u8::is_ascii_graphic)).then_some(text)
     }
 }

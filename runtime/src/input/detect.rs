@@ -7,6 +7,7 @@ use super::dbn::DbnInput;
 use super::itch::ItchConfig;
 use super::pcap::PcapInput;
 use super::tape::TapeInput;
+use super::udp::{Feeds, all_feeds};
 use super::{Input, InputError};
 use tapeline_core::schema::Schemas;
 
@@ -78,7 +79,7 @@ pub fn open_source(mut source: ByteSource, options: &OpenOptions) -> Result<Box<
     let unrecognised = |source: &ByteSource, why| InputError::Unrecognised { path: source.path().to_owned(), why };
     match format {
         Some(Format::Binance) => Ok(Box::new(BinanceInput::new(source, options.line_bytes_max))),
-        Some(Format::Pcap) => Ok(Box::new(PcapInput::new(source)?)),
+        Some(Format::Pcap) => Ok(Box::new(PcapInput::with_feeds(source, Feeds::new(all_feeds(&options.itch)))?)),
         Some(Format::Itch) => Ok(Box::new(BinaryFileInput::new(source, &options.itch))),
         Some(Format::Tape) => {
             let path = source.path().to_owned();

@@ -2,7 +2,7 @@
 //!
 //! | message | events | notes |
 //! |---|---|---|
-//! | `8`, `5` price level update | 1 `book_level` | `LAST` where the event flag says that the event is through, so that a book is whole only then; size 0 deletes; `source_flags` are the event flags |
+//! | `8`, `5` price level update | 1 `book_level` | size 0 deletes; `source_flags` are the event flags, of which bit 0 says that IEX is through with what happened: a book may be crossed before |
 //! | `Q` quote update | 1 `quote` | a side of size 0 has no price |
 //! | `T` trade report | 1 `trade` | no side: IEX tells none; `source_flags` are the sale conditions; the trade's id is dropped |
 //! | `H` trading status | 1 `status` | `T` trading (7), `H` halt (8), `P` pause (9), `O` pre-cross (2); reasons `T1` 30, `IPO*` 15, `MCB1` to `MCB3` 120 to 122, else 0 |
@@ -17,15 +17,17 @@
 //! - Prices of 1e-4 become 1e-9 exactly; one that does not fit makes its message bad.
 //! - **Beginning of books**: where every message of a session since its number 1 has come, a book is empty before its first level; it
 //!   begins with a clear then, which takes part 0 (the level has part 1). What begins in the middle of a session has no known beginning.
-//! - **Duplicates** (line B, segments sent again) are dropped and counted. **Gaps** are told before the segment that shows them, to every
+//! - **Duplicates** (line B, segments sent again) are dropped and counted. What is beyond a hole waits for the other line, not for long: see
+//!   [`Hold`]; its `ts_recv` is when it can be used. **Gaps** are told before the segment that shows them, to every
 //!   symbol that has had a level, quote, trade or status: see [`Contiguous`]. A heartbeat shows one, too.
 //! - **Epochs**: another session, or numbers that begin anew within one, are an `epoch` event of the source, and no gap. They begin anew
-//!   where a segment that was sent later than all so far has numbers before the next one, and what it holds is new by its times, too: a
-//!   heartbeat that announces a lower number, or messages of which the first is later than all before. Else such a segment was sent again. A
-//!   segment of the session before the present one is late: dropped, and counted.
+//!   where a segment that was sent later than all so far has numbers before the next one, and a second sign says the same: a heartbeat
+//!   whose stream offset falls, too, or messages of which the first is later than all before. Else such a segment was sent again. One
+//!   strange segment begins no session: see [`Sessions`], which drops and counts what is late or of another feed. A damaged time of the far
+//!   future counts until two segments in order are before it.
 //! - A message that is too short, or has no symbol, makes its packet bad; the others of the packet stand.
 
-use super::udp::{Contiguous, Datagram, Fed, Feed, FeedError, Fresh};
+use super::udp::{Contiguous, Datagram, Fed, Feed, FeedError, Fresh, Hold, Judged, Offer, Sessions};
 use super::{MESSAGE_SLOTS_MAX, SlotBuf, Tally};
 use std::fmt::Write;
 use tapeline_core::catalog::{Catalog, CatalogError, SeqRule};
@@ -69,6 +71,8 @@ enum Fault {
     Price(i64),
     #[error("a time of {0} ns, before 1970")]
     Time(i64),
+    #[error("no room for another symbol")]
+    Room,
 }
 
 enum Refusal {
@@ -105,13 +109,16 @@ impl Symbols {
         let key = u64::from_le_bytes(symbol.0);
         // Fibonacci hashing: the high bits of the product depend on all bits of the key.
         let mut cell = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
-        while self.keys[cell] != key {
+        for _ in 0..self.keys.len() {
+            if self.keys[cell] == key {
+                return if key == 0 { Err(Fault::Symbol.into()) } else { Ok(self.ids[cell]) };
+            }
             if self.keys[cell] == 0 {
                 return self.intern(cell, symbol, catalog);
             }
             cell = (cell + 1) & (self.keys.len() - 1);
         }
-        if key == 0 { Err(Fault::Symbol.into()) } else { Ok(self.ids[cell]) }
+        Err(Fault::Room.into())
     }
 
     #[cold]
@@ -133,18 +140,16 @@ struct Stream {
     protocol: Protocol,
     channel: u32,
     source: SourceId,
-    session: u32,
-    /// The session before.
-    before: Option<u32>,
+    sessions: Sessions<u32>,
     numbers: Contiguous,
     /// Latest send time, and time of a message.
-    sent: i64,
-    latest: i64,
+    sent: Latest,
+    latest: Latest,
+    /// Stream offset of the last segment in order.
+    offset: i64,
     /// Epochs begun after the first.
     epochs: u64,
     heartbeats: u64,
-    /// Segments of the session before.
-    stale: u64,
     /// Bit of each symbol of which the last trading status was `T`.
     is_trading: Box<[u64]>,
     /// Bit of each symbol whose book has begun.
@@ -152,14 +157,58 @@ struct Stream {
     /// Messages by type: those that became events or names, and those without a kind.
     messages: Box<[u64; 256]>,
     skipped: Box<[u64; 256]>,
-    /// The segment whose gap is being told, or that waits for room.
-    pending: Option<Fresh>,
+    /// The segment whose gap is being told, or that waits for room; and the same for the first of those that are held.
+    pending: [Option<Fresh>; 2],
+    /// Segments beyond a hole.
+    hold: Hold,
+    /// The segment at hand is through; what was held is on its way.
+    is_through: bool,
+    /// What is bad of the datagram at hand, or of those that were held.
+    fault: Option<String>,
 }
 
-/// What became of a segment's session and numbers.
-enum Taken {
-    Fresh(Fresh),
-    Stale,
+/// Latest of the times of segments in order. One of them may be damaged: two that follow and are both before it take its place.
+struct Latest {
+    time: i64,
+    /// The last one, where that is before the latest.
+    below: Option<i64>,
+}
+
+impl Latest {
+    const NONE: Self = Self { time: i64::MIN, below: None };
+
+    #[inline]
+    fn take(&mut self, time: i64) {
+        if time >= self.time {
+            *self = Self { time, below: None };
+            return;
+        }
+        match self.below {
+            Some(below) => *self = Self { time: below.max(time), below: None },
+            None => self.below = Some(time),
+        }
+    }
+}
+
+/// Time of a message: all have it at the same place.
+#[inline]
+fn time(message: &[u8]) -> Option<i64> {
+    message.get(2..10).and_then(|eight| eight.try_into().ok()).map(i64::from_le_bytes)
+}
+
+/// What is to be done with a segment that has just come.
+enum Arrival {
+    /// Nothing more: it is counted, or held.
+    Through,
+    /// It is next, or tells a gap.
+    Now,
+    /// The same, after all that is held.
+    AfterAll,
+}
+
+/// Whether every message of a segment is one, or of a type that is not known.
+fn is_whole(segment: &Segment<'_>) -> bool {
+    segment.messages().all(|bytes| matches!(iex::decode(bytes), Ok(_) | Err(MessageError::Unknown(_))))
 }
 
 impl Stream {
@@ -174,42 +223,57 @@ impl Stream {
             protocol: header.protocol,
             channel: header.channel,
             source: catalog.source(name.as_bytes(), SeqRule::Contiguous)?,
-            session: header.session,
-            before: None,
+            sessions: Sessions::new(header.session),
             numbers: Contiguous::new(symbols),
-            sent: i64::MIN,
-            latest: i64::MIN,
+            sent: Latest::NONE,
+            latest: Latest::NONE,
+            offset: i64::MIN,
             epochs: 0,
             heartbeats: 0,
-            stale: 0,
             is_trading: bits(),
             has_book: bits(),
             messages: Box::new([0; 256]),
             skipped: Box::new([0; 256]),
-            pending: None,
+            pending: [None, None],
+            hold: Hold::new(),
+            is_through: false,
+            fault: None,
         })
     }
 
-    /// Takes the session and the numbers of a segment. There is room for one slot.
-    fn observe(&mut self, segment: &Segment<'_>, ts_recv: UnixNanos, out: &mut SlotBuf) -> Result<Taken, FeedError> {
+    /// Takes the session and the numbers of a segment. There is room for one slot. `None` for one that is not used.
+    fn observe(
+        &mut self,
+        segment: &Segment<'_>,
+        ts_recv: UnixNanos,
+        out: &mut SlotBuf,
+    ) -> Result<Option<Fresh>, FeedError> {
         let header = &segment.header;
         let ts_event = u64::try_from(header.send_time).map_or(UnixNanos::UNKNOWN, UnixNanos);
         let ts_recv = if ts_recv == UnixNanos::UNKNOWN { ts_event } else { ts_recv };
-        if header.session != self.session {
-            if self.before == Some(header.session) {
-                self.stale += 1;
-                return Ok(Taken::Stale);
+        let (next, count) = (self.numbers.next(), u64::from(header.messages));
+        match self.sessions.judge(header.session, (header.first, count), next, || is_whole(segment)) {
+            Judged::Dropped => return Ok(None),
+            Judged::Present if self.begins_anew(segment) => self.begin_epoch(ts_recv, ts_event, out),
+            Judged::Present => {}
+            Judged::Begins { from } => {
+                self.sessions.begin(header.session, next);
+                self.begin_epoch(ts_recv, ts_event, out);
+                if let Some(from) = from {
+                    self.numbers.observe(from, 0, ts_recv, ts_event, self.source);
+                }
             }
-            self.before = Some(self.session);
-            self.session = header.session;
-            self.begin_epoch(ts_recv, ts_event, out);
-        } else if self.begins_anew(segment) {
-            self.begin_epoch(ts_recv, ts_event, out);
         }
-        self.sent = self.sent.max(header.send_time);
+        if self.numbers.next().is_none_or(|next| header.first >= next) {
+            self.sent.take(header.send_time);
+            self.offset = header.stream_offset;
+            if let Some(latest) = segment.messages().filter_map(time).max() {
+                self.latest.take(latest);
+            }
+        }
         self.heartbeats += u64::from(header.messages == 0);
-        let fresh = self.numbers.observe(header.first, u64::from(header.messages), ts_recv, ts_event, self.source);
-        fresh.map(Taken::Fresh).ok_or_else(|| FeedError::Malformed(format!("message numbers from {}", header.first)))
+        let fresh = self.numbers.observe(header.first, count, ts_recv, ts_event, self.source);
+        fresh.map(Some).ok_or_else(|| FeedError::Malformed(format!("message numbers from {}", header.first)))
     }
 
     /// Whether the numbers begin anew in this segment of the same session.
@@ -217,22 +281,21 @@ impl Stream {
     fn begins_anew(&self, segment: &Segment<'_>) -> bool {
         let header = &segment.header;
         let is_before = self.numbers.next().is_some_and(|next| header.first < next);
-        is_before && header.send_time > self.sent && self.is_new(segment)
+        is_before && header.send_time > self.sent.time && self.is_new(segment)
     }
 
     #[cold]
     fn is_new(&self, segment: &Segment<'_>) -> bool {
-        // Every message has its time at the same place.
-        let first = segment.messages().next();
-        first.is_none_or(|message| {
-            let time = message.get(2..10).and_then(|eight| eight.try_into().ok()).map(i64::from_le_bytes);
-            time.is_some_and(|time| time > self.latest)
-        })
+        match segment.messages().next() {
+            None => segment.header.stream_offset < self.offset,
+            Some(message) => time(message).is_some_and(|time| time > self.latest.time),
+        }
     }
 
     #[cold]
     fn begin_epoch(&mut self, ts_recv: UnixNanos, ts_event: UnixNanos, out: &mut SlotBuf) {
         self.numbers.begin_epoch();
+        (self.sent, self.latest) = (Latest::NONE, Latest::NONE);
         self.has_book.fill(0);
         self.is_trading.fill(0);
         self.epochs += 1;
@@ -246,6 +309,98 @@ impl Stream {
         };
         *slot.payload_mut() = Epoch { number: self.epochs, ..Epoch::default() };
         out.extend(&[slot]);
+    }
+
+    /// What is to be done with a segment that has just come.
+    fn arrive(&mut self, segment: &Segment<'_>, payload: &[u8]) -> Arrival {
+        if self.pending[0].is_some() {
+            return Arrival::Now;
+        }
+        let (first, count) = (segment.header.first, u64::from(segment.header.messages));
+        match self.sessions.judge(segment.header.session, (first, count), self.numbers.next(), || is_whole(segment)) {
+            Judged::Dropped => Arrival::Through,
+            Judged::Begins { .. } => Arrival::AfterAll,
+            Judged::Present if self.begins_anew(segment) => Arrival::AfterAll,
+            Judged::Present if !self.numbers.is_beyond_hole(first) => Arrival::Now,
+            Judged::Present => match self.hold.offer(first, payload) {
+                Offer::Kept => Arrival::Through,
+                Offer::Twin => {
+                    self.numbers.count_duplicates(count);
+                    self.heartbeats += u64::from(count == 0);
+                    Arrival::Through
+                }
+                Offer::Full => Arrival::AfterAll,
+            },
+        }
+    }
+
+    /// Takes segments that were held: those that follow or have waited for too long, or all. Those that are malformed are through, too.
+    fn release(
+        &mut self,
+        all: bool,
+        symbols: &mut Symbols,
+        catalog: &mut Catalog,
+        out: &mut SlotBuf,
+    ) -> Result<Fed, FeedError> {
+        if self.hold.is_empty() {
+            return Ok(Fed::Done);
+        }
+        let mut hold = std::mem::take(&mut self.hold);
+        let fed = loop {
+            let held = if all { hold.front() } else { hold.due(self.numbers.next()) };
+            let Some(payload) = held else { break Ok(Fed::Done) };
+            match self.take(&Datagram { payload, ts_recv: hold.now() }, 1, symbols, catalog, out) {
+                Ok(Fed::Done) => {}
+                Err(FeedError::Malformed(why)) => drop(self.fault.get_or_insert(why)),
+                other => break other,
+            }
+            hold.pop();
+        };
+        self.hold = hold;
+        fed
+    }
+
+    /// Takes a segment, and tells the gap before it. `which` is its place in what is pending.
+    fn take(
+        &mut self,
+        datagram: &Datagram<'_>,
+        which: usize,
+        symbols: &mut Symbols,
+        catalog: &mut Catalog,
+        out: &mut SlotBuf,
+    ) -> Result<Fed, FeedError> {
+        let segment = Segment::parse(datagram.payload).map_err(|error| FeedError::Malformed(error.to_string()))?;
+        let fresh = match self.pending[which].take() {
+            Some(fresh) => fresh,
+            None if out.remaining() == 0 => return Ok(Fed::NoRoom),
+            None => match self.observe(&segment, datagram.ts_recv, out)? {
+                Some(fresh) => fresh,
+                None => return Ok(Fed::Done),
+            },
+        };
+        // A message is an event, and a clear before it; shorter ones give none.
+        let messages = usize::from(segment.header.messages).min(datagram.payload.len() / EVENT_BYTES_MIN);
+        if !self.numbers.tell(out) || out.remaining() < 2 * messages {
+            self.pending[which] = Some(fresh);
+            return Ok(Fed::NoRoom);
+        }
+        let mut fault = None;
+        for (seq, bytes) in (segment.header.first..).zip(segment.messages()) {
+            if !fresh.contains(seq) {
+                continue;
+            }
+            match self.message(bytes, seq, datagram.ts_recv, symbols, catalog, out) {
+                Ok(()) => {}
+                Err(Refusal::Bad(why)) => {
+                    fault.get_or_insert((seq, why));
+                }
+                Err(Refusal::Catalog(error)) => return Err(error.into()),
+            }
+        }
+        match fault {
+            Some((seq, why)) => Err(FeedError::Malformed(format!("message {seq}: {why}"))),
+            None => Ok(Fed::Done),
+        }
     }
 
     /// Appends the events of one message. There is room for two.
@@ -302,7 +457,8 @@ impl Stream {
                     out.extend(&[slot]);
                     slot.part = 1;
                 }
-                slot.flags = if m.flags & 1 != 0 { Flags::LAST } else { Flags::NONE };
+                // Each message ends here, whatever the event flag says: an event of IEX whose end is lost would swallow what follows.
+                slot.flags = Flags::LAST;
                 let action = if m.size == 0 { LevelAction::Delete } else { LevelAction::Set };
                 let level = BookLevel {
                     price,
@@ -353,7 +509,6 @@ impl Stream {
             _ => return Ok(()),
         }
         out.extend(&[slot]);
-        self.latest = self.latest.max(timestamp);
         self.numbers.show(symbol);
         self.messages[kind] += 1;
         Ok(())
@@ -479,37 +634,40 @@ impl Feed for IexFeed {
         let segment = Segment::parse(datagram.payload).map_err(|error| FeedError::Malformed(error.to_string()))?;
         let index = self.stream(&segment.header, catalog)?;
         let (stream, symbols) = (&mut self.streams[index], &mut self.symbols);
-        let fresh = match stream.pending.take() {
-            Some(fresh) => fresh,
-            None if out.remaining() == 0 => return Ok(Fed::NoRoom),
-            None => match stream.observe(&segment, datagram.ts_recv, out)? {
-                Taken::Fresh(fresh) => fresh,
-                Taken::Stale => return Ok(Fed::Done),
-            },
-        };
-        // A message is an event, and a clear before it; shorter ones give none.
-        let messages = usize::from(segment.header.messages).min(datagram.payload.len() / EVENT_BYTES_MIN);
-        if !stream.numbers.tell(out) || out.remaining() < 2 * messages {
-            stream.pending = Some(fresh);
+        if !stream.is_through {
+            stream.hold.arrive(datagram.ts_recv);
+            let fed = match stream.arrive(&segment, datagram.payload) {
+                Arrival::Through => Ok(Fed::Done),
+                Arrival::Now => stream.take(datagram, 0, symbols, catalog, out),
+                Arrival::AfterAll => match stream.release(true, symbols, catalog, out)? {
+                    Fed::NoRoom => return Ok(Fed::NoRoom),
+                    Fed::Done => stream.take(datagram, 0, symbols, catalog, out),
+                },
+            };
+            match fed {
+                Ok(Fed::NoRoom) => return Ok(Fed::NoRoom),
+                Err(FeedError::Malformed(why)) => drop(stream.fault.get_or_insert(why)),
+                other => drop(other?),
+            }
+            stream.is_through = true;
+        }
+        if stream.release(false, symbols, catalog, out)? == Fed::NoRoom {
             return Ok(Fed::NoRoom);
         }
-        let mut fault = None;
-        for (seq, bytes) in (segment.header.first..).zip(segment.messages()) {
-            if !fresh.contains(seq) {
-                continue;
+        stream.is_through = false;
+        stream.fault.take().map_or(Ok(Fed::Done), |why| Err(FeedError::Malformed(why)))
+    }
+
+    fn finish(&mut self, catalog: &mut Catalog, out: &mut SlotBuf) -> Result<Fed, FeedError> {
+        for stream in &mut self.streams {
+            if stream.release(true, &mut self.symbols, catalog, out)? == Fed::NoRoom {
+                return Ok(Fed::NoRoom);
             }
-            match stream.message(bytes, seq, datagram.ts_recv, symbols, catalog, out) {
-                Ok(()) => {}
-                Err(Refusal::Bad(why)) => {
-                    fault.get_or_insert((seq, why));
-                }
-                Err(Refusal::Catalog(error)) => return Err(error.into()),
+            if let Some(why) = stream.fault.take() {
+                return Err(FeedError::Malformed(why));
             }
         }
-        match fault {
-            Some((seq, why)) => Err(FeedError::Malformed(format!("message {seq}: {why}"))),
-            None => Ok(Fed::Done),
-        }
+        Ok(Fed::Done)
     }
 
     fn tally(&self, into: &mut Tally) {
@@ -532,13 +690,14 @@ impl Feed for IexFeed {
             for (name, count) in [
                 ("heartbeat", stream.heartbeats),
                 ("duplicate", stream.numbers.duplicates()),
+                ("too late", stream.numbers.too_late()),
                 ("missing", counts.open + counts.given_up),
-                ("segment of the session before", stream.stale),
             ] {
                 if count > 0 {
                     *into.skipped.entry(format!("{protocol} {name}")).or_default() += count;
                 }
             }
+            stream.sessions.tally(protocol, "segment", into);
             if stream.epochs > 0 {
                 *into.messages.entry(format!("{protocol} epoch")).or_default() += stream.epochs;
             }

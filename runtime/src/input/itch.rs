@@ -29,7 +29,7 @@
 //! - Symbols are `NASDAQ:<stock>`. A message without a stock takes the one that its stock locate was last used with; where that is not
 //!   known it is skipped, as is a stock that is no printable text.
 //! - `ts_event` is midnight in New York + the message's ns. The day is the one nearest to `ts_recv` where the capture has times of its own;
-//!   else it is told ([`ItchConfig::date`]), or in the file's name, or 1970-01-01 ([`SessionDate`]). `ts_recv` is the capture's, else `ts_event`.
+//!   else it is told ([`ItchConfig::date`]), or in a BinaryFILE's name, or 1970-01-01 ([`SessionDate`]). `ts_recv` is the capture's, else `ts_event`.
 //! - The source is `nasdaq.itch` and counts [`SeqRule::Contiguous`]; `seq` is the message's number, from 1 in a BinaryFILE.
 //! - A system event `O` (start of messages) that is not the first message begins a session anew: orders are forgotten.
 
@@ -93,8 +93,8 @@ struct Located {
     stock: u64,
     /// [`SymbolId::NONE`] where the stock names nothing.
     symbol: SymbolId,
-    /// Its book is known to have begun, or has: a directory message must not clear it any more.
-    begun: bool,
+    /// The session in which its book is known to have begun, or has: a directory message must not clear it any more. 0 = none.
+    begun: u32,
 }
 
 /// Why a message gave no event, or less than it could have.
@@ -119,6 +119,8 @@ const LACKS: usize = 5;
 pub struct ItchMapper {
     located: Box<[Located]>,
     orders: Orders,
+    /// Sessions so far, from 1.
+    session: u32,
     source: SourceId,
     /// Midnight of the session, ns since the UNIX epoch; `None` until the first message where the capture tells the day.
     midnight_ns: Option<u64>,
@@ -169,10 +171,11 @@ impl ItchMapper {
     /// `midnight_ns` is midnight of the session, for messages without a time of capture; with one it is found, and not used.
     #[must_use]
     pub fn new(orders_max: usize, midnight_ns: Option<u64>) -> Self {
-        let nothing = Located { stock: 0, symbol: SymbolId::NONE, begun: false };
+        let nothing = Located { stock: 0, symbol: SymbolId::NONE, begun: 0 };
         Self {
             located: vec![nothing; LOCATES].into_boxed_slice(),
             orders: Orders::new(orders_max.max(1)),
+            session: 1,
             source: SourceId::NONE,
             midnight_ns,
             messages: Box::new([0; 256]),
@@ -207,7 +210,7 @@ impl ItchMapper {
 
     /// The symbols whose books have begun, by stock locate: those that missing messages may be of.
     pub fn symbols(&self) -> impl Iterator<Item = SymbolId> {
-        self.located.iter().filter(|located| located.begun).map(|located| located.symbol)
+        self.located.iter().filter(|located| located.begun == self.session).map(|located| located.symbol)
     }
 
     /// Appends the events of one message, the last of which carries [`Flags::LAST`]. O(1) on average; no allocation.
@@ -268,7 +271,7 @@ impl ItchMapper {
             }
             Message::OrderReplace(replace) => {
                 if self.locate(&message, locate, &mut head) {
-                    self.located[usize::from(locate)].begun = true;
+                    self.located[usize::from(locate)].begun = self.session;
                     let cancel = self.cancel(&message, replace.original_order_reference_number(), SIZE_UNDEFINED);
                     let side = Side::from_u8(cancel.side);
                     let (id, shares) = (replace.new_order_reference_number(), replace.shares());
@@ -298,7 +301,11 @@ impl ItchMapper {
     fn times(&mut self, since_midnight_ns: u64, ts_recv: Option<UnixNanos>) -> (UnixNanos, UnixNanos) {
         let midnight_ns = match (self.midnight_ns, ts_recv) {
             (Some(midnight), None) => midnight,
-            (Some(midnight), Some(at)) if !SessionDate::is_other_day(midnight + since_midnight_ns, at.0) => midnight,
+            (Some(midnight), Some(at))
+                if !SessionDate::is_other_day(midnight.saturating_add(since_midnight_ns), at.0) =>
+            {
+                midnight
+            }
             (_, at) => self.find_midnight(since_midnight_ns, at),
         };
         let ts_event = UnixNanos(midnight_ns).saturating_add(since_midnight_ns);
@@ -357,13 +364,13 @@ impl ItchMapper {
             text[SYMBOL_PREFIX.len()..][..name.len()].copy_from_slice(name);
             symbol = catalog.symbol(&text[..SYMBOL_PREFIX.len() + name.len()])?;
         }
-        self.located[usize::from(locate)] = Located { stock: u64::from_ne_bytes(stock), symbol, begun: false };
+        self.located[usize::from(locate)] = Located { stock: u64::from_ne_bytes(stock), symbol, begun: 0 };
         Ok(())
     }
 
     #[inline]
     fn add(&mut self, head: &Head, locate: u16, id: u64, (side, shares, price): (u8, u32, Price4), out: &mut SlotBuf) {
-        self.located[usize::from(locate)].begun = true;
+        self.located[usize::from(locate)].begun = self.session;
         let side = match side {
             b'B' => Side::Bid,
             b'S' => Side::Ask,
@@ -472,7 +479,7 @@ impl ItchMapper {
         };
         let status: Option<Status> = match message {
             Message::StockDirectory(_) => {
-                if !std::mem::replace(&mut self.located[usize::from(locate)].begun, true) {
+                if std::mem::replace(&mut self.located[usize::from(locate)].begun, self.session) != self.session {
                     let price = PRICE_UNDEFINED;
                     out.extend(&head.only(BookOrder { price, action: b'R', ..BookOrder::default() }));
                 }
@@ -515,12 +522,10 @@ impl ItchMapper {
         Ok(())
     }
 
-    /// Forgets orders, and that books have begun: what comes is of another day.
+    /// Forgets orders, and that books have begun: what comes is of another day. Time of the orders that came since the last one.
     pub fn begin_session(&mut self) {
         self.orders.clear();
-        for located in &mut self.located {
-            located.begun = false;
-        }
+        self.session += 1;
     }
 
     /// Messages by name of their type, and what gave no event.

@@ -2,17 +2,17 @@
 //!
 //! - The messages become events as [`itch`](super::itch) has it, with the numbers that MoldUDP64 gives them.
 //! - **Lines A and B** are two flows with the packets of one session: what comes first is taken, what came before is dropped and counted
-//!   (`mold duplicate`).
+//!   (`mold duplicate`). What is beyond a hole waits for the other line, not for long: see [`Hold`]; its `ts_recv` is when it can be used.
 //! - **Gaps** are told before the packet that shows them, to every symbol that has had an event: see [`Contiguous`]. A heartbeat, and the
 //!   end of a session, show one, too. Messages that come late, from the other line or sent again, are taken as long as they are waited for.
-//! - **A session** is a day of one feed. Another one is an `epoch` event of the source, and no gap: numbers, orders and books begin anew. A
-//!   packet of the session before the present one is late: dropped and counted. Feeds of several markets have several
-//!   sessions at once, and symbols of the same names: they want captures of their own, by port.
+//! - **A session** is a day of one feed, and a printable text. Another one is an `epoch` event of the source: numbers, orders and books
+//!   begin anew. One strange packet begins none: see [`Sessions`], which drops and counts what is late or of another feed. Feeds of several
+//!   markets have several sessions at once, and symbols of the same names: they want captures of their own, by port.
 //! - A message of a wrong length makes its packet bad; the others of the packet stand. Of a packet that is cut short, the
 //!   messages that are whole are taken, and the others are missing until they come by another line.
 
-use super::itch::{ITCH_MESSAGE_SLOTS, ITCH_ORDERS_DEFAULT, ItchError, ItchMapper};
-use super::udp::{Contiguous, Datagram, Fed, Feed, FeedError, Fresh};
+use super::itch::{ITCH_MESSAGE_SLOTS, ItchConfig, ItchError, ItchMapper};
+use super::udp::{Contiguous, Datagram, Fed, Feed, FeedError, Fresh, Hold, Judged, Offer, Sessions};
 use super::{MESSAGE_SLOTS_MAX, SlotBuf, Tally};
 use tapeline_core::catalog::Catalog;
 use tapeline_core::event::payload::Epoch;
@@ -30,38 +30,40 @@ const _: () =
 struct Stream {
     mapper: ItchMapper,
     numbers: Contiguous,
-    session: [u8; SESSION_BYTES],
-    /// The session before.
-    before: Option<[u8; SESSION_BYTES]>,
+    sessions: Sessions<[u8; SESSION_BYTES]>,
     /// Sessions after the first.
     epochs: u64,
     heartbeats: u64,
     ends: u64,
-    /// Packets of the session before.
-    stale: u64,
-    /// The packet whose gap is being told, or that waits for room.
-    pending: Option<Fresh>,
+    /// The packet whose gap is being told, or that waits for room; and the same for the first of those that are held.
+    pending: [Option<Fresh>; 2],
+    /// Packets beyond a hole.
+    hold: Hold,
+    /// The datagram at hand is through; what was held is on its way.
+    is_through: bool,
+    /// What is bad of the datagram at hand, or of those that were held.
+    fault: Option<String>,
     /// `ts_recv` of the last event, for a capture without times.
     latest: UnixNanos,
 }
 
 /// The feed of ITCH 5.0 over MoldUDP64. Allocates for its first packet, and for bad ones; nothing for the others.
 pub struct MoldFeed {
-    orders_max: usize,
+    config: ItchConfig,
     stream: Option<Box<Stream>>,
 }
 
 impl MoldFeed {
-    /// Nothing has come yet, and at most `orders_max` live orders will be remembered.
+    /// Nothing has come yet. The day of `config` is for captures without times of their own.
     #[must_use]
-    pub const fn new(orders_max: usize) -> Self {
-        Self { orders_max, stream: None }
+    pub const fn new(config: ItchConfig) -> Self {
+        Self { config, stream: None }
     }
 }
 
 impl Default for MoldFeed {
     fn default() -> Self {
-        Self::new(ITCH_ORDERS_DEFAULT)
+        Self::new(ItchConfig::default())
     }
 }
 
@@ -79,23 +81,34 @@ fn epoch(number: u64, source: SourceId, at: UnixNanos) -> Slot {
     slot
 }
 
+/// What is to be done with a packet that has just come.
+enum Arrival {
+    /// Nothing more: it is counted, or held.
+    Through,
+    /// It is next, or tells a gap.
+    Now,
+    /// The same, after all that is held.
+    AfterAll,
+}
+
 impl Stream {
-    fn new(session: [u8; SESSION_BYTES], orders_max: usize, symbols: usize) -> Box<Self> {
+    fn new(session: [u8; SESSION_BYTES], config: &ItchConfig, symbols: usize) -> Box<Self> {
         Box::new(Self {
-            mapper: ItchMapper::new(orders_max, None),
+            mapper: ItchMapper::new(config.orders_max, config.date.map(|date| date.midnight_ns())),
             numbers: Contiguous::new(symbols),
-            session,
-            before: None,
+            sessions: Sessions::new(session),
             epochs: 0,
             heartbeats: 0,
             ends: 0,
-            stale: 0,
-            pending: None,
+            pending: [None, None],
+            hold: Hold::new(),
+            is_through: false,
+            fault: None,
             latest: UnixNanos::ZERO,
         })
     }
 
-    /// Takes session and numbers of a packet with `whole` messages. There is room for one slot. `None` for one of the session before.
+    /// Takes session and numbers of a packet with `whole` messages. There is room for one slot. `None` for one that is not used.
     fn observe(
         &mut self,
         packet: &Packet<'_>,
@@ -103,25 +116,146 @@ impl Stream {
         (at, source): (UnixNanos, SourceId),
         out: &mut SlotBuf,
     ) -> Result<Option<Fresh>, FeedError> {
-        if *packet.session() != self.session {
-            if self.before == Some(*packet.session()) {
-                self.stale += 1;
-                return Ok(None);
+        let next = self.numbers.next();
+        match self.sessions.judge(*packet.session(), (packet.sequence(), whole), next, || is_itch(packet)) {
+            Judged::Present => {}
+            Judged::Dropped => return Ok(None),
+            Judged::Begins { from } => {
+                self.sessions.begin(*packet.session(), next);
+                self.numbers.begin_epoch();
+                self.mapper.begin_session();
+                self.epochs += 1;
+                out.extend(&[epoch(self.epochs, source, at)]);
+                if let Some(from) = from {
+                    self.numbers.observe(from, 0, at, at, source);
+                }
             }
-            self.before = Some(std::mem::replace(&mut self.session, *packet.session()));
-            self.numbers.begin_epoch();
-            self.mapper.begin_session();
-            self.epochs += 1;
-            out.extend(&[epoch(self.epochs, source, at)]);
         }
-        match packet.content() {
+        self.count(packet.content());
+        let fresh = self.numbers.observe(packet.sequence(), whole, at, at, source);
+        fresh.map(Some).ok_or_else(|| FeedError::Malformed(format!("message numbers from {}", packet.sequence())))
+    }
+
+    const fn count(&mut self, content: Content) {
+        match content {
             Content::Heartbeat => self.heartbeats += 1,
             Content::EndOfSession => self.ends += 1,
             Content::Messages(_) => {}
         }
-        let fresh = self.numbers.observe(packet.sequence(), whole, at, at, source);
-        fresh.map(Some).ok_or_else(|| FeedError::Malformed(format!("message numbers from {}", packet.sequence())))
     }
+
+    /// What is to be done with a packet that has just come.
+    fn arrive(&mut self, packet: &Packet<'_>, payload: &[u8]) -> Arrival {
+        if self.pending[0].is_some() {
+            return Arrival::Now;
+        }
+        let whole = packet.messages().map_while(Result::ok).count() as u64;
+        let numbers = (packet.sequence(), whole);
+        match self.sessions.judge(*packet.session(), numbers, self.numbers.next(), || is_itch(packet)) {
+            Judged::Dropped => Arrival::Through,
+            Judged::Begins { .. } => Arrival::AfterAll,
+            Judged::Present if !self.numbers.is_beyond_hole(packet.sequence()) => Arrival::Now,
+            Judged::Present => match self.hold.offer(packet.sequence(), payload) {
+                Offer::Kept => Arrival::Through,
+                Offer::Twin => {
+                    self.numbers.count_duplicates(whole);
+                    self.count(packet.content());
+                    Arrival::Through
+                }
+                Offer::Full => Arrival::AfterAll,
+            },
+        }
+    }
+
+    /// Takes packets that were held: those that follow or have waited for too long, or all. Those that are malformed are through, too.
+    fn release(&mut self, all: bool, catalog: &mut Catalog, out: &mut SlotBuf) -> Result<Fed, FeedError> {
+        if self.hold.is_empty() {
+            return Ok(Fed::Done);
+        }
+        let mut hold = std::mem::take(&mut self.hold);
+        let fed = loop {
+            let held = if all { hold.front() } else { hold.due(self.numbers.next()) };
+            let Some(payload) = held else { break Ok(Fed::Done) };
+            match self.take(&Datagram { payload, ts_recv: hold.now() }, 1, catalog, out) {
+                Ok(Fed::Done) => {}
+                Err(FeedError::Malformed(why)) => drop(self.fault.get_or_insert(why)),
+                other => break other,
+            }
+            hold.pop();
+        };
+        self.hold = hold;
+        fed
+    }
+
+    /// Takes a packet, and tells the gap before it. `which` is its place in what is pending.
+    fn take(
+        &mut self,
+        datagram: &Datagram<'_>,
+        which: usize,
+        catalog: &mut Catalog,
+        out: &mut SlotBuf,
+    ) -> Result<Fed, FeedError> {
+        let packet = Packet::parse(datagram.payload).map_err(|error| FeedError::Malformed(error.to_string()))?;
+        let source = self.mapper.define_source(catalog)?;
+        let ts_recv = (datagram.ts_recv != UnixNanos::UNKNOWN).then_some(datagram.ts_recv);
+        let mut whole = 0;
+        let mut fault = packet.messages().find_map(|message| {
+            whole += u64::from(message.is_ok());
+            message.err().map(|error| error.to_string())
+        });
+        let fresh = match self.pending[which].take() {
+            Some(fresh) => fresh,
+            None if out.remaining() == 0 => return Ok(Fed::NoRoom),
+            None => match self.observe(&packet, whole, (ts_recv.unwrap_or(self.latest), source), out)? {
+                Some(fresh) => fresh,
+                None => return Ok(Fed::Done),
+            },
+        };
+        // Shorter messages than the shortest give no event.
+        let messages = (whole as usize).min(datagram.payload.len() / MESSAGE_BYTES_MIN);
+        if !self.numbers.tell(out) || out.remaining() < ITCH_MESSAGE_SLOTS * messages {
+            self.pending[which] = Some(fresh);
+            return Ok(Fed::NoRoom);
+        }
+        for (seq, bytes) in packet.messages().map_while(Result::ok).filter(|(seq, _)| fresh.contains(*seq)) {
+            let from = out.slots().len();
+            match self.mapper.message(bytes, seq, ts_recv, catalog, out) {
+                Ok(()) => {}
+                Err(ItchError::Message(error)) => {
+                    fault.get_or_insert_with(|| format!("message {seq}: {error}"));
+                }
+                Err(ItchError::Catalog(error)) => return Err(error.into()),
+            }
+            if let Some(slot) = out.slots().get(from) {
+                self.latest = slot.ts_recv;
+                if slot.symbol != SymbolId::NONE {
+                    self.numbers.show(slot.symbol);
+                }
+            }
+        }
+        match fault {
+            Some(why) => Err(FeedError::Malformed(why)),
+            None => Ok(Fed::Done),
+        }
+    }
+}
+
+/// Whether the blocks of a packet fill it, with messages of which one at least is ITCH and none is of a wrong length.
+fn is_itch(packet: &Packet<'_>) -> bool {
+    let mut known = 0;
+    let is_itch = packet.messages().all(|message| match message.map(|(_, bytes)| Message::parse(bytes)) {
+        Ok(Ok(_)) => {
+            known += 1;
+            true
+        }
+        Ok(Err(itch::Error::Unknown(_))) => true,
+        Ok(Err(_)) | Err(_) => false,
+    });
+    is_itch && known > 0
+}
+
+fn is_text(session: &[u8]) -> bool {
+    session.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 impl Feed for MoldFeed {
@@ -133,20 +267,10 @@ impl Feed for MoldFeed {
     /// is known.
     fn recognises(&self, payload: &[u8]) -> bool {
         let Ok(packet) = Packet::parse(payload) else { return false };
-        if self.stream.as_ref().is_some_and(|stream| stream.session == *packet.session()) {
+        if self.stream.as_ref().is_some_and(|stream| stream.sessions.is_present(*packet.session())) {
             return packet.messages().all(|message| message.is_ok());
         }
-        let is_text = packet.session().iter().all(|byte| matches!(byte, b' '..=b'~'));
-        let mut known = 0;
-        let is_itch = packet.messages().all(|message| match message.map(|(_, bytes)| Message::parse(bytes)) {
-            Ok(Ok(_)) => {
-                known += 1;
-                true
-            }
-            Ok(Err(itch::Error::Unknown(_))) => true,
-            Ok(Err(_)) | Err(_) => false,
-        });
-        is_text && is_itch && known > 0
+        is_text(packet.session()) && is_itch(&packet)
     }
 
     fn datagram(
@@ -156,49 +280,42 @@ impl Feed for MoldFeed {
         out: &mut SlotBuf,
     ) -> Result<Fed, FeedError> {
         let packet = Packet::parse(datagram.payload).map_err(|error| FeedError::Malformed(error.to_string()))?;
-        let begin = || Stream::new(*packet.session(), self.orders_max, catalog.symbols_max());
+        if !is_text(packet.session()) {
+            return Err(FeedError::Malformed(format!("session \"{}\" is no text", packet.session().escape_ascii())));
+        }
+        let begin = || Stream::new(*packet.session(), &self.config, catalog.symbols_max());
         let stream = &mut **self.stream.get_or_insert_with(begin);
-        let source = stream.mapper.define_source(catalog)?;
-        let ts_recv = (datagram.ts_recv != UnixNanos::UNKNOWN).then_some(datagram.ts_recv);
-        let mut whole = 0;
-        let mut fault = packet.messages().find_map(|message| {
-            whole += u64::from(message.is_ok());
-            message.err().map(|error| error.to_string())
-        });
-        let fresh = match stream.pending.take() {
-            Some(fresh) => fresh,
-            None if out.remaining() == 0 => return Ok(Fed::NoRoom),
-            None => match stream.observe(&packet, whole, (ts_recv.unwrap_or(stream.latest), source), out)? {
-                Some(fresh) => fresh,
-                None => return Ok(Fed::Done),
-            },
-        };
-        // Shorter messages than the shortest give no event.
-        let messages = (whole as usize).min(datagram.payload.len() / MESSAGE_BYTES_MIN);
-        if !stream.numbers.tell(out) || out.remaining() < ITCH_MESSAGE_SLOTS * messages {
-            stream.pending = Some(fresh);
+        stream.mapper.define_source(catalog)?;
+        if !stream.is_through {
+            stream.hold.arrive(datagram.ts_recv);
+            let fed = match stream.arrive(&packet, datagram.payload) {
+                Arrival::Through => Ok(Fed::Done),
+                Arrival::Now => stream.take(datagram, 0, catalog, out),
+                Arrival::AfterAll => match stream.release(true, catalog, out)? {
+                    Fed::NoRoom => return Ok(Fed::NoRoom),
+                    Fed::Done => stream.take(datagram, 0, catalog, out),
+                },
+            };
+            match fed {
+                Ok(Fed::NoRoom) => return Ok(Fed::NoRoom),
+                Err(FeedError::Malformed(why)) => drop(stream.fault.get_or_insert(why)),
+                other => drop(other?),
+            }
+            stream.is_through = true;
+        }
+        if stream.release(false, catalog, out)? == Fed::NoRoom {
             return Ok(Fed::NoRoom);
         }
-        for (seq, bytes) in packet.messages().map_while(Result::ok).filter(|(seq, _)| fresh.contains(*seq)) {
-            let from = out.slots().len();
-            match stream.mapper.message(bytes, seq, ts_recv, catalog, out) {
-                Ok(()) => {}
-                Err(ItchError::Message(error)) => {
-                    fault.get_or_insert_with(|| format!("message {seq}: {error}"));
-                }
-                Err(ItchError::Catalog(error)) => return Err(error.into()),
-            }
-            if let Some(slot) = out.slots().get(from) {
-                stream.latest = slot.ts_recv;
-                if slot.symbol != SymbolId::NONE {
-                    stream.numbers.show(slot.symbol);
-                }
-            }
+        stream.is_through = false;
+        stream.fault.take().map_or(Ok(Fed::Done), |why| Err(FeedError::Malformed(why)))
+    }
+
+    fn finish(&mut self, catalog: &mut Catalog, out: &mut SlotBuf) -> Result<Fed, FeedError> {
+        let Some(stream) = &mut self.stream else { return Ok(Fed::Done) };
+        if stream.release(true, catalog, out)? == Fed::NoRoom {
+            return Ok(Fed::NoRoom);
         }
-        match fault {
-            Some(why) => Err(FeedError::Malformed(why)),
-            None => Ok(Fed::Done),
-        }
+        stream.fault.take().map_or(Ok(Fed::Done), |why| Err(FeedError::Malformed(why)))
     }
 
     fn tally(&self, into: &mut Tally) {
@@ -214,13 +331,14 @@ impl Feed for MoldFeed {
             ("mold heartbeat", stream.heartbeats),
             ("mold end of session", stream.ends),
             ("mold duplicate", stream.numbers.duplicates()),
+            ("mold too late", stream.numbers.too_late()),
             ("mold missing", counts.open + counts.given_up),
-            ("mold packet of the session before", stream.stale),
         ] {
             if count > 0 {
                 *into.skipped.entry(name.to_owned()).or_default() += count;
             }
         }
+        stream.sessions.tally("mold", "packet", into);
         if stream.epochs > 0 {
             *into.messages.entry("mold epoch".to_owned()).or_default() += stream.epochs;
         }

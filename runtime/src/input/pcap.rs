@@ -23,6 +23,7 @@ mod ng;
 mod window;
 
 use super::bytes::ByteSource;
+use super::itch::ItchConfig;
 use super::udp::{Fed, FeedError, Feeds, all_feeds};
 use super::{BAD_LINES_NAMED_MAX, BadPacket, Input, InputError, Position, SlotBuf, Status, Tally};
 use classic::Classic;
@@ -104,6 +105,8 @@ pub struct PcapInput {
     name: String,
     bad_packets: u64,
     first_bad: Vec<BadPacket>,
+    /// No packet follows: what is still kept is on its way, then this is told.
+    closing: Option<Result<(), InputError>>,
     ended: bool,
 }
 
@@ -114,7 +117,7 @@ impl PcapInput {
     /// [`InputError::Damaged`] when the header is cut short or damaged, [`InputError::Unrecognised`] when it is neither format, or of a
     /// version that is not known.
     pub fn new(source: ByteSource) -> Result<Self, InputError> {
-        Self::with_feeds(source, Feeds::new(all_feeds()))
+        Self::with_feeds(source, Feeds::new(all_feeds(&ItchConfig::default())))
     }
 
     /// As [`PcapInput::new`], with these feeds.
@@ -142,6 +145,7 @@ impl PcapInput {
             name: String::with_capacity(64),
             bad_packets: 0,
             first_bad: Vec::new(),
+            closing: None,
             ended: false,
         })
     }
@@ -200,18 +204,44 @@ impl PcapInput {
                 return Ok(true);
             }
         };
-        let was_empty = out.slots().is_empty();
+        let before = out.slots().len();
         match self.feeds.datagram(&udp, packet.ts, catalog, out) {
             Ok(Fed::Done) => {}
-            Ok(Fed::NoRoom) if !was_empty || !out.slots().is_empty() => return Ok(false),
+            Ok(Fed::NoRoom) if before > 0 || !out.slots().is_empty() => return Ok(false),
             Ok(Fed::NoRoom) => self.bad("more events than a packet may have".to_owned()),
             Err(FeedError::Malformed(why)) => self.bad(why),
             Err(FeedError::Catalog(error)) => {
+                // All of the datagram or nothing: its last message may lack the end that others wait for.
+                out.truncate(before);
                 let path = self.window.path().to_owned();
                 return Err(InputError::Catalog { path, at: Position::Offset(self.window.offset()), error });
             }
         }
         Ok(true)
+    }
+}
+
+impl PcapInput {
+    /// Takes what the feeds keep after the last packet. `false` when it must go on with more room.
+    fn finish(&mut self, catalog: &mut Catalog, out: &mut SlotBuf) -> Result<bool, InputError> {
+        loop {
+            let before = out.slots().len();
+            match self.feeds.finish(catalog, out) {
+                Ok(Fed::Done) => return Ok(true),
+                Ok(Fed::NoRoom) if before > 0 || !out.slots().is_empty() => return Ok(false),
+                Ok(Fed::NoRoom) => {
+                    self.bad("more events than a packet may have".to_owned());
+                    return Ok(true);
+                }
+                Err(FeedError::Malformed(why)) => self.bad(why),
+                Err(FeedError::Catalog(error)) => {
+                    out.truncate(before);
+                    self.ended = true;
+                    let path = self.window.path().to_owned();
+                    return Err(InputError::Catalog { path, at: Position::Offset(self.window.offset()), error });
+                }
+            }
+        }
     }
 }
 
@@ -224,13 +254,16 @@ impl Input for PcapInput {
     }
 
     fn read(&mut self, catalog: &mut Catalog, out: &mut SlotBuf) -> Result<Status, InputError> {
-        while !self.ended {
+        while !self.ended && self.closing.is_none() {
             let packet = match self.next() {
                 Ok(Next::Packet(packet)) => packet,
-                Ok(Next::End) => break,
+                Ok(Next::End) => {
+                    self.closing = Some(Ok(()));
+                    break;
+                }
                 Err(broken) => {
-                    self.ended = true;
-                    return Err(self.window.damage(broken));
+                    self.closing = Some(Err(self.window.damage(broken)));
+                    break;
                 }
             };
             match self.take(&packet, catalog, out) {
@@ -245,8 +278,11 @@ impl Input for PcapInput {
             self.timeless += u64::from(packet.ts == UnixNanos::UNKNOWN);
             self.window.consume(packet.record);
         }
+        if !self.ended && !self.finish(catalog, out)? {
+            return Ok(Status::More);
+        }
         self.ended = true;
-        Ok(Status::End)
+        self.closing.take().unwrap_or(Ok(())).map(|()| Status::End)
     }
 
     fn tally(&self) -> Tally {

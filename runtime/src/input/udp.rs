@@ -9,12 +9,17 @@
 //! and B of a feed go into the same sequence numbers there.
 
 mod guess;
+mod hold;
 mod numbers;
+mod sessions;
 
 pub use guess::guess;
+pub use hold::{HELD_BYTES_MAX, HELD_NS_MAX, HELD_PACKETS_MAX, Hold, Offer};
 pub use numbers::{Contiguous, Fresh, GAP_PART};
+pub use sessions::{Judged, RETURNS_MAX, Sessions};
 
 use super::iex::IexFeed;
+use super::itch::ItchConfig;
 use super::mold::MoldFeed;
 use super::{MESSAGE_SLOTS_MAX, SlotBuf, Tally};
 use std::collections::BTreeMap;
@@ -61,7 +66,7 @@ pub enum FeedError {
     /// It is damaged, or not what its flow carries. What could be decoded of it is appended.
     #[error("{0}")]
     Malformed(String),
-    /// A table is full: nothing that follows can be trusted to fit. What was appended before stands.
+    /// A table is full: nothing that follows can be trusted to fit. What was appended of the datagram is to be taken back.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
 }
@@ -85,14 +90,22 @@ pub trait Feed: Send {
     fn datagram(&mut self, datagram: &Datagram<'_>, catalog: &mut Catalog, out: &mut SlotBuf)
     -> Result<Fed, FeedError>;
 
+    /// No datagram will follow: appends the events of those that the feed still keeps, until it says [`Fed::Done`].
+    ///
+    /// # Errors
+    /// [`FeedError`]. After one that is malformed, it can be called again.
+    fn finish(&mut self, _catalog: &mut Catalog, _out: &mut SlotBuf) -> Result<Fed, FeedError> {
+        Ok(Fed::Done)
+    }
+
     /// Adds what the feed has counted: messages by name, messages without a kind, heartbeats, duplicates, gaps.
     fn tally(&self, into: &mut Tally);
 }
 
 /// Every feed that this build knows, in the order in which they are asked.
 #[must_use]
-pub fn all_feeds() -> Vec<Box<dyn Feed>> {
-    vec![Box::new(IexFeed::new()), Box::new(MoldFeed::default())]
+pub fn all_feeds(itch: &ItchConfig) -> Vec<Box<dyn Feed>> {
+    vec![Box::new(IexFeed::new()), Box::new(MoldFeed::new(*itch))]
 }
 
 /// What is known of a flow.
@@ -146,6 +159,19 @@ impl Feeds {
         let fed = self.feeds[feed].datagram(&Datagram { payload: udp.payload, ts_recv }, catalog, out);
         self.is_again = matches!(fed, Ok(Fed::NoRoom));
         fed
+    }
+
+    /// No datagram will follow: see [`Feed::finish`].
+    ///
+    /// # Errors
+    /// Those of the feeds.
+    pub fn finish(&mut self, catalog: &mut Catalog, out: &mut SlotBuf) -> Result<Fed, FeedError> {
+        for feed in &mut self.feeds {
+            if feed.finish(catalog, out)? == Fed::NoRoom {
+                return Ok(Fed::NoRoom);
+            }
+        }
+        Ok(Fed::Done)
     }
 
     /// The feed of a datagram; a datagram without one is counted.

@@ -10,6 +10,9 @@ const GROUP: u64 = 32;
 /// Greatest reference number that can be kept: one bit of its cell is the side.
 pub(super) const REFERENCE_MAX: u64 = u64::MAX >> 1;
 
+/// Cells that are forgotten together: one kilobyte.
+const BLOCK: usize = 64;
+
 /// What is known of a live order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Order {
@@ -39,6 +42,8 @@ impl Cell {
 /// See the [module](self).
 pub(super) struct Orders {
     cells: Box<[Cell]>,
+    /// Bit of each block of [`BLOCK`] cells of which one was taken since all were forgotten.
+    touched: Box<[u64]>,
     len: usize,
     max: usize,
 }
@@ -46,8 +51,13 @@ pub(super) struct Orders {
 impl Orders {
     /// Room for `max` orders: 16 bytes for each cell, of which at most three quarters are taken. Memory that is not used is not touched.
     pub(super) fn new(max: usize) -> Self {
-        let cells = (max + max / 3 + 1).next_power_of_two().max(2 * GROUP as usize);
-        Self { cells: vec![Cell::default(); cells].into_boxed_slice(), len: 0, max }
+        let cells = (max + max.div_ceil(3)).next_power_of_two().max(BLOCK);
+        Self {
+            cells: vec![Cell::default(); cells].into_boxed_slice(),
+            touched: vec![0; (cells / BLOCK).div_ceil(64)].into_boxed_slice(),
+            len: 0,
+            max,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -97,6 +107,7 @@ impl Orders {
         };
         let key = reference << 1 | u64::from(order.side == Side::Ask);
         self.cells[at] = Cell { key, price: order.price, shares: order.shares };
+        self.touched[at / BLOCK / 64] |= 1 << (at / BLOCK % 64);
         true
     }
 
@@ -134,12 +145,21 @@ impl Orders {
         self.len -= 1;
     }
 
-    /// Forgets all orders. O(cells).
+    /// Forgets all orders. O(orders added since the last time + cells / 4,096): whoever says so often pays for what came in between only.
     pub(super) fn clear(&mut self) {
-        if self.len > 0 {
-            self.cells.fill(Cell::default());
-            self.len = 0;
+        if self.len == 0 {
+            return;
         }
+        for (word, bits) in self.touched.iter_mut().enumerate() {
+            // An order that moves up moves to a cell that was taken, whose block is known.
+            let mut left = std::mem::take(bits);
+            while left != 0 {
+                let block = word * 64 + left.trailing_zeros() as usize;
+                self.cells[block * BLOCK..][..BLOCK].fill(Cell::default());
+                left &= left - 1;
+            }
+        }
+        self.len = 0;
     }
 }
 
@@ -148,6 +168,27 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
     use tapeline_core::testing::for_seeds;
+
+    #[test]
+    fn the_default_takes_64_mib() {
+        let orders = Orders::new(super::super::ITCH_ORDERS_DEFAULT);
+        assert_eq!(orders.cells.len() * size_of::<Cell>(), 64 << 20);
+        assert_eq!((Orders::new(3 << 4).cells.len(), Orders::new((3 << 4) + 1).cells.len()), (64, 128));
+    }
+
+    /// A table of the default size that is full of other cells would take half a minute for this.
+    #[test]
+    fn forgetting_takes_the_time_of_what_was_there() {
+        let mut orders = Orders::new(super::super::ITCH_ORDERS_DEFAULT);
+        let order = Order { side: Side::Bid, price: 1, shares: 1 };
+        for reference in 0..2_000 {
+            assert!(orders.insert(reference * 1_000_003, order));
+            assert_eq!(orders.touched.iter().map(|word| word.count_ones()).sum::<u32>(), 1);
+            orders.clear();
+            assert_eq!((orders.len(), orders.take(reference * 1_000_003, 1)), (0, None));
+            assert!(orders.touched.iter().all(|word| *word == 0));
+        }
+    }
 
     #[test]
     fn orders_are_found_as_in_a_map() {

@@ -5,6 +5,7 @@
 //! shown none.
 
 use crate::input::SlotBuf;
+use std::collections::VecDeque;
 use tapeline_core::catalog::SeqRule;
 use tapeline_core::event::payload::Gap;
 use tapeline_core::event::{Flags, KindVersion, Payload, Slot};
@@ -15,6 +16,8 @@ use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
 pub const GAP_PART: u16 = u16::MAX;
 /// Name of the one stream in its detector.
 const STREAM: SourceId = SourceId(1);
+/// Ranges that are not waited for any more, of which is known that they did not come.
+const GIVEN_UP_MAX: usize = 64;
 
 /// Which numbers of a packet did not come before.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +62,14 @@ pub struct Contiguous {
     open: Option<Open>,
     /// All from the first number of the epoch on have come, and that was the number 1 or before.
     is_whole: bool,
+    /// First number of the epoch.
+    begin: u64,
+    /// The last ranges that were given up: first and last of each.
+    given_up: VecDeque<(u64, u64)>,
     /// Messages that had come before.
     duplicates: u64,
+    /// Messages that had not, and were not waited for.
+    too_late: u64,
 }
 
 impl Contiguous {
@@ -75,7 +84,10 @@ impl Contiguous {
             is_shown: vec![0; symbols.div_ceil(64)].into_boxed_slice(),
             open: None,
             is_whole: false,
+            begin: 0,
+            given_up: VecDeque::with_capacity(GIVEN_UP_MAX),
             duplicates: 0,
+            too_late: 0,
         }
     }
 
@@ -97,13 +109,30 @@ impl Contiguous {
                 fresh.ranges += 1;
             }
             let end = first.saturating_add(count);
-            self.duplicates += (first..end.min(fresh.from)).filter(|number| !fresh.contains(*number)).count() as u64;
+            for number in (first..end.min(fresh.from)).filter(|number| !fresh.contains(*number)) {
+                let is_in = |range: &(u64, u64)| (range.0..=range.1).contains(&number);
+                let is_late = number < self.begin || self.given_up.iter().any(is_in);
+                self.duplicates += u64::from(!is_late);
+                self.too_late += u64::from(is_late);
+            }
         }
+        let oldest = self.gaps.missing(STREAM, SymbolId::NONE).next();
         match self.gaps.observe(STREAM, SymbolId::NONE, Numbers::Run { first, count }) {
             Verdict::Malformed => return None,
-            Verdict::First => self.is_whole = first <= 1,
+            Verdict::First => {
+                self.is_whole = first <= 1;
+                self.begin = first;
+            }
             Verdict::Gap { from, to } => {
                 self.is_whole = false;
+                // One range more than there is room for: the oldest makes room.
+                let is_left = self.gaps.missing(STREAM, SymbolId::NONE).next() == oldest;
+                if let Some(range) = oldest.filter(|_| !is_left) {
+                    if self.given_up.len() == GIVEN_UP_MAX {
+                        self.given_up.pop_front();
+                    }
+                    self.given_up.push_back(range);
+                }
                 let gap = Gap { expected: from, received: to + 1, missing: to - from + 1 };
                 self.open = Some(Open { gap, ts_recv, ts_event, source, told: 0 });
             }
@@ -175,6 +204,7 @@ impl Contiguous {
         self.is_shown.fill(0);
         self.is_whole = false;
         self.open = None;
+        self.given_up.clear();
     }
 
     /// What was counted of gaps.
@@ -183,10 +213,28 @@ impl Contiguous {
         self.gaps.counts(STREAM)
     }
 
-    /// Messages that had come before, or came after they were given up.
+    /// Messages that had come before; and those of ranges that were given up long ago.
     #[must_use]
     pub const fn duplicates(&self) -> u64 {
         self.duplicates
+    }
+
+    /// Messages that came after they were given up, or are before the first of the epoch.
+    #[must_use]
+    pub const fn too_late(&self) -> u64 {
+        self.too_late
+    }
+
+    /// Counts the messages of a packet that was not observed, since the same one waits.
+    pub const fn count_duplicates(&mut self, messages: u64) {
+        self.duplicates += messages;
+    }
+
+    /// Whether a packet from `first` on is beyond a hole that a second line may fill: there is one, since something came twice.
+    #[inline]
+    #[must_use]
+    pub fn is_beyond_hole(&self, first: u64) -> bool {
+        self.duplicates > 0 && self.next().is_some_and(|next| first > next)
     }
 }
 
@@ -215,6 +263,26 @@ mod tests {
         assert_eq!(numbers.duplicates(), 2 + 3 + 9);
         numbers.begin_epoch();
         assert_eq!(take(&mut numbers, 1, 1), [1]);
+    }
+
+    #[test]
+    fn what_comes_too_late_is_no_duplicate() {
+        let mut numbers = Contiguous::new(8);
+        // Before the first; then five holes, of which the first two are given up.
+        assert_eq!(take(&mut numbers, 10, 1), [10]);
+        assert_eq!(take(&mut numbers, 8, 3), [0; 0]);
+        assert_eq!((numbers.too_late(), numbers.duplicates()), (2, 1));
+        (1..=5).for_each(|hole| drop(take(&mut numbers, 10 + 10 * hole, 1)));
+        assert_eq!(take(&mut numbers, 11, 10), [0; 0]);
+        assert_eq!((numbers.too_late(), numbers.duplicates()), (2 + 9, 2));
+        assert_eq!(
+            take(&mut numbers, 21, 30),
+            [31, 32, 33, 34, 35, 36, 37, 38, 39, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50]
+                .into_iter()
+                .filter(|number| number % 10 != 0)
+                .collect::<Vec<u64>>()
+        );
+        assert_eq!((numbers.too_late(), numbers.duplicates()), (2 + 9 + 9, 2 + 3));
     }
 
     /// Packets of one to four messages over two lines that lose, repeat and delay: what is new is each number once, as a set knows.

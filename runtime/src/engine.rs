@@ -42,6 +42,8 @@ pub struct Setup {
     pub captures: Vec<Capture>,
     /// Passes over them.
     pub passes: u64,
+    /// Messages of all captures and passes together, after which they are taken to have ended; `None` = all that there are.
+    pub messages_max: Option<u64>,
     /// Schedule.
     pub pace: Pace,
     /// Longest gap that pacing keeps, in ns of capture time.
@@ -99,6 +101,7 @@ impl Setup {
         Self {
             captures,
             passes: 1,
+            messages_max: None,
             pace: Pace::Speed(1.0),
             max_gap_ns: None,
             overload: Overload::Wait,
@@ -316,6 +319,7 @@ pub fn run<C: Chain + 'static>(
     let ingest = Ingest {
         captures: setup.captures,
         passes: setup.passes,
+        messages_max: setup.messages_max.unwrap_or(u64::MAX),
         catalog: catalog.clone(),
         progress: Progress::default(),
     };

@@ -211,6 +211,8 @@ pub struct Ingest {
     pub captures: Vec<Capture>,
     /// Passes over all of them, at least 1.
     pub passes: u64,
+    /// Messages of all captures and passes together, after which they are taken to have ended; `u64::MAX` = all that there are.
+    pub messages_max: u64,
     /// The engine's names; the handlers' sources are in it already.
     pub catalog: Catalog,
     /// Told how far the reader is.
@@ -354,7 +356,7 @@ impl Ingest {
             // A capture that failed in an earlier pass fails in this one as well: it is told once.
             let is_new = report.errors.is_empty();
             report.errors.extend(lanes.into_iter().filter_map(|lane| lane.error).filter(|_| is_new));
-            if !is_done {
+            if !is_done || self.messages_max == 0 {
                 break;
             }
         }
@@ -395,6 +397,14 @@ impl Ingest {
                     lane.error = Some(error);
                     Status::End
                 });
+                if self.messages_max != u64::MAX {
+                    let (messages, slots) = first_messages(&block.events.slots()[from..], self.messages_max);
+                    self.messages_max -= messages;
+                    if self.messages_max == 0 {
+                        block.events.truncate(from + slots);
+                        lane.status = Status::End;
+                    }
+                }
                 prepare(&mut block.events.slots_mut()[from..], shift_ns, &mut stats[0], &mut seen[0]);
                 if block.events.slots().len() == from && lane.status == Status::More {
                     self.send(block, announced, queue);
@@ -437,6 +447,12 @@ impl Ingest {
             let most = prepare(message, 0, &mut stats[index], &mut seen[index]);
             lane.time = lane.time.max(most);
             shift(message, shift_ns);
+            if self.messages_max != u64::MAX {
+                self.messages_max -= first_messages(message, 1).0;
+                if self.messages_max == 0 {
+                    break;
+                }
+            }
         }
         self.send(block, announced, queue);
         self.progress.tell(pass, stats, seen);
@@ -448,6 +464,21 @@ impl Ingest {
         announced.define(&self.catalog, &mut block.definitions);
         queue.send(block);
     }
+}
+
+/// How many messages end in `slots`, `most` at most, and the slots up to the end of the last of them; all slots where there are fewer.
+fn first_messages(slots: &[Slot], most: u64) -> (u64, usize) {
+    let (mut messages, mut end) = (0, 0);
+    while let Some(event) = EventRef::first(&slots[end..]) {
+        end += event.slots().len();
+        if !event.head().kind().is_control() && event.head().flags.contains(Flags::LAST) {
+            messages += 1;
+            if messages == most {
+                return (messages, end);
+            }
+        }
+    }
+    (messages, slots.len())
 }
 
 fn ones(words: &[u64]) -> u64 {
@@ -528,7 +559,8 @@ mod tests {
         let config = Config { events: 500_000, symbols: 5, ..Config::default() };
         let open = Box::new(move || Ok(Box::new(GenerateInput::new(&config).unwrap()) as Box<dyn Input>));
         let captures = vec![Capture { path: "generated".to_owned(), open }];
-        let ingest = Ingest { captures, passes: 1, catalog: Catalog::new(64), progress: Progress::default() };
+        let (catalog, progress) = (Catalog::new(64), Progress::default());
+        let ingest = Ingest { captures, passes: 1, messages_max: u64::MAX, catalog, progress };
         let queue = BlockQueue::new(2);
         let guard = queue.stop_guard();
         let reader = thread::spawn({
@@ -541,5 +573,53 @@ mod tests {
         assert!(!reader.is_finished(), "it waits for an empty block");
         drop(guard);
         assert_eq!(reader.join().unwrap().captures.len(), 1);
+    }
+
+    /// Reads so many captures of 3,000 events to the end; gives back the messages and events that came.
+    fn take(captures: u64, passes: u64, messages_max: u64) -> (u64, u64) {
+        let captures = (0..captures).map(|seed| {
+            let config = Config { events: 3_000, symbols: 5, seed, ..Config::default() };
+            let open = Box::new(move || Ok(Box::new(GenerateInput::new(&config).unwrap()) as Box<dyn Input>));
+            Capture { path: format!("generated {seed}"), open }
+        });
+        let captures = captures.collect();
+        let ingest =
+            Ingest { captures, passes, messages_max, catalog: Catalog::new(64), progress: Progress::default() };
+        let queue = BlockQueue::new(4);
+        let reader = thread::spawn({
+            let queue = queue.clone();
+            move || ingest.run(&queue)
+        });
+        let (mut messages, mut events) = (0, 0);
+        loop {
+            let Some(block) = queue.take() else {
+                thread::sleep(PAUSE_MIN);
+                continue;
+            };
+            messages += first_messages(block.events.slots(), u64::MAX).0;
+            let is_event = |slot: &&Slot| slot.kind() != Kind::CONTINUATION && !slot.kind().is_control();
+            events += block.events.slots().iter().filter(is_event).count() as u64;
+            let is_last = block.is_last;
+            queue.give_back(block);
+            if is_last {
+                break;
+            }
+        }
+        let report = reader.join().unwrap();
+        let told: u64 = report.captures.iter().map(|capture| capture.events).sum();
+        assert!(report.errors.is_empty() && (passes > 1 || told == events), "{told} of {events} events are told");
+        (messages, events)
+    }
+
+    #[test]
+    fn so_many_messages_and_no_more() {
+        for (captures, passes) in [(1, 1), (2, 1), (1, 3), (3, 2)] {
+            let (all, events) = take(captures, passes, u64::MAX);
+            assert_eq!(events, captures * passes * 3_000, "{captures} captures, {passes} passes");
+            for most in [1, 2, 17, all / 2, all - 1, all] {
+                assert_eq!(take(captures, passes, most).0, most, "{captures} captures, {passes} passes");
+            }
+            assert_eq!(take(captures, passes, all + 1), (all, events), "there are no more");
+        }
     }
 }

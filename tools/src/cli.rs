@@ -41,6 +41,10 @@ pub(crate) enum Verb {
     Dump(DumpArgs),
     /// Compare two outputs, and name the first difference of each symbol
     Diff(DiffArgs),
+    /// Compare the results of replays, or of two configurations or binaries: faster, slower, the same, or cannot tell
+    Compare(Box<CompareArgs>),
+    /// Find the highest rate at which response times hold an SLO, with the whole curve
+    Capacity(Box<CapacityArgs>),
     /// Say what this machine lacks for low latency, and which driver will run
     Doctor(DoctorArgs),
     /// List, show, redrive or purge dead letters, as `replay --dead-letters` writes them
@@ -117,6 +121,9 @@ pub(crate) struct ReplayArgs {
     pub(crate) end: Option<String>,
     #[arg(long = "loop", value_name = "N", help = about("replay.loop"))]
     pub(crate) passes: Option<String>,
+    /// Messages of all captures and passes together, after which they are taken to have ended
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) messages: Option<u64>,
     #[arg(long, value_name = "POLICY", help = about("replay.overload"))]
     pub(crate) overload: Option<String>,
     #[arg(long, value_name = "LEVEL", help = about("log.level"))]
@@ -153,6 +160,9 @@ pub(crate) struct ReplayArgs {
     pub(crate) symbols_max: Option<String>,
     #[arg(long, value_name = "N", help = about("engine.ring_slots"))]
     pub(crate) ring_slots: Option<String>,
+    /// Leave the captures' SHA-256 out of the JSON: for a run of many over one file
+    #[arg(long, hide = true)]
+    pub(crate) no_sha256: bool,
     /// Say more on stderr: memory per structure
     #[arg(long, short)]
     pub(crate) verbose: bool,
@@ -256,6 +266,134 @@ pub(crate) struct DiffArgs {
     /// Symbols that fit
     #[arg(long, value_name = "N", default_value_t = SYMBOLS_DEFAULT, value_parser = symbols_max)]
     pub(crate) symbols_max: usize,
+}
+
+/// Flags of replay that say how the engine is put together.
+#[derive(Args, Debug)]
+pub(crate) struct EngineFlags {
+    /// Configuration of every replay, as for replay
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Set any key of the configuration of every replay; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    #[arg(long, value_name = "N", help = about("engine.shards"))]
+    pub(crate) shards: Option<String>,
+    #[arg(long, value_name = "LIST", help = about("engine.cores"))]
+    pub(crate) cores: Option<String>,
+    /// Do not pin threads to cores
+    #[arg(long)]
+    pub(crate) no_pin: bool,
+    #[arg(long, value_name = "DRIVER", help = about("engine.driver"))]
+    pub(crate) driver: Option<String>,
+    #[arg(long, value_name = "POLICY", help = about("replay.overload"))]
+    pub(crate) overload: Option<String>,
+    #[arg(long, value_name = "N", help = about("engine.symbols_max"))]
+    pub(crate) symbols_max: Option<String>,
+    #[arg(long, value_name = "N", help = about("engine.ring_slots"))]
+    pub(crate) ring_slots: Option<String>,
+}
+
+/// Flags of replay that say what is replayed when.
+#[derive(Args, Debug)]
+pub(crate) struct ScheduleFlags {
+    #[arg(long, value_name = "X|max", help = about("replay.speed"), allow_hyphen_values = true)]
+    pub(crate) speed: Option<String>,
+    #[arg(long, value_name = "N", help = about("replay.rate"), allow_hyphen_values = true)]
+    pub(crate) rate: Option<String>,
+    #[arg(long, value_name = "TIME", help = about("replay.max_gap"))]
+    pub(crate) max_gap: Option<String>,
+    #[arg(long, value_name = "WHEN", help = about("replay.start"))]
+    pub(crate) start: Option<String>,
+    #[arg(long, value_name = "WHEN", help = about("replay.end"))]
+    pub(crate) end: Option<String>,
+    #[arg(long = "loop", value_name = "N", help = about("replay.loop"))]
+    pub(crate) passes: Option<String>,
+    /// Messages of all captures and passes together, after which they are taken to have ended
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) messages: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    /// Results of A and of B, as replay --format json printed them, a line each (- is stdin); with --run: captures, as for
+    /// replay
+    pub(crate) inputs: Vec<String>,
+    /// Replay the captures with A and B in turn (A B B A ..) and compare these results
+    #[arg(long)]
+    pub(crate) run: bool,
+    /// With --run: replays of each side
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
+    pub(crate) repeats: usize,
+    /// Configuration of A
+    #[arg(long, value_name = "FILE", requires = "run", conflicts_with = "config")]
+    pub(crate) a_config: Option<PathBuf>,
+    /// Configuration of B
+    #[arg(long, value_name = "FILE", requires = "run", conflicts_with = "config")]
+    pub(crate) b_config: Option<PathBuf>,
+    /// Key of A's configuration; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", requires = "run")]
+    pub(crate) a_set: Vec<String>,
+    /// Key of B's configuration; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", requires = "run")]
+    pub(crate) b_set: Vec<String>,
+    /// Binary of A; default: this one
+    #[arg(long, value_name = "FILE", requires = "run")]
+    pub(crate) a_binary: Option<PathBuf>,
+    /// Binary of B; default: this one
+    #[arg(long, value_name = "FILE", requires = "run")]
+    pub(crate) b_binary: Option<PathBuf>,
+    /// Changes that are no regressions: of the median, of p99 and above, of throughput
+    #[arg(long, value_name = "NAME=SHARE", default_value = "p50=3%,p99=10%,throughput=3%")]
+    pub(crate) gate: String,
+    /// Take runs that the machine disturbed as well
+    #[arg(long)]
+    pub(crate) allow_invalid: bool,
+    /// Outputs that differ are no failure
+    #[arg(long)]
+    pub(crate) allow_different_outputs: bool,
+    /// Form of the answer
+    #[arg(long, default_value = "text")]
+    pub(crate) format: Format,
+    #[command(flatten, next_help_heading = "Every replay of --run")]
+    pub(crate) engine: EngineFlags,
+    #[command(flatten, next_help_heading = "Every replay of --run")]
+    pub(crate) schedule: ScheduleFlags,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CapacityArgs {
+    /// Captures, as for replay; without one: a built-in session, generated
+    pub(crate) captures: Vec<String>,
+    /// What has to hold: bounds of response times, as in p99.9<200us or p50<5us,p99<50us,max<10ms
+    #[arg(long, value_name = "SLO")]
+    pub(crate) slo: String,
+    /// Lowest rate, messages a second; default: a 64th of the highest, and enough for the SLO's percentiles
+    #[arg(long, value_name = "RATE", value_parser = positive)]
+    pub(crate) from: Option<f64>,
+    /// Highest rate, messages a second; default: what the engine takes without a schedule
+    #[arg(long, value_name = "RATE", value_parser = positive)]
+    pub(crate) to: Option<f64>,
+    /// Length of each run
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub(crate) time: Duration,
+    /// Runs at each rate
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    pub(crate) repeats: usize,
+    /// Only a valid run proves that a rate holds
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Write the curve as CSV
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Overwrite a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Form of the answer
+    #[arg(long, default_value = "text")]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) engine: EngineFlags,
 }
 
 #[derive(Args, Debug)]

@@ -37,6 +37,7 @@
 
 #![forbid(unsafe_code)]
 
+mod child;
 mod cli;
 mod cmd;
 mod files;
@@ -82,6 +83,8 @@ pub fn main_with<C: Chain + 'static>(pipeline: impl Fn(BusBuilder<End>, &Paramet
         cli::Verb::Verify(args) => cmd::verify::run(&args),
         cli::Verb::Dump(args) => cmd::dump::run(&args),
         cli::Verb::Diff(args) => cmd::diff::run(&args),
+        cli::Verb::Compare(args) => cmd::compare::run(&args),
+        cli::Verb::Capacity(args) => cmd::capacity::run(&args),
         cli::Verb::Doctor(args) => cmd::doctor::run(&args),
         cli::Verb::Dlq(args) => cmd::dlq::run(&args),
         cli::Verb::Schema(args) => cmd::schema::run(&args),

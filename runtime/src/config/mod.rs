@@ -436,6 +436,7 @@ impl Config {
         let request_retry = policies[usize::from(retry.number(request_retry))];
         Setup {
             passes: *passes,
+            messages_max: None,
             pace: replay.pace(),
             max_gap_ns: *max_gap_ns,
             overload: *overload,

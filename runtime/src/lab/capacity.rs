@@ -19,7 +19,7 @@
 use super::result::{Outcome, Tail};
 use super::slo::{Held, Quantile, Slo};
 use super::stats::median;
-use crate::report::text::{duration, rate as rate_text};
+use crate::report::text::{duration, rate};
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
 
@@ -106,8 +106,11 @@ impl Step {
             (false, None) => (Holds::CannotTell, format!("{why}, but the run is invalid")),
             (false, Some(reason)) => (Holds::CannotTell, format!("{why}, but the run is invalid: {reason}")),
         };
-        if self.saturated || self.achieved < rate * ACHIEVED_MIN {
-            return broken(format!("not kept up with: {} left", rate_text(self.achieved)));
+        if self.achieved < rate * ACHIEVED_MIN {
+            return broken(format!("not kept up with: {} left", per_second(self.achieved)));
+        }
+        if self.saturated {
+            return broken("full rings held up more than 1 % of the events".to_owned());
         }
         match slo.held(&self.response) {
             Held::No(bound, ns) => broken(format!("{} is {}", bound.quantile.name(), duration(ns.round() as u64))),
@@ -321,17 +324,20 @@ impl Search {
                 } else {
                     "cannot tell at the lowest rate"
                 };
-                say(&mut why, &format!("{verb}, {}: {}", rate_text(lowest.rate), self.why(lowest).unwrap_or_default()));
+                say(
+                    &mut why,
+                    &format!("{verb}, {}: {}", per_second(lowest.rate), self.why(lowest).unwrap_or_default()),
+                );
             }
             (Some(_), None) => say(&mut why, "the highest rate that was tried holds"),
             (Some(_), Some(next)) => {
                 let verb = if self.holds(next) == Holds::No { "fails" } else { "cannot tell" };
-                say(&mut why, &format!("{} {verb}: {}", rate_text(next.rate), self.why(next).unwrap_or_default()));
+                say(&mut why, &format!("{} {verb}: {}", per_second(next.rate), self.why(next).unwrap_or_default()));
             }
         }
         let limit = high.unwrap_or_else(|| low.map_or(0, |low| low + 1)).min(self.rates.len());
         if let Some(above) = self.rates[limit..].iter().rev().find(|rate| self.holds(rate) == Holds::Yes) {
-            say(&mut why, &format!("{} holds, but above a rate that does not", rate_text(above.rate)));
+            say(&mut why, &format!("{} holds, but above a rate that does not", per_second(above.rate)));
         }
         let rests_on_invalid = low.is_some_and(|low| {
             let rate = &self.rates[low];
@@ -374,6 +380,11 @@ impl Search {
 /// Whether more than half of its runs are so.
 fn most(rate: &Rate, is_so: impl Fn(&Step) -> bool) -> bool {
     rate.steps.iter().filter(|step| is_so(step)).count() * 2 > rate.steps.len()
+}
+
+/// A rate of a schedule: of messages, whose parts share a due time.
+pub(super) fn per_second(messages: f64) -> String {
+    rate(messages).replace("events/s", "messages/s")
 }
 
 /// Four significant digits: rates that people can repeat.
@@ -558,7 +569,7 @@ pub(crate) mod tests {
     fn nothing_holds_or_everything_does() {
         let (search, order) = run(plan("p99<1us", 1e4, 1e6), server);
         let (rate, why) = answer(&search);
-        assert!(rate.is_none() && why.starts_with("the lowest rate fails, 10.0 k events/s: p99 is 4.65 µs"), "{why}");
+        assert!(rate.is_none() && why.starts_with("the lowest rate fails, 10.0 k messages/s: p99 is 4.65 µs"), "{why}");
         assert_eq!(order.iter().filter(|rate| **rate == 1e4).count(), 2, "the lowest is run twice");
         assert_eq!(search.found(1e6, "0").exit_code(), 1);
         let (search, _) = run(plan("p99<1s", 1e4, 9e5), server);
@@ -617,7 +628,7 @@ pub(crate) mod tests {
         let never = |rate: f64| Step { response: Tail { p99_9: None, ..server(rate).response }, ..server(rate) };
         let (search, _) = run(plan("p99.9<92.1us", 1e4, 9e5), never);
         let (rate, why) = answer(&search);
-        assert!(rate.is_none() && why.starts_with("cannot tell at the lowest rate, 10.0 k events/s: p99.9"), "{why}");
+        assert!(rate.is_none() && why.starts_with("cannot tell at the lowest rate, 10.0 k messages/s: p99.9"), "{why}");
         assert!(why.contains("the machine's noise"), "{why}");
     }
 
@@ -706,7 +717,7 @@ pub(crate) mod tests {
             found.json(),
             concat!(
                 r#"{"tool":"tapeline","version":"0.1.0","command":"capacity","slo":{"text":"p99<10us","bounds":[{"percentile":"p99","below_ns":10000.0}]},"#,
-                r#""answer":{"rate":1000.0,"why":"2.00 k events/s cannot tell: p99 is not told: it lies within the machine's noise"},"#,
+                r#""answer":{"rate":1000.0,"why":"2.00 k messages/s cannot tell: p99 is not told: it lies within the machine's noise"},"#,
                 r#""knee":null,"max_events_per_second":1500000.0,"points":["#,
                 r#"{"offered":1000.0,"achieved":1000.0,"p50":900.0,"p90":900.0,"p99":4000.0,"p99_9":8000.0,"p99_99":null,"max":36000.0,"saturated":false,"valid":true,"runs":1,"holds":"yes","why":null},"#,
                 r#"{"offered":2000.0,"achieved":2000.0,"p50":950.0,"p90":950.0,"p99":null,"p99_9":2.0,"p99_99":null,"max":9.0,"saturated":false,"valid":true,"runs":1,"holds":"cannot tell","why":"p99 is not told: it lies within the machine's noise"}],"#,

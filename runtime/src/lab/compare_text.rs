@@ -1,6 +1,7 @@
 //! A comparison as a table for people: the verdict first, then what was compared, then every metric.
 
 use super::compare::{Call, Comparison, Metric, Outputs, Side};
+use super::page::words;
 use super::stats::VALUES_MIN;
 use crate::report::text::{duration, plain, rate};
 use std::fmt::Write as _;
@@ -9,9 +10,7 @@ use std::fmt::Write as _;
 #[must_use]
 pub fn table(comparison: &Comparison) -> String {
     let mut text = format!("{}: {}\n\n", comparison.verdict.name().to_uppercase(), comparison.why);
-    let mut line = |label: &str, words: &str| {
-        let _ = writeln!(text, "{label:<11}{words}");
-    };
+    let mut line = |label: &str, text_of: &str| words(&mut text, label, text_of);
     line("A", &side(&comparison.a));
     line("B", &side(&comparison.b));
     line(
@@ -33,22 +32,22 @@ pub fn table(comparison: &Comparison) -> String {
     }
     let _ = writeln!(
         text,
-        "\n{:<11}{:>13}{:>13}{:>9}{:>20}{:>8}{:>8}  verdict",
+        "\n{:<11}{:>12}{:>12}{:>9}{:>19}{:>8}{:>8}  verdict",
         comparison.basis, "A", "B", "change", "95 % interval", "noise", "gate"
     );
     for metric in &comparison.metrics {
         row(&mut text, metric);
     }
     text.push_str(
-        "           change: median of B over median of A; noise: of A against itself, by halves of its runs\n",
+        "            change: median of B over median of A; noise: of A against itself, by halves of its runs\n",
     );
     for metric in comparison.metrics.iter().filter(|metric| metric.verdict == Call::CannotTell) {
         let why = metric.why.as_deref().unwrap_or_default();
-        let _ = writeln!(text, "{:<11}{}: {why}", "cannot tell", format_args!(" {}", metric.name));
+        words(&mut text, "cannot tell", &format!("{}: {why}", metric.name));
     }
     let short = [&comparison.a, &comparison.b].into_iter().any(|side| side.used < VALUES_MIN && side.invalid > 0);
     if short {
-        text.push_str("           --allow-invalid takes runs that the machine disturbed as well\n");
+        text.push_str("            --allow-invalid takes runs that the machine disturbed as well\n");
     }
     text
 }
@@ -87,7 +86,7 @@ fn row(text: &mut String, metric: &Metric) {
     let verdict = metric.verdict.name();
     let _ = writeln!(
         text,
-        "{:<11}{a:>13}{b:>13}{change:>9}{interval:>20}{noise:>8}{gate:>8}  {verdict}{mark}",
+        "{:<11}{a:>12}{b:>12}{change:>9}{interval:>19}{noise:>8}{gate:>8}  {verdict}{mark}",
         metric.name
     );
 }

@@ -11,6 +11,7 @@ pub mod capacity;
 pub mod capacity_text;
 pub mod compare;
 pub mod compare_text;
+mod page;
 pub mod result;
 pub mod slo;
 pub mod stats;

@@ -112,22 +112,22 @@ pub struct Tail {
     /// Samples.
     pub count: u64,
     /// Median.
-    #[serde(deserialize_with = "finite")]
+    #[serde(default, deserialize_with = "finite")]
     pub p50: Option<f64>,
     /// 90th percentile.
-    #[serde(deserialize_with = "finite")]
+    #[serde(default, deserialize_with = "finite")]
     pub p90: Option<f64>,
     /// 99th percentile.
-    #[serde(deserialize_with = "finite")]
+    #[serde(default, deserialize_with = "finite")]
     pub p99: Option<f64>,
     /// 99.9th percentile.
-    #[serde(deserialize_with = "finite")]
+    #[serde(default, deserialize_with = "finite")]
     pub p99_9: Option<f64>,
     /// 99.99th percentile.
-    #[serde(deserialize_with = "finite")]
+    #[serde(default, deserialize_with = "finite")]
     pub p99_99: Option<f64>,
     /// Largest.
-    #[serde(deserialize_with = "finite")]
+    #[serde(default, deserialize_with = "finite")]
     pub max: Option<f64>,
 }
 

@@ -88,7 +88,7 @@ fn write(args: &ImportArgs, captures: Vec<Capture>, generated: bool) -> Result<(
     // The reader's own catalog is on its thread: this one follows it by the definitions.
     let mut names = catalog.clone();
     let queue = BlockQueue::new(BLOCKS);
-    let ingest = Ingest { captures, passes: 1, catalog, progress: Progress::default() };
+    let ingest = Ingest { captures, passes: 1, messages_max: u64::MAX, catalog, progress: Progress::default() };
     let reader = {
         let queue = queue.clone();
         thread::Builder::new().name("reader".to_owned()).spawn(move || ingest.run(&queue)).map_err(|e| e.to_string())?

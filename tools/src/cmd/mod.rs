@@ -1,5 +1,7 @@
 //! One verb a file. Each returns the exit code.
 
+pub(crate) mod capacity;
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod diff;

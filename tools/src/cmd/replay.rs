@@ -74,6 +74,7 @@ pub(crate) fn run<C: Chain + 'static>(
         }
     };
     let mut setup = loaded.setup(captures);
+    setup.messages_max = args.messages;
     setup.log.filter.follow = args.follow;
     setup.log.memory_max = loaded.config.health.memory_bytes;
     setup.log.dispatch = logger(setup.log.format);
@@ -101,7 +102,7 @@ pub(crate) fn run<C: Chain + 'static>(
         }
     };
     // After the run, so that hashing takes no time from it.
-    let sha256 = if args.format == Format::Json && !interrupt.load(Ordering::Relaxed) {
+    let sha256 = if args.format == Format::Json && !args.no_sha256 && !interrupt.load(Ordering::Relaxed) {
         args.captures.iter().filter_map(|path| Some((path.clone(), sha256_of(path).ok()?))).collect()
     } else {
         BTreeMap::new()
@@ -126,7 +127,10 @@ pub(crate) fn run<C: Chain + 'static>(
         None => false,
     };
     super::import::complain(&run.ingest);
-    let told = tell(run, &request);
+    let mut told = tell(run, &request);
+    if let Some(messages) = args.messages {
+        told.report.verdict.notes.push(format!("--messages: the first {} messages, no more", count(messages)));
+    }
     if args.verbose {
         for (name, bytes) in &told.bytes {
             out::note(format_args!("{name}: {} bytes", count(*bytes as u64)));
@@ -216,7 +220,7 @@ fn built_in() -> Vec<Capture> {
 }
 
 /// The first SIGINT ends the run and lets it report; the second ends the process.
-fn on_interrupt(interrupt: &Arc<AtomicBool>) -> io::Result<()> {
+pub(crate) fn on_interrupt(interrupt: &Arc<AtomicBool>) -> io::Result<()> {
     signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(interrupt))?;
     signal_hook::flag::register(SIGINT, Arc::clone(interrupt))?;
     Ok(())

@@ -65,7 +65,8 @@ impl Rig {
         let mut made = Some(Made(blocks.into_iter()));
         let open = Box::new(move || Ok(Box::new(made.take().expect("opened once")) as Box<dyn Input>));
         let captures = vec![Capture { path: "made".to_owned(), open }];
-        let ingest = Ingest { captures, passes: 1, catalog: Catalog::new(8), progress: Progress::default() };
+        let (catalog, progress) = (Catalog::new(8), Progress::default());
+        let ingest = Ingest { captures, passes: 1, messages_max: u64::MAX, catalog, progress };
         assert!(ingest.run(&queue).errors.is_empty());
         let (clock, hand) = RunClock::held();
         let (producer, ring) = ring::channel_at(ROOM, 0, true);

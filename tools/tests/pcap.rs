@@ -5,7 +5,7 @@ mod common;
 mod pcap_twin;
 
 use common::{Place, captures};
-use pcap_twin::{DEEP, Order, SESSION, START, Wrap, classic, deep_segments, level, ng, packets, segment};
+use pcap_twin::{DEEP, Order, SESSION, START, Wrap, classic, deep_segments, level, ng, packets, segment, trade};
 use serde_json::Value;
 use std::io::Write;
 
@@ -53,6 +53,47 @@ fn every_form_of_a_capture_and_its_tape_are_one() {
         all.push((dumped, of_capture));
     }
     assert!(all.iter().all(|one| *one == all[0]));
+}
+
+/// Numbers that are missing, that come twice, that begin anew within a session, and another session: the tape tells the same.
+#[test]
+fn gaps_and_epochs_are_on_the_tape() {
+    let place = Place::new();
+    let (mut datagrams, mut next) = (Vec::new(), 1);
+    for index in 0..400u64 {
+        match index {
+            50 | 130 | 260 => next += 5,
+            200 | 300 => next = 1,
+            _ => {}
+        }
+        let (ns, session) = (START + index * 1_000_000, if index < 300 { SESSION } else { SESSION + 1 });
+        let symbol = format!("S{}", index % 50);
+        let messages = [
+            level(b'8', 0, ns - 5, &symbol, 100, 500_000 - index as i64 % 7 * 100),
+            level(b'5', 1, ns - 4, &symbol, 100, 500_100),
+            trade(b'T', ns - 3, &symbol, 5, 500_050, index as i64),
+        ];
+        let bytes = segment(DEEP, session, next, ns, &messages);
+        next += 3;
+        datagrams.extend([(ns, bytes.clone())]);
+        if index % 9 == 0 {
+            datagrams.push((ns + 100, bytes));
+        }
+    }
+    place.write("e.pcap", classic(Order::Big, 1, 1, &packets(Wrap::Ethernet, false, &datagrams)));
+    let info = place.run("info e.pcap --format json").exits(0).json();
+    // Three gaps, each told to all 50 symbols of its epoch.
+    assert_eq!((&info["kinds"]["trade"], &info["kinds"]["gap"]), (&400.into(), &150.into()), "{info}");
+    assert_eq!((&info["messages"]["deep epoch"], &info["skipped"]["deep missing"]), (&2.into(), &15.into()));
+    assert_eq!(info["skipped"]["deep duplicate"], 45 * 3);
+    place.run("import e.pcap -o e.tape").exits(0);
+    let replay = |run: &str| place.replay(&format!("{run} --driver threads --set books.pages=4096"));
+    let expected = replay("e.pcap --shards 2")["digest"].clone();
+    for run in ["e.pcap --shards 1", "e.tape --shards 1", "e.tape --shards 2"] {
+        let report = replay(run);
+        assert_eq!((&report["digest"], &report["events"]["offered"]), (&expected, &1_500.into()), "{run}");
+        assert_eq!(report["events"]["refused"], 0, "{run}: what has the same number in two epochs is no duplicate");
+    }
 }
 
 #[test]

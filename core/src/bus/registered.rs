@@ -113,7 +113,10 @@ impl<H: Handler> Registered<H> {
     }
 
     /// Calls the handler. What it staged stays when it is done; else nothing of the call is left, and the failure is returned.
-    #[inline]
+    ///
+    /// Always inlined, and so is [`Registered::give`]: left to the compiler, a static chain of ten takes 516 instructions an event in one build and 345 in another,
+    /// by what else is in the program.
+    #[inline(always)]
     pub(super) fn call(
         &mut self,
         call: &mut Call<'_>,
@@ -153,7 +156,7 @@ impl<H: Handler> Registered<H> {
     }
 
     /// Gives the event to the handler, whatever is to be looked at before.
-    #[inline]
+    #[inline(always)]
     pub(super) fn give(&mut self, event: EventRef<'_>, call: &mut Call<'_>) {
         if let Some(failure) = self.call(call, |handler, state, cx| handler.on_event(state, event, cx)) {
             call.unfinished.push(self.number, Missed::Failed(failure));

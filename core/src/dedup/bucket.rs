@@ -35,12 +35,6 @@ pub(super) const fn is_before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
 }
 
-/// Both words at once: there is one answer, and one branch on it.
-#[inline]
-const fn is(cell: &Key, key: Key) -> bool {
-    (cell[0] ^ key[0]) | (cell[1] ^ key[1]) == 0
-}
-
 /// Three entries; any of them is free whose stamp is before the window's `live_from`.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -56,11 +50,17 @@ pub(super) struct Bucket {
 impl Bucket {
     pub(super) const FREE: Self = Self { keys: [[0; 2]; CELLS], stamps: [0; CELLS], passed: 0 };
 
-    /// A bit for each cell that holds `key`, alive or not. Without a branch, as nobody can foretell which it is.
+    /// The cell that holds `seq`, alive or not, or the last one. Chosen without a branch, as nobody can foretell which it is.
     #[inline]
-    pub(super) const fn hits(&self, key: Key) -> u32 {
-        let [a, b, c] = &self.keys;
-        (is(a, key) as u32) | (is(b, key) as u32) << 1 | (is(c, key) as u32) << 2
+    pub(super) const fn cell_of(&self, seq: u64) -> usize {
+        let mut cell = CELLS - 1;
+        if self.keys[1][0] == seq {
+            cell = 1;
+        }
+        if self.keys[0][0] == seq {
+            cell = 0;
+        }
+        cell
     }
 
     /// Makes every dead stamp one that died just now, so that it stays dead for half of the range of stamps.

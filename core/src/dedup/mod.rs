@@ -354,24 +354,12 @@ impl DedupWindow {
         if now.0 >= self.until_ns {
             return self.resolve_late(seq, rest, home, now);
         }
-        let bucket = &mut self.buckets[home];
-        let hits = bucket.hits(key);
-        if hits == 0 {
-            // New, mostly: nothing was full, and there is a free cell.
-            if is_before(bucket.passed, self.live_from)
-                && self.filled < self.capacity
-                && let Some(cell) = bucket.stamps.iter().position(|&stamp| is_before(stamp, self.live_from))
-            {
-                bucket.keys[cell] = key;
-                bucket.stamps[cell] = self.stamp;
-                self.counts.new += 1;
-                self.now_ns = self.now_ns.max(now.0);
-                self.filled += 1;
-                return Seen::New;
-            }
-            return self.resolve_elsewhere(seq, rest, home, now);
+        let bucket = &self.buckets[home];
+        let cell = bucket.cell_of(seq);
+        if bucket.keys[cell][0] != seq || bucket.keys[cell][1] != rest {
+            return self.resolve_new(seq, rest, home, now);
         }
-        if bucket.stamps[hits.trailing_zeros() as usize] != self.stamp {
+        if bucket.stamps[cell] != self.stamp {
             return self.resolve_again(seq, rest, home, now);
         }
         self.counts.duplicate += 1;
@@ -383,7 +371,7 @@ impl DedupWindow {
     #[inline(never)]
     fn resolve_again(&mut self, seq: u64, rest: u64, home: usize, now: UnixNanos) -> Seen {
         let bucket = &mut self.buckets[home];
-        let stamp = &mut bucket.stamps[bucket.hits([seq, rest]).trailing_zeros() as usize];
+        let stamp = &mut bucket.stamps[bucket.cell_of(seq)];
         let is_old = is_before(*stamp, self.current_from) && !is_before(*stamp, self.live_from);
         let floor = self.floors[bucket::source([seq, rest]).index()];
         if !is_old || is_before(*stamp, floor) || self.filled == self.capacity {
@@ -403,7 +391,28 @@ impl DedupWindow {
     #[inline(never)]
     fn resolve_late(&mut self, seq: u64, rest: u64, home: usize, now: UnixNanos) -> Seen {
         self.turn_by_age(now.0);
-        self.resolve_elsewhere(seq, rest, home, now)
+        self.resolve_new(seq, rest, home, now)
+    }
+
+    /// What was not written with the present stamp in its first bucket: mostly it is new, and there is a free cell.
+    #[inline(never)]
+    fn resolve_new(&mut self, seq: u64, rest: u64, home: usize, now: UnixNanos) -> Seen {
+        let bucket = &self.buckets[home];
+        let is_there = bucket.keys.iter().any(|key| key[0] == seq && key[1] == rest);
+        let is_passed = !is_before(bucket.passed, self.live_from);
+        if is_there || is_passed || self.filled == self.capacity {
+            return self.resolve_elsewhere(seq, rest, home, now);
+        }
+        let Some(cell) = bucket.stamps.iter().position(|&stamp| is_before(stamp, self.live_from)) else {
+            return self.resolve_elsewhere(seq, rest, home, now);
+        };
+        self.counts.new += 1;
+        self.now_ns = self.now_ns.max(now.0);
+        self.filled += 1;
+        let bucket = &mut self.buckets[home];
+        bucket.keys[cell] = [seq, rest];
+        bucket.stamps[cell] = self.stamp;
+        Seen::New
     }
 
     /// Everything else: entries of earlier stamps, entries beyond a full bucket, a full generation, no room.

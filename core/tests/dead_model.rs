@@ -36,7 +36,8 @@ fn run(seed: u64, config: Config, operations: usize, invariants_every: usize) ->
 }
 
 fn assert_interesting(seen: &Seen, least: u64) {
-    for refused in Refused::ALL {
+    // The shard's own: this structure knows no schema.
+    for refused in Refused::ALL.into_iter().filter(|refused| *refused != Refused::Invalid) {
         assert!(seen.stats.refused_by[refused as usize] > least, "{}: {seen:?}", refused.name());
     }
     for cause in Cause::ALL {

@@ -827,7 +827,7 @@ impl DeadLetters {
     }
 
     #[cold]
-    fn refuse<T>(&mut self, reason: Refused) -> Result<T, Refused> {
+    pub(crate) fn refuse<T>(&mut self, reason: Refused) -> Result<T, Refused> {
         self.stats.refused_by[reason as usize] += 1;
         Err(reason)
     }

@@ -184,7 +184,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
         if self.letters.get(letter).is_some_and(|entry| entry.handler() == super::INVALID) {
             // No handler has seen it, and schemas are what they were.
-            return Err(Refused::Invalid);
+            return self.letters.refuse(Refused::Invalid);
         }
         let redriven = self.letters.redrive(letter, self.clock)?;
         let origin = origin(&self.origins, &self.letters, letter);

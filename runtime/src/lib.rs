@@ -28,6 +28,7 @@ pub mod placement;
 pub mod replay;
 pub mod report;
 pub mod resident;
+mod rest;
 pub mod sink;
 pub mod slowest;
 pub mod stamp;

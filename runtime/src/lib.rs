@@ -4,6 +4,7 @@
 pub mod backfill;
 pub mod clock;
 pub mod config;
+pub mod core_lines;
 pub mod diff;
 pub mod doctor;
 pub mod driver;

@@ -477,6 +477,9 @@ pub(crate) struct CapacityArgs {
     /// Write the curve as CSV
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
+    /// Write the curve as a page with a plot: response times against load, what has to hold, the knee
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Overwrite a file that exists
     #[arg(long)]
     pub(crate) force: bool,
@@ -492,9 +495,12 @@ pub(crate) struct DoctorArgs {
     /// Form of the answer
     #[arg(long, default_value = "text")]
     pub(crate) format: Format,
-    /// Watch an idle core for scheduler gaps this long; 0s leaves it out
+    /// Watch every core for scheduler gaps this long, all at once; 0s leaves it out
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub(crate) probe: Duration,
+    /// Measure how long a cache line takes between every two cores, in this time at most; 0s leaves it out
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub(crate) matrix: Duration,
 }
 
 #[derive(Args, Debug)]

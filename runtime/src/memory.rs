@@ -168,7 +168,7 @@ pub fn needs<C: Chain + 'static>(
     let mesh_rings = if is_meshed { shards.saturating_mul(shards - 1) } else { 0 };
     let rings = [
         ("engine.ring_slots", RING_SLOT_BYTES, sizes.ring_slots, shards),
-        ("engine.mesh_ring_slots", SLOT_BYTES as u64, sizes.mesh_ring_slots, mesh_rings),
+        ("engine.mesh_ring_slots", RING_SLOT_BYTES, sizes.mesh_ring_slots, mesh_rings),
         ("backfill.ring_slots", SLOT_BYTES as u64, sizes.history_ring_slots.unwrap_or(0), shards),
     ];
     for (key, slot_bytes, slots, count) in rings {

@@ -315,7 +315,7 @@ mod tests {
         let crossing = |bus: BusBuilder<End>| pipeline(bus).then(Crosses);
         assert_eq!(check(&sizes, 1, 2 * gib, crossing).unwrap(), Ok(()), "one shard has no other");
         let told = check(&sizes, 64, 64 * gib, crossing).unwrap().unwrap_err();
-        assert_eq!((&*told.key, told.bytes), ("engine.mesh_ring_slots", (64 * 63) << 26));
+        assert_eq!((&*told.key, told.bytes), ("engine.mesh_ring_slots", (64 * 63 * RING_SLOT_BYTES) << 20));
         let names = |has_log| {
             let sizes = Sizes { has_log, ..default_sizes() };
             needs(&sizes, 3, pipeline).unwrap().iter().map(|(_, bytes)| bytes).sum::<u64>()

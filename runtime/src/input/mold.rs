@@ -57,7 +57,7 @@ struct Stream {
 /// The feeds of ITCH 5.0 over MoldUDP64. Allocates for the first packet of each, and for bad ones; nothing for the others.
 pub struct MoldFeed {
     config: ItchConfig,
-    streams: Vec<Box<Stream>>,
+    streams: Vec<Stream>,
     /// Where the last packet of each flow went.
     flows: Vec<(Flow, usize)>,
     /// The flow of the last packet.
@@ -115,7 +115,7 @@ impl MoldFeed {
             let of_port = self.streams.iter().filter(|stream| stream.port == flow.port).count();
             stream.mapper = stream.mapper.beside(flow.port, of_port + 1);
         }
-        self.streams.push(Box::new(stream));
+        self.streams.push(stream);
         Ok(self.streams.len() - 1)
     }
 }
@@ -358,7 +358,7 @@ impl Feed for MoldFeed {
             return Err(FeedError::Malformed(format!("session {} is no text", text(*packet.session()))));
         }
         let stream = self.route(*packet.session(), datagram.flow, catalog.symbols_max())?;
-        let stream = &mut *self.streams[stream];
+        let stream = &mut self.streams[stream];
         stream.mapper.define_source(catalog)?;
         if !stream.is_through {
             stream.hold.arrive(datagram.ts_recv);

@@ -88,8 +88,11 @@ impl Letter {
         match self.error {
             None => "-".to_owned(),
             Some(ERROR_PANIC) => "panic".to_owned(),
-            Some(ERROR_NO_ROOM) => "no_room".to_owned(),
-            Some(code) => schema_reason(code).map_or_else(|| code.to_string(), |reason| reason.name().to_owned()),
+            Some(ERROR_NO_ROOM) if self.handler == NO_ROOM_NAME => "no_room".to_owned(),
+            // A handler's own code may be any number.
+            Some(code) => schema_reason(code)
+                .filter(|_| self.handler == INVALID_NAME)
+                .map_or_else(|| code.to_string(), |reason| reason.name().to_owned()),
         }
     }
 }

@@ -24,7 +24,10 @@ use crate::queue::Priority;
 use crate::requests::Notice;
 use crate::slab::Handle;
 use crate::units::{SymbolId, UnixNanos};
+use bytemuck::{Pod, Zeroable};
 use std::collections::VecDeque;
+
+mod snapshot;
 
 /// Code of the end of a backfill whose reply was lost: the end of a later one's came in its place, or was its own in that place, or whoever
 /// reads is gone.
@@ -77,7 +80,8 @@ struct UnderWay {
 }
 
 /// Counts of the desk itself, beside the manager's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct DeskCounters {
     /// Calls of handlers that took place: asks and cancels.
     pub arrived: u64,

@@ -3,7 +3,7 @@
 use tapeline::prelude::*;
 
 /// What [`NewsMomentum`](super::NewsMomentum) asks for, one of the numbers that are for users.
-pub const SCORE: Job = Job(16);
+pub(crate) const SCORE: Job = Job(16);
 /// Code of a job that asked what is no sentiment.
 const NO_SENTIMENT: u16 = 1;
 /// Looks that the model takes at one text: it stands for a model in a file, or a service somewhere else, and takes a millisecond as they do.
@@ -11,14 +11,14 @@ const PASSES: u32 = 200_000;
 
 /// A worker: one for each thread of workers, made when its first job comes. It may keep whatever it likes, open files and sockets, and block; only what it
 /// replies has to depend on nothing but what it is asked, so that a replay comes out the same whichever thread did the job.
-pub struct NewsScorer {
+pub(crate) struct NewsScorer {
     /// Weights of the text's sentiment, its urgency, and both together.
     weights: [f64; 3],
 }
 
 impl NewsScorer {
     /// A model. In earnest it is loaded here: this runs on the worker's thread, and nobody waits for it.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { weights: [1.5, 0.25, 1.0] }
     }
 
@@ -36,7 +36,7 @@ impl NewsScorer {
 }
 
 /// A question in the one word that a request has room for.
-pub fn token_of(news: &News) -> u64 {
+pub(crate) fn token_of(news: &News) -> u64 {
     u64::from(news.urgency) << 8 | u64::from(news.sentiment.cast_unsigned())
 }
 

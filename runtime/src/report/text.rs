@@ -282,6 +282,7 @@ fn backfill(page: &mut Page, report: &Report) {
         ("events", backfill.events),
         ("late", backfill.late),
         ("stray", backfill.stray),
+        ("ticks later for retries", backfill.postponed),
     ];
     let counts = counts.iter().filter(|(_, number)| *number > 0);
     let mut line: Vec<String> = counts.map(|(what, number)| named(what, *number)).collect();

@@ -19,12 +19,12 @@ use bytemuck::{Pod, Zeroable};
 const NAME: &str = "history desk";
 /// Settings, numbers and lengths.
 const NUMBERS: usize = 2 + 4 + 5;
-const LAYOUT: &str = "u64: service_interval_ns delay_ns ordered due begun is_taking, lengths*5; counters u64*8; events by kind u64; \
+const LAYOUT: &str = "u64: service_interval_ns delay_ns ordered due begun is_taking, lengths*5; counters u64*10; events by kind u64; \
     arrivals: at id from to kinds u64, identity, symbol u32, handler u16, class act u8; \
     orders: number from to kinds ordered_at due u64, symbol class u32; stops u64; under way: number due events u64, job (index mark u32); \
     ends: id u64, identity, symbol u32, handler end u16, code pad u32";
 
-const _: () = assert!(size_of::<DeskCounters>() == 8 * 8, "the layout's text says so");
+const _: () = assert!(size_of::<DeskCounters>() == 10 * 8, "the layout's text says so");
 
 /// It asks; it takes back; the same, of one who gets history by replies alone.
 const ACTS: u8 = 3;

@@ -270,6 +270,11 @@ impl Requests {
         Ok(all)
     }
 
+    /// As [`Requests::restore`], with the settings of these.
+    pub(crate) fn restored(&self, handlers: usize, sections: &[u8]) -> Result<Self, RestoreError> {
+        Self::restore(&self.config, self.symbols, self.jobs, handlers, sections)
+    }
+
     fn read_lengths(&self, body: &mut Reader<'_>) -> Result<[usize; 5], RestoreError> {
         let Config { service_budget, jobs_max, .. } = self.config;
         let arrivals = self.wishes_max as usize + self.records.capacity();
@@ -313,8 +318,7 @@ impl Requests {
 
     /// Requests that wait for their retry: in no queue, not being served, not under way, not among what has arrived. In ascending order of their places.
     /// O(capacity). Allocates.
-    #[cfg(test)]
-    fn waiting_for_retry(&self) -> Vec<Handle> {
+    pub(crate) fn waiting_for_retry(&self) -> Vec<Handle> {
         let mut elsewhere = vec![false; self.records.capacity()];
         let mut mark = |request: Handle| elsewhere[request.index() as usize] = true;
         self.queues().flat_map(RequestQueue::iter).for_each(|pending| mark(Handle::from_bits(pending.request.payload)));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::backfill::Config;
-use crate::backfill::desk::{Reply, Turn};
+use crate::backfill::desk::Reply;
 use crate::event::payload::Trade;
 use crate::event::{EventBuf, Flags, Kind};
 use crate::testing::{Prng, every_cut_and_flip_is_refused, for_seeds, sealed_damage};

@@ -6,7 +6,7 @@ use crate::backfill::{Archive, Backfill, Listed, ReaderReport};
 use crate::background::keep_to;
 use crate::clock::RunClock;
 use crate::doctor;
-use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle};
+use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle, Start};
 use crate::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport, Progress};
 use crate::jobs::{self, Jobs, WorkersError, WorkersReport};
 use crate::lifecycle::{Lifecycle, Phase};
@@ -21,6 +21,7 @@ use crate::spill::{self, Spill, SpillError, SpillReport};
 use crate::station::shard::{Egress, RunProbe};
 use crate::station::{Overload, ShardStation, SourceConfig, SourceStation, Station};
 use beside::Beside;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +44,9 @@ use tracing::dispatcher;
 
 /// How long the start waits for the reader to fill its blocks, so that decoding does not disturb the first events.
 const PREFILL_MAX: Duration = Duration::from_secs(2);
+/// How long each core of a paced run looks for gaps before it begins: long enough for ten ticks of a 100 Hz kernel, and for what comes at most every
+/// few milliseconds to be seen. All look at once, so that a start takes this much longer. Unpaced runs keep no schedule, and do not look.
+const PROBE: Duration = Duration::from_millis(100);
 
 /// What to replay, and how.
 pub struct Setup {
@@ -481,15 +485,24 @@ pub fn run<A: Assembly>(
     let spill = spill.map(|spill| spill.start(idle_cores(&allowed, &plan))).transpose();
     let spill = spill.map_err(|error| EngineError::Spill(format!("its thread could not be started: {error}")))?;
 
-    let steal_before = steal(&plan);
-    let begun = Instant::now();
+    // Both as of the time at which the loops begin, not as of the start of their threads.
+    let (steal_before, begun) = (RefCell::new(vec![None; plan.cores.len()]), Cell::new(Instant::now()));
+    let at_begin = || {
+        steal_before.replace(steal(&plan));
+        begun.set(Instant::now());
+    };
+    let probe = if setup.pace.is_paced() { PROBE } else { Duration::ZERO };
     guard.turn(Phase::Running);
-    let cores = driver::run(driver, loops, &setup.interrupt);
+    let cores = driver::run(driver, loops, &Start { probe, at_begin: &at_begin }, &setup.interrupt);
     guard.turn(Phase::Stopping);
-    let elapsed_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let elapsed_ns = u64::try_from(begun.get().elapsed().as_nanos()).unwrap_or(u64::MAX);
     let is_interrupted = setup.interrupt.load(Ordering::Relaxed);
-    let steal_ns =
-        steal_before.iter().zip(steal(&plan)).map(|(before, after)| Some(after?.saturating_sub((*before)?))).collect();
+    let steal_ns = steal_before
+        .take()
+        .iter()
+        .zip(steal(&plan))
+        .map(|(before, after)| Some(after?.saturating_sub((*before)?)))
+        .collect();
     queue.stop();
     let beside = Beside { log, history, jobs, spill, sink, reader };
     let (cores, beside) = beside.last_words(cores, &setup.interrupt, &progress)?;

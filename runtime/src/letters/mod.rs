@@ -87,9 +87,11 @@ impl Letter {
     /// handlers.
     #[must_use]
     pub fn error_name(&self) -> Option<&'static str> {
+        // A handler's own code may be any number.
         match self.error? {
-            ERROR_NO_ROOM => Some("no_room"),
-            code => schema_reason(code).map(Refusal::name),
+            ERROR_NO_ROOM if self.handler == NO_ROOM_NAME => Some("no_room"),
+            code if self.handler == INVALID_NAME => schema_reason(code).map(Refusal::name),
+            _ => None,
         }
     }
 
@@ -298,7 +300,7 @@ impl Letters {
             let event = bytemuck::cast_slice::<Slot, u8>(&letter.event);
             let failed = failed.entry((event, letter.handler.as_str())).or_default();
             *failed += 1;
-            redrive.of_schema += u64::from(letter.error.and_then(schema_reason).is_some());
+            redrive.of_schema += u64::from(letter.handler == INVALID_NAME);
             let taken = taken.entry(event).or_default();
             if *failed <= *taken {
                 continue; // another handler failed on the same event

@@ -16,8 +16,10 @@ use crate::report::text::count;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
     BackfillReport, BackfillTape, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency,
-    LimitHit, Manifest, Named, Pacer, Report, Requests, Retries, Speed, Summary, dead_letters, handlers, judge, topics,
+    LimitHit, Manifest, Named, Pacer, Report, Requests, Retries, Speed, Spilled, Summary, dead_letters, handlers,
+    judge, topics,
 };
+use crate::spill::SpillCounts;
 use crate::station::{Overload, ShardReport, SourceReport, StageTimes, StationReport};
 use crate::timeline::Timeline;
 use hdrhistogram::Histogram;
@@ -225,6 +227,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         watermarks: shards.iter().flat_map(|shard| shard.watermarks.iter().cloned()).collect(),
         requests: Requests::of(&sums.requests, sums.waits.as_ref(), sums.jobs.as_ref(), run.workers.as_ref()),
         backfill: run.history.as_ref().map(|reader| BackfillReport::of(&sums.backfill.0, &sums.backfill.1, reader)),
+        spill: run.spill.as_ref().map(|files| Spilled::of(&sums.spill, files)),
         dead_letters: dead_letters::sum(shards.iter().map(|shard| &shard.left[..])),
         health: HealthReport::of_run(
             &runs,
@@ -304,6 +307,7 @@ struct Sums {
     jobs: Option<Jobs>,
     bytes: Vec<(&'static str, usize)>,
     has_acted: bool,
+    spill: SpillCounts,
 }
 
 impl Sums {
@@ -325,6 +329,7 @@ impl Sums {
             jobs: None,
             bytes: Vec::new(),
             has_acted: shards.iter().any(|shard| shard.has_acted),
+            spill: SpillCounts::default(),
         };
         for shard in shards {
             sums.ledger.add(&shard.ledger);
@@ -339,6 +344,7 @@ impl Sums {
                 *span = (span.0.min(first), span.1.max(last));
             }
             sums.requests.add(&shard.requests);
+            shard.spill.iter().for_each(|counts| sums.spill.add(counts));
             if let Some(jobs) = &shard.stats.jobs {
                 sums.jobs.get_or_insert_default().add(jobs);
             }

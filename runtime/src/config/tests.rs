@@ -31,6 +31,7 @@ fn effect(config: &Config) -> String {
         backfill,
         buses,
         jobs,
+        spill,
         symbols,
         ..
     } = setup;
@@ -41,7 +42,7 @@ fn effect(config: &Config) -> String {
             (is_pinned, driver, symbols_max, ring_slots, mesh_ring_slots, idle, buses),
             (log.filter, log.format),
             shard,
-            (backfill, jobs, symbols),
+            (backfill, jobs, spill, symbols),
             &config.pipeline,
             // The report's: `tapeline replay` hands it on.
             &config.health,
@@ -89,7 +90,7 @@ fn silent(settings: &[Setting], config: &Config) -> Vec<String> {
 
 /// Keys under which every other one matters: a policy that differs from the standard one, a time of day, and topics that may lose what
 /// they hold.
-const BASE: [(&str, &str); 7] = [
+const BASE: [(&str, &str); 8] = [
     ("retry.policy.other.attempts", "2"),
     ("mapper.hours.open.from", "\"09:30\""),
     ("topics.trades.lossy", "true"),
@@ -98,6 +99,8 @@ const BASE: [(&str, &str); 7] = [
     ("correlation.benchmark", "\"XBT\""),
     // Without a tape nobody reads.
     ("backfill.tapes", "[\"a.tape\"]"),
+    // Without a folder nothing spills.
+    ("spill.folders", "[\"spilled\"]"),
 ];
 
 /// [`BASE`] without a path, as a file.

@@ -24,7 +24,7 @@ impl Teller {
     pub(super) fn start(dispatch: Dispatch, cores: Vec<usize>) -> std::io::Result<Self> {
         let (warnings, inbox) = mpsc::sync_channel::<Warning>(WAITING_MAX);
         let thread = thread::Builder::new().name("jobs-log".to_owned()).spawn(move || {
-            crate::engine::keep_to(&cores);
+            crate::background::keep_to(&cores);
             dispatcher::with_default(&dispatch, || {
                 for (job, words) in inbox {
                     match job {

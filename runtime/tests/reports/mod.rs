@@ -171,6 +171,7 @@ pub(crate) fn eventful() -> Report {
             refused_by: [("slots_full", 3)].into_iter().collect(),
         },
         backfill: None,
+        spill: None,
         requests: Requests {
             asked: 1_204,
             refused_by: [("symbol_full", 4)].into_iter().collect(),
@@ -373,6 +374,7 @@ pub(crate) fn plain() -> Report {
         allocations: None,
         retries: Retries::default(),
         backfill: None,
+        spill: None,
         requests: Requests::default(),
         handlers: vec![],
         dead_letters: vec![],

@@ -15,6 +15,7 @@ pub mod iex;
 pub mod itch;
 pub mod json;
 pub mod mold;
+pub mod parquet;
 pub mod pcap;
 pub mod tape;
 pub mod udp;

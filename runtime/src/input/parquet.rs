@@ -111,6 +111,15 @@ pub struct ParquetInput {
     rows: usize,
     at: usize,
     fate: Fate,
+    /// Reading ends with each row group, so that [`ParquetInput::mark`] finds a place between two.
+    stops_at_groups: bool,
+}
+
+/// A place between two row groups, with what is known there: for [`ParquetInput::go_to`].
+#[derive(Clone, Debug)]
+pub(crate) struct Mark {
+    place: (usize, usize, usize),
+    state: mapper::State,
 }
 
 impl ParquetInput {
@@ -164,7 +173,26 @@ impl ParquetInput {
             rows: 0,
             at: 0,
             fate: Fate::Running,
+            stops_at_groups: false,
         })
+    }
+
+    /// Makes every read end with a row group.
+    pub(crate) fn stop_at_groups(&mut self) {
+        self.stops_at_groups = true;
+    }
+
+    /// The present place, where it is one between two row groups.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        let is_between = self.at == self.rows && self.group_left == 0 && matches!(self.fate, Fate::Running);
+        is_between.then(|| Mark { place: self.footer.place(), state: self.mapper.state() })
+    }
+
+    /// Goes to a place of the same file. The catalog has to be the one of then, or a copy of a later one.
+    pub(crate) fn go_to(&mut self, mark: &Mark) {
+        self.footer.go_to(mark.place);
+        self.mapper.go_to(&mark.state);
+        (self.rows, self.at, self.group_left, self.fate) = (0, 0, 0, Fate::Running);
     }
 
     /// Decodes the next rows. False after the last ones.
@@ -249,6 +277,10 @@ impl Input for ParquetInput {
                 Fate::Ended => return Ok(Status::End),
                 Fate::Failed(error) => return Err(error),
                 Fate::Running => {}
+            }
+            if self.stops_at_groups && self.group_left == 0 && !out.slots().is_empty() {
+                self.fate = Fate::Running;
+                return Ok(Status::More);
             }
             self.fate = match self.next_batch() {
                 Ok(true) => Fate::Running,

@@ -176,6 +176,16 @@ impl Footer {
         Ok(Self { bytes, start, columns, leaves, left, at, next: 0 })
     }
 
+    /// Where the next row group is, for [`Footer::go_to`].
+    pub(super) fn place(&self) -> (usize, usize, usize) {
+        (self.left, self.at, self.next)
+    }
+
+    /// Goes back, or on, to where a row group is.
+    pub(super) fn go_to(&mut self, place: (usize, usize, usize)) {
+        (self.left, self.at, self.next) = place;
+    }
+
     /// Reads the next row group into `group`; false after the last one. `wanted` are the leaves, in their order.
     pub(super) fn next_group(&mut self, wanted: &[usize], group: &mut Group) -> Result<bool, Damage> {
         if self.left == 0 {

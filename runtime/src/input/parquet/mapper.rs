@@ -90,7 +90,26 @@ pub(super) struct Mapper {
     pub(super) first_bad_rows: Vec<(u64, String)>,
 }
 
+/// What rows before a place leave behind for those after it.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    source: Option<SourceId>,
+    units: [Option<Unit>; 3],
+    last: Box<[(u64, u32)]>,
+    number: u64,
+}
+
 impl Mapper {
+    pub(super) fn state(&self) -> State {
+        State { source: self.source, units: self.units, last: self.last.as_slice().into(), number: self.number }
+    }
+
+    pub(super) fn go_to(&mut self, state: &State) {
+        (self.source, self.units, self.number) = (state.source, state.units, state.number);
+        self.last.clear();
+        self.last.extend_from_slice(&state.last);
+    }
+
     pub(super) fn new(plan: &Plan, config: &ParquetConfig, columns: &[(Role, Column)]) -> Self {
         let place = |role: Role| columns.iter().position(|(is, _)| *is == role);
         let price = |role: Role| place(role).unwrap_or(0);

@@ -36,12 +36,14 @@ pub struct Options {
     pub cores: Vec<usize>,
     /// Rounds.
     pub rounds: usize,
-    /// Milliseconds of a slice of two threads that saturate a queue.
+    /// In so many pieces a round of two threads is cut, each with all contenders in an order of its own: see [`Options::in_pieces`].
+    pub pieces: usize,
+    /// Milliseconds that a contender of two threads that saturate a queue has in a round.
     pub slice_ms: u64,
     /// Milliseconds of a slice of one thread. Shorter: it needs no second core, and on a shared machine a longer one
     /// would seldom be left alone.
     pub single_slice_ms: u64,
-    /// Round trips of a hop slice.
+    /// Round trips that a contender of a hop has in a round.
     pub round_trips: usize,
     /// Slots of every queue.
     pub capacity: usize,
@@ -56,13 +58,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// The protocol's: 40 rounds, 100 ms a slice (5 ms on one thread), 100,000 round trips, 1,024 slots, two cores
-    /// by [`two_cores`].
+    /// The protocol's: 40 rounds, 100 ms a contender in 50 pieces (one of 5 ms on one thread), 100,000 round trips, 1,024 slots, two
+    /// cores by [`two_cores`].
     #[must_use]
     pub fn full() -> Self {
         Self {
             cores: two_cores(),
             rounds: 40,
+            pieces: 50,
             slice_ms: 100,
             single_slice_ms: 5,
             round_trips: 100_000,
@@ -77,7 +80,15 @@ impl Options {
     /// Less than a minute a subject.
     #[must_use]
     pub fn quick() -> Self {
-        Self { rounds: 8, slice_ms: 5, single_slice_ms: 2, round_trips: 2_000, mode: Mode::Quick, ..Self::full() }
+        Self {
+            rounds: 8,
+            pieces: 1,
+            slice_ms: 5,
+            single_slice_ms: 2,
+            round_trips: 2_000,
+            mode: Mode::Quick,
+            ..Self::full()
+        }
     }
 
     /// For tests.
@@ -85,6 +96,23 @@ impl Options {
     pub fn check() -> Self {
         let clock = Clock::calibrate(Duration::from_millis(1));
         Self { rounds: 2, slice_ms: 1, single_slice_ms: 1, round_trips: 200, mode: Mode::Check, clock, ..Self::quick() }
+    }
+
+    /// For a subject of two threads: as many rounds more, and slices as much shorter, as a round has pieces.
+    ///
+    /// The time measured stays the same, the share that is lost does not: a virtual core is taken away some tens of times a second for
+    /// longer than [`GAP_NS_MAX`](crate::clock::GAP_NS_MAX), so that a slice of 100 ms on two of them is hardly ever left alone and one
+    /// of 2 ms mostly is. Each piece is void, and repeated with its control, by itself; ratios are those of pieces.
+    #[must_use]
+    pub fn in_pieces(&self) -> Self {
+        let pieces = self.pieces.max(1);
+        Self {
+            rounds: self.rounds * pieces,
+            pieces: 1,
+            slice_ms: (self.slice_ms / pieces as u64).max(1),
+            round_trips: (self.round_trips / pieces).max(1),
+            ..self.clone()
+        }
     }
 
     /// Length of a slice of two threads that saturate a queue.
@@ -298,6 +326,15 @@ mod tests {
         assert_eq!(records[1].controls[1], [Some(vec![103.0])]);
         assert_eq!(records[0].rounds[1], Some(vec![102.0]));
         assert_eq!(records[1].rounds.len(), 5);
+    }
+
+    #[test]
+    fn pieces_change_how_long_a_slice_is_and_not_how_long_is_measured() {
+        let (whole, pieces) = (Options { mode: Mode::Full, ..Options::full() }, Options::full().in_pieces());
+        assert_eq!(pieces.rounds as u64 * pieces.slice_ms, whole.rounds as u64 * whole.slice_ms);
+        assert_eq!(pieces.rounds * pieces.round_trips, whole.rounds * whole.round_trips);
+        assert_eq!(pieces.single_slice_ms, whole.single_slice_ms, "one thread has no pieces");
+        assert_eq!(pieces.in_pieces().rounds, pieces.rounds, "pieces are not cut again");
     }
 
     #[test]

@@ -19,7 +19,8 @@ options: --quick          8 rounds of short slices, under a minute a subject: no
          --check          2 rounds of a millisecond: checks the contenders, measures nothing
          --budget 8m      the full protocol in about that time (s, m or h): all rounds, slices as long as there is time for
          --rounds N       rounds (40)
-         --slice-ms N     length of a slice (100; 5 for a subject of one thread)
+         --slice-ms N     length of a slice (100 in 50 pieces; 5 for a subject of one thread)
+         --pieces N       hop, ring: pieces of a round, each measured, void and repeated by itself (50)
          --cores A,B      cores of the threads (two that are allowed, share a cache, and are no hyperthreads of each other)
          --seed N         seed of the work, of the order and of the bootstrap (1)
          --json FILE      writes everything as JSON, `-` for the end of stdout
@@ -116,11 +117,13 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
         let value = rest.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
         match name.as_str() {
             "--rounds" => parsed.options.rounds = number(value)?,
+            "--pieces" => parsed.options.pieces = number(value)?,
             "--budget" => parsed.options.budget = Some(Arc::new(Budget::new(duration(value)?))),
             "--round-trips" => parsed.options.round_trips = number(value)?,
             "--slice-ms" => {
                 parsed.options.slice_ms = number(value)?;
                 parsed.options.single_slice_ms = parsed.options.slice_ms;
+                parsed.options.pieces = 1;
             }
             "--events" => parsed.events = number(value)?,
             "--record" => parsed.record.clone_from(value),

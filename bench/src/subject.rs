@@ -78,10 +78,10 @@ impl Subject {
             Self::Queue => requests::run(options, done),
             Self::Dedup => dedup::run(options, done),
             Self::Ring if ring.small => {
-                ring.batches.iter().for_each(|batch| done(ring::run::<u64>(options, *batch)));
+                ring.batches.iter().for_each(|batch| done(ring::run::<u64>(&options.in_pieces(), *batch)));
             }
-            Self::Ring => ring.batches.iter().for_each(|batch| done(ring::run::<Event>(options, *batch))),
-            Self::Hop => done(hop::run(options)),
+            Self::Ring => ring.batches.iter().for_each(|batch| done(ring::run::<Event>(&options.in_pieces(), *batch))),
+            Self::Hop => done(hop::run(&options.in_pieces())),
             Self::Dispatch => dispatch::run(options, done),
             Self::Route => done(route::run(options)),
             Self::Features => features::duel(options, done),

@@ -62,17 +62,17 @@ impl Pending {
         }
     }
 
-    /// Keeps an event until its `ts_recv`. O(log n + length), no allocation.
+    /// Keeps an event until its `ts_recv`, and gives the place where it waits. O(log n + length), no allocation.
     ///
     /// # Errors
     /// [`PendingFull`] when its slots do not fit; nothing is kept then.
-    pub fn insert(&mut self, event: EventRef<'_>) -> Result<(), PendingFull> {
+    pub fn insert(&mut self, event: EventRef<'_>) -> Result<u32, PendingFull> {
         let first = self.store(event)?;
         self.arrivals += 1;
         self.keys[self.len] = Key::of(event, self.arrivals, first);
         self.len += 1;
         heap::sift_up(&mut self.keys[..self.len]);
-        Ok(())
+        Ok(first)
     }
 
     /// Copies an event into free slots and gives the first.
@@ -101,6 +101,13 @@ impl Pending {
     #[must_use]
     pub fn next_due(&self) -> UnixNanos {
         if self.len == 0 { UnixNanos::UNKNOWN } else { self.keys[0].due }
+    }
+
+    /// The place of the first event, below [`Pending::capacity`]: what [`Pending::insert`] gave. O(1).
+    #[inline]
+    #[must_use]
+    pub fn next_place(&self) -> Option<u32> {
+        (self.len > 0).then(|| self.keys[0].first)
     }
 
     /// Takes the first event out into `into` and returns its slots. 0 when none waits. O(log n + length).

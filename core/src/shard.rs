@@ -59,6 +59,7 @@ mod admission;
 mod backfill;
 mod cascade;
 mod config;
+mod hops;
 mod inlet;
 mod invalid;
 mod letters;
@@ -72,6 +73,7 @@ mod service;
 mod timers;
 
 pub use config::{Config, Limit};
+pub use hops::HopRoot;
 pub use inlet::{ERROR_NO_ROOM, NO_ROOM, NO_ROOM_NAME};
 pub use invalid::{INVALID, INVALID_NAME, schema_error, schema_reason};
 pub use timers::Cancelled;
@@ -102,6 +104,18 @@ pub trait Probe: Send {
 
     /// A source event that is a sample was handled in a batch whose calls are all stamped: where its time went. Told after [`Probe::batch`].
     fn stages(&mut self, _stages: &Stages) {}
+
+    /// An event of this root leaves now for another symbol: the stamp that goes with it, which the probe of its shard gets back in
+    /// [`Probe::hop`] and [`Probe::end_to_end`]; [`DUE_NONE`] for none. Asked where the source's ring carries due stamps only.
+    fn forward(&mut self, _root: HopRoot) -> u64 {
+        DUE_NONE
+    }
+
+    /// An event that left another shard with this stamp was taken from the ring between the two.
+    fn hop(&mut self, _stamp: u64) {}
+
+    /// An event that left with this stamp, for a symbol of this shard or of another one, was handled, with all that it caused for its symbol.
+    fn end_to_end(&mut self, _stamp: u64) {}
 
     /// Whether [`Probe::log`] does anything. Where not, no code for it is made.
     const LOGS: bool = false;
@@ -301,6 +315,8 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     /// The tick for the other shards under construction.
     report: Box<EventBuf>,
     pending: Pending,
+    /// Where the source's ring carries due stamps and a handler crosses symbols.
+    hops: Option<hops::Hops>,
     wheel: Wheel<TimerRequest>,
     timer_names: timers::TimerNames,
     requests: Requests,
@@ -414,7 +430,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         let symbols_max = catalog.symbols_max();
         let retry_of = config.retry_of;
         let live = config.live.as_ref().map(|buses| {
-            let live = inlet::Live::new(buses, symbols_max, config.seed, retry_of);
+            let live = inlet::Live::new(buses, config.shard as u32, symbols_max, config.seed, retry_of);
             Box::new(live)
         });
         if let Some(live) = &live {
@@ -453,6 +469,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             letters: DeadLetters::new(&letters, &config.retry),
             unfinished: Unfinished::new(),
             pending: Pending::new(if bus.crosses_symbols() { config.mesh_pending_slots } else { SPAN_SLOTS_MAX }),
+            hops: (config.has_dues && bus.crosses_symbols()).then(|| hops::Hops::new(config.mesh_pending_slots)),
             catalog,
             bus,
             probe,
@@ -462,7 +479,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             peers: peers
                 .into_iter()
                 .map(|ring| Peer {
-                    inlet: Inlet::new(ring, false),
+                    inlet: Inlet::new(ring, config.has_dues),
                     bound: UnixNanos::ZERO,
                     received: 0,
                     next: UnixNanos::ZERO,
@@ -478,6 +495,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                     ring.map(|ring| Outlet {
                         ring,
                         stash,
+                        stamps: Vec::with_capacity(2 * STAGED_SLOTS_MAX),
                         sent: 0,
                         bound_sent: UnixNanos::ZERO,
                         reported: (UnixNanos::ZERO, 0, 0),

@@ -77,9 +77,19 @@ impl Subscriptions {
     /// When there are more than [`HANDLERS_MAX`] handlers.
     #[must_use]
     pub fn new(interests: &[KindSet]) -> Self {
+        Self::numbered(interests, 0)
+    }
+
+    /// As [`Subscriptions::new`], as the table of that number (a shard gives its own): it refuses the handles of tables with other numbers,
+    /// and they refuse its; of different numbers, one is taken once in 2^31.
+    ///
+    /// # Panics
+    /// As [`Subscriptions::new`].
+    #[must_use]
+    pub fn numbered(interests: &[KindSet], instance: u32) -> Self {
         assert!(interests.len() <= HANDLERS_MAX, "at most {HANDLERS_MAX} handlers, not {}", interests.len());
         let mut subscriptions = Self {
-            records: Slab::new(SUBSCRIPTIONS_MAX, seed_of("subscriptions", 0)),
+            records: Slab::new(SUBSCRIPTIONS_MAX, seed_of("subscriptions", instance)),
             by_handler: Chains::new(interests.len(), SUBSCRIPTIONS_MAX),
             interests: interests.into(),
             kinds: vec![KindSet::EMPTY; interests.len()].into_boxed_slice(),
@@ -242,6 +252,30 @@ mod tests {
                 subscriptions.assert_invariants();
             }
         });
+    }
+
+    #[test]
+    fn a_subscription_of_another_table_is_refused() {
+        let trades = KindSet::one(Kind::TRADE);
+        let mut taken = 0;
+        for instance in 0..50 {
+            let mut own = Subscriptions::numbered(&[trades, trades], 0);
+            let mut other = Subscriptions::numbered(&[trades, trades], instance);
+            for topic in 1..=50 {
+                let id = own.subscribe(1, topic, trades).unwrap();
+                let foreign = other.subscribe(1, topic, trades).unwrap();
+                let is_taken = own.unsubscribe(foreign).is_ok();
+                taken += u32::from(is_taken);
+                assert_eq!(
+                    (is_taken, own.unsubscribe(id).is_ok()),
+                    (instance == 0, instance != 0),
+                    "instance {instance}"
+                );
+                assert_eq!(other.unsubscribe(foreign), Ok(1));
+            }
+            own.assert_invariants();
+        }
+        assert_eq!(taken, 50, "those of the twin of the same number: what every other one would be without");
     }
 
     #[test]

@@ -331,9 +331,9 @@ pub fn run<A: Assembly>(
         catalog.symbol(symbol.as_bytes()).map_err(|error| EngineError::Symbol(symbol.clone(), error))?;
     }
     let mut buses = Vec::new();
-    for _ in 0..plan.shards {
+    for number in 0..plan.shards {
         // Every shard interns the same handlers in the same order: their sources have the same ids everywhere.
-        buses.push(pipeline(BusBuilder::new(setup.symbols_max)).build(&mut catalog)?);
+        buses.push(pipeline(BusBuilder::new(setup.symbols_max)).instance(number as u32).build(&mut catalog)?);
     }
     workers.check(buses.first().map_or(JobSet::EMPTY, tapeline_core::bus::Bus::jobs))?;
     // Before anybody copies the catalog: its sources have the same ids everywhere.
@@ -390,7 +390,7 @@ pub fn run<A: Assembly>(
     };
     let reader = reader.map_err(|error| EngineError::Reader(format!("could not be started: {error}")))?;
 
-    let (mut mesh_in, mut mesh_out) = mesh(plan.shards, is_meshed, setup.mesh_ring_slots);
+    let (mut mesh_in, mut mesh_out) = mesh(plan.shards, is_meshed, setup.mesh_ring_slots, has_dues);
     let (mut rings, mut stations) = (Vec::new(), Vec::<Box<dyn Station>>::new());
     for ((config, bus), sink) in shards.into_iter().zip(buses).zip(shard_sinks) {
         let (producer, consumer) =
@@ -497,8 +497,8 @@ fn check_topics(buses: &[Bus], retry_policies: usize) -> Result<(), EngineError>
 type Peers = Vec<ring::Consumer>;
 type Outlets = Vec<Option<ring::Producer>>;
 
-/// One ring of so many slots for each ordered pair of shards.
-fn mesh(shards: usize, is_meshed: bool, slots: usize) -> (Vec<Peers>, Vec<Outlets>) {
+/// One ring of so many slots for each ordered pair of shards, with room for stamps where the source's ring has it.
+fn mesh(shards: usize, is_meshed: bool, slots: usize, has_dues: bool) -> (Vec<Peers>, Vec<Outlets>) {
     let mut peers: Vec<Peers> = (0..shards).map(|_| Vec::new()).collect();
     let mut outlets: Vec<Outlets> = (0..shards).map(|_| Vec::new()).collect();
     if !is_meshed {
@@ -510,7 +510,7 @@ fn mesh(shards: usize, is_meshed: bool, slots: usize) -> (Vec<Peers>, Vec<Outlet
                 outlets.push(None);
                 continue;
             }
-            let (producer, consumer) = ring::channel(slots);
+            let (producer, consumer) = if has_dues { ring::channel_with_dues(slots) } else { ring::channel(slots) };
             outlets.push(Some(producer));
             peers.push(consumer);
         }

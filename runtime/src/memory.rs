@@ -168,7 +168,7 @@ pub fn needs<C: Chain + 'static>(
     let mesh_rings = if is_meshed { shards.saturating_mul(shards - 1) } else { 0 };
     let rings = [
         ("engine.ring_slots", RING_SLOT_BYTES, sizes.ring_slots, shards),
-        ("engine.mesh_ring_slots", SLOT_BYTES as u64, sizes.mesh_ring_slots, mesh_rings),
+        ("engine.mesh_ring_slots", RING_SLOT_BYTES, sizes.mesh_ring_slots, mesh_rings),
         ("backfill.ring_slots", SLOT_BYTES as u64, sizes.history_ring_slots.unwrap_or(0), shards),
     ];
     for (key, slot_bytes, slots, count) in rings {
@@ -315,7 +315,7 @@ mod tests {
         let crossing = |bus: BusBuilder<End>| pipeline(bus).then(Crosses);
         assert_eq!(check(&sizes, 1, 2 * gib, crossing).unwrap(), Ok(()), "one shard has no other");
         let told = check(&sizes, 64, 64 * gib, crossing).unwrap().unwrap_err();
-        assert_eq!((&*told.key, told.bytes), ("engine.mesh_ring_slots", (64 * 63) << 26));
+        assert_eq!((&*told.key, told.bytes), ("engine.mesh_ring_slots", (64 * 63 * RING_SLOT_BYTES) << 20));
         let names = |has_log| {
             let sizes = Sizes { has_log, ..default_sizes() };
             needs(&sizes, 3, pipeline).unwrap().iter().map(|(_, bytes)| bytes).sum::<u64>()

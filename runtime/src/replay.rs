@@ -10,7 +10,7 @@ use crate::machine::Machine;
 use crate::pacer::{Arrivals, Pace};
 use crate::placement::Seat;
 use crate::report::health::{HealthReport, LogCounts, MemoryReport, ShardRun, rates};
-use crate::report::latency::new_histogram;
+use crate::report::latency::{new_histogram, waits_for_cores};
 use crate::report::slow::{TimelineReport, slow_events};
 use crate::report::text::count;
 use crate::report::verdict::PacerEvidence;
@@ -229,7 +229,14 @@ pub fn tell(run: Run, request: &Request) -> Told {
         requests: Requests::of(&sums.requests, sums.waits.as_ref(), sums.jobs.as_ref(), run.workers.as_ref()),
         backfill: run.history.as_ref().map(|reader| BackfillReport::of(&sums.backfill.0, &sums.backfill.1, reader)),
         dead_letters: dead_letters::sum(shards.iter().map(|shard| &shard.left[..])),
-        health: HealthReport::of_run(&runs, &handlers, saturated, run.log.resident_most, &request.health),
+        health: HealthReport::of_run(
+            &runs,
+            &handlers,
+            run.workers.as_ref(),
+            saturated,
+            run.log.resident_most,
+            &request.health,
+        ),
         memory: MemoryReport::of(run.log.resident_most, &sums.bytes),
         log: LogCounts { written: run.log.written, dropped: shards.iter().map(|shard| shard.log_dropped).sum() },
         rates: rates(&runs),
@@ -404,8 +411,8 @@ fn stages(is_paced: bool, source: &SourceReport, shards: &StageTimes, noise: f64
     }
     for (name, histogram) in shards.by_name() {
         if !histogram.is_empty() {
-            // Those within a batch are told from its stamps, whenever it was due.
-            stages.set(name, Summary::of(histogram, if name == "ring_wait" { noise } else { 0.0 }));
+            // Those within a batch are told from its stamps, whenever it was due; the others wait as long as a core is away.
+            stages.set(name, Summary::of(histogram, if waits_for_cores(name) { noise } else { 0.0 }));
         }
     }
     stages

@@ -46,6 +46,29 @@ pub const fn lag_ns(stamp: u64) -> u64 {
     (stamp >> (DUE_BITS + EXPONENT_BITS)) << exponent
 }
 
+/// The stamp of an event that leaves for another symbol at `now_ns`, and whose root was due at `root_due_ns`, if at any time: here the time of leaving is
+/// exact, for the stage `hop`, and how long before it the root was due is within 1.6 %. The longest lag says that there was no due time.
+#[inline]
+#[must_use]
+pub fn hop_stamp(now_ns: u64, root_due_ns: Option<u64>) -> u64 {
+    stamp(now_ns, root_due_ns.map_or(LAG_NS_MAX, |due_ns| now_ns.saturating_sub(due_ns).min(LAG_NS_MAX - 1)))
+}
+
+/// When the event of such a stamp left, ns.
+#[inline]
+#[must_use]
+pub const fn left_ns(hop_stamp: u64) -> u64 {
+    due_ns(hop_stamp)
+}
+
+/// When its root was due, ns; `None` when it was due at no time.
+#[inline]
+#[must_use]
+pub fn root_due_ns(hop_stamp: u64) -> Option<u64> {
+    let lag = lag_ns(hop_stamp);
+    (lag != LAG_NS_MAX).then(|| due_ns(hop_stamp).saturating_sub(lag))
+}
+
 const _: () = assert!(due_ns(DUE_NONE) > DUE_NS_MAX);
 
 #[cfg(test)]
@@ -65,6 +88,20 @@ mod tests {
                 assert!(told <= lag && (lag - told) * 64 <= lag, "{told} for {lag}");
             }
         });
+    }
+
+    #[test]
+    fn a_hop_keeps_when_it_left_and_about_when_its_root_was_due() {
+        let first = hop_stamp(5_000, Some(4_900));
+        assert_eq!((left_ns(first), root_due_ns(first)), (5_000, Some(4_900)), "small lags are exact");
+        let second = hop_stamp(1_000_000, root_due_ns(first));
+        let error = root_due_ns(second).unwrap() - 4_900;
+        assert!(left_ns(second) == 1_000_000 && error * 64 <= 995_100, "{error}");
+        let early = hop_stamp(7, Some(9));
+        assert_eq!(root_due_ns(early), Some(7), "a root that leaves before it is due is taken as due when it leaves");
+        let undue = hop_stamp(1 << 50, None);
+        assert_eq!((left_ns(undue), root_due_ns(undue)), (1 << 50, None));
+        assert_ne!(root_due_ns(hop_stamp(1 << 50, Some(0))), None, "a root that is hours late is late");
     }
 
     #[test]

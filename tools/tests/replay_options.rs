@@ -280,6 +280,29 @@ fn req_l1_one_event_is_traced_through_the_engine_by_its_identity_as_text_and_as_
 }
 
 #[test]
+fn events_for_symbols_of_other_shards_have_a_hop() {
+    let place = Place::new();
+    place.run("gen -o a.tape --events 20000 --symbols 12 --duration 20s").exits(0);
+    let followers: Vec<String> = (2..=12).map(|number| format!("\"GEN:SYM{number:05}\"")).collect();
+    place.write(
+        "a.toml",
+        format!("[correlation]\nbenchmark = \"GEN:SYM00001\"\nfollowers = [{}]\n", followers.join(", ")),
+    );
+    let stages = |shards: u64| {
+        let flags = format!("--config a.toml --shards {shards} --speed 20 --driver threads --no-pin --format json");
+        let report = place.run(&format!("replay a.tape {flags}")).exits(0).json();
+        assert_balanced(&report);
+        report["latency_ns"]["stages"].clone()
+    };
+    let (one, two) = (stages(1), stages(2));
+    assert!(one["hop"].is_null(), "one shard has no other: {one}");
+    let hops = two["hop"]["count"].as_u64().unwrap();
+    assert!(hops > 50, "the benchmark's bars go to eleven others: {two}");
+    // Timers close bars: they were due at no time of the schedule.
+    assert!(two["end_to_end"].is_null(), "{two}");
+}
+
+#[test]
 fn a_paced_run_tells_stages_timeline_and_the_slowest_events_in_every_form() {
     let place = Place::new();
     place.run("gen -o a.tape --events 60000 --symbols 20 --duration 6s").exits(0);
@@ -294,6 +317,11 @@ fn a_paced_run_tells_stages_timeline_and_the_slowest_events_in_every_form() {
     for stage in ["pacer_lag", "ring_wait", "admission", "dispatch", "handlers"] {
         assert!(count(&report, &format!("/latency_ns/stages/{stage}/count")) > 0, "{stage}");
     }
+    // Book changes come as messages of several events.
+    let messages = count(&report, "/latency_ns/stages/message/count");
+    assert!(messages > samples / 2 && messages < samples, "{messages} of {samples}");
+    assert_eq!(count(&report, "/latency_ns/stages/message/max"), count(&report, "/latency_ns/response/max"));
+    assert!(report["latency_ns"]["stages"]["hop"].is_null(), "nobody publishes for another symbol");
     let points = report["timeline"]["points"].as_array().unwrap();
     let step_ns = count(&report, "/timeline/step_ns") as f64;
     let due: f64 = points.iter().map(|point| point["rate"].as_f64().unwrap() * step_ns / 1e9).sum();

@@ -2,6 +2,7 @@
 //!
 //! To add a contender, implement [`DedupContender`] and give it a row in `entries`. [`check`] is its test.
 
+mod fingerprints;
 mod ours;
 #[cfg(feature = "peers")]
 mod peers;
@@ -12,6 +13,7 @@ use crate::memory::DependentLoad;
 use crate::report::{Claim, Rival, Table};
 use crate::single::{self, Meter};
 use crate::stats::{Rng, Zipf};
+pub use fingerprints::Fingerprints;
 pub use ours::Ours;
 #[cfg(feature = "peers")]
 pub use peers::{Get, Hashbrown, Lru};
@@ -200,6 +202,7 @@ fn entries(population: usize, options: &Options) -> Vec<Entry<'_>> {
             |control, meter| (0..METRICS.len()).for_each(|phase| control.step(meter, phase, BATCH)),
         ),
         entry::<Ours>("tapeline", Role::Ours, population, options),
+        entry::<Fingerprints>("fingerprints", Role::Peer, population, options),
         entry::<Std>("std HashMap+retain", Role::Peer, population, options),
     ];
     #[cfg(feature = "peers")]
@@ -273,6 +276,7 @@ pub fn expiry(options: &Options, population: usize) -> Table {
     #[allow(unused_mut)]
     let mut entries = vec![
         expiry_entry::<Ours>("tapeline", Role::Ours, population, options),
+        expiry_entry::<Fingerprints>("fingerprints", Role::Peer, population, options),
         expiry_entry::<Std>("std HashMap+retain", Role::Peer, population, options),
     ];
     #[cfg(feature = "peers")]
@@ -328,6 +332,7 @@ mod tests {
     #[test]
     fn every_filter_finds_the_duplicates_and_only_those() {
         check::<Ours>("tapeline");
+        check::<Fingerprints>("fingerprints");
         check::<Std>("std");
         #[cfg(feature = "peers")]
         {

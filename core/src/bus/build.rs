@@ -14,6 +14,7 @@ pub struct BusBuilder<C: Chain> {
     /// Priority and handler, in order of registration.
     pub(super) dynamic: Vec<(i32, Box<dyn Subscriber>)>,
     pub(super) symbols_max: usize,
+    pub(super) instance: u32,
 }
 
 /// Why a bus could not be built.
@@ -38,7 +39,7 @@ impl BusBuilder<End> {
     /// A bus without handlers, for symbols `0..symbols_max`.
     #[must_use]
     pub fn new(symbols_max: usize) -> Self {
-        Self { chain: End, dynamic: Vec::new(), symbols_max }
+        Self { chain: End, dynamic: Vec::new(), symbols_max, instance: 0 }
     }
 }
 
@@ -47,13 +48,22 @@ impl<C: Chain> BusBuilder<C> {
     #[must_use]
     pub fn then<H: Handler>(self, handler: H) -> BusBuilder<Link<C, H>> {
         let last = Registered::new(handler, self.symbols_max);
-        BusBuilder { chain: Link { before: self.chain, last }, dynamic: self.dynamic, symbols_max: self.symbols_max }
+        let Self { chain, dynamic, symbols_max, instance } = self;
+        BusBuilder { chain: Link { before: chain, last }, dynamic, symbols_max, instance }
     }
 
     /// Adds a handler to the dynamic table. Above 0 it comes before the chain, else after it; higher priorities first.
     #[must_use]
     pub fn dynamic<H: Handler>(mut self, priority: i32, handler: H) -> Self {
         self.dynamic.push((priority, Box::new(Registered::new(handler, self.symbols_max))));
+        self
+    }
+
+    /// The bus of that number, mostly its shard's: it refuses the subscriptions of buses with other numbers
+    /// ([`Subscriptions::numbered`]).
+    #[must_use]
+    pub fn instance(mut self, instance: u32) -> Self {
+        self.instance = instance;
         self
     }
 
@@ -126,7 +136,7 @@ impl<C: Chain> BusBuilder<C> {
             }
         }
         let interests: Vec<KindSet> = handlers.iter().take(HANDLERS_MAX).map(|about| about.kinds).collect();
-        bus.subscriptions = Subscriptions::new(&interests);
+        bus.subscriptions = Subscriptions::numbered(&interests, self.instance);
         bus.find_runners();
         bus.names = handlers.iter().map(|about| about.name).collect();
         error.map_or(Ok(bus), Err)

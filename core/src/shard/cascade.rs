@@ -1,6 +1,6 @@
 //! The active event and what it causes: handlers, generations, effects.
 
-use super::{Active, Limit, Marks, Outbox, Probe, Shard, Stages, letters, logging, service};
+use super::{Active, Limit, Marks, Outbox, Probe, Shard, Stages, hops, letters, logging, service};
 use crate::backfill::Desk;
 use crate::bus::{Bus, Call, Chain, Missed, Progress};
 use crate::dead::Fate;
@@ -10,6 +10,7 @@ use crate::ledger::{Outcome, Refusal};
 use crate::limits::CASCADE_DEPTH_MAX;
 use crate::log::{Code, Record};
 use crate::requests::{Notice, Requests};
+use crate::ring::DUE_NONE;
 use crate::timing::{Stopwatch, Timing, Untimed};
 
 /// Who is called for what.
@@ -138,7 +139,12 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 }
                 self.input.at += self.input.slots[self.input.at].span();
             }
-            Active::Mesh => letters::settle(&mut self.derived, self.root_kind, self.root_fate),
+            Active::Mesh => {
+                letters::settle(&mut self.derived, self.root_kind, self.root_fate);
+                if let Some(stamp) = self.hops.as_mut().and_then(hops::Hops::end) {
+                    self.probe.end_to_end(stamp);
+                }
+            }
             Active::Job => {
                 letters::settle(&mut self.derived, self.root_kind, self.root_fate);
                 self.service = service::Service::NONE;
@@ -299,6 +305,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         self.staging.sign(hashes);
         self.has_put = true;
         let mut at = 0;
+        let root = self.hop_root();
+        let mut stamp = None;
         while let Some(event) = EventRef::first(&self.staging.slots()[at..]) {
             at += event.slots().len();
             let symbol = event.head().symbol;
@@ -319,14 +327,17 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 continue;
             }
             let owner = self.config.routes.shard(self.catalog.route_slot(symbol));
+            let stamp = *stamp.get_or_insert_with(|| root.map_or(DUE_NONE, |root| self.probe.forward(root)));
             match self.outlets.get_mut(owner).and_then(Option::as_mut) {
-                Some(outlet) => outlet.send(event),
-                None => {
-                    if self.pending.insert(event).is_err() {
+                Some(outlet) => outlet.send(event, stamp),
+                None => match (self.pending.insert(event), &mut self.hops) {
+                    (Ok(place), Some(hops)) => hops.wait(place, stamp),
+                    (Ok(_), None) => {}
+                    (Err(_), _) => {
                         self.limits_hit[Limit::MeshPending as usize] += 1;
                         self.derived.refuse(event.kind(), Refusal::MeshFull);
                     }
-                }
+                },
             }
         }
         self.update_quiet();

@@ -52,8 +52,14 @@ pub(super) struct Live {
 impl Live {
     /// # Panics
     /// When the buses cannot be open together.
-    pub(super) fn new(buses: &[TopicBus], symbols: usize, seed: u64, retry_base: [u8; KIND_ROWS]) -> Self {
-        let registry = Registry::of(buses).unwrap_or_else(|error| panic!("{error}"));
+    pub(super) fn new(
+        buses: &[TopicBus],
+        instance: u32,
+        symbols: usize,
+        seed: u64,
+        retry_base: [u8; KIND_ROWS],
+    ) -> Self {
+        let registry = Registry::of_numbered(buses, instance).unwrap_or_else(|error| panic!("{error}"));
         Self {
             lanes: Lanes::new(registry, symbols, seed),
             slots: Box::new([Slot::ZERO; BATCH_SLOTS]),

@@ -6,7 +6,7 @@ use crate::event::payload::Tick;
 use crate::event::{EventRef, Kind, Slot};
 use crate::ledger::Refusal;
 use crate::limits::MESH_DELAY_NS;
-use crate::ring::Producer;
+use crate::ring::{DUE_NONE, Full, Producer};
 use crate::units::UnixNanos;
 
 /// One direction to another shard.
@@ -14,6 +14,8 @@ pub(super) struct Outlet {
     pub(super) ring: Producer,
     /// Slots that found the ring full, in order.
     pub(super) stash: Vec<Slot>,
+    /// The stamps of the events there, in order.
+    pub(super) stamps: Vec<u64>,
     pub(super) sent: u64,
     pub(super) bound_sent: UnixNanos,
     /// What was next, and the events sent and received in all, as last reported to that shard.
@@ -35,36 +37,47 @@ pub(super) struct Peer {
 impl Outlet {
     /// Sends an event, or keeps it until there is room: the shard begins nothing new meanwhile, so that the stash holds one
     /// root's effects at most, and never grows.
-    pub(super) fn send(&mut self, event: EventRef<'_>) {
+    pub(super) fn send(&mut self, event: EventRef<'_>, stamp: u64) {
         self.sent += 1;
-        if !self.stash.is_empty() || self.ring.push(event.slots()).is_err() {
+        if !self.stash.is_empty() || push(&mut self.ring, event, stamp).is_err() {
             debug_assert!(
                 self.stash.len() + event.slots().len() <= self.stash.capacity(),
                 "Invariant: one root's effects"
             );
             self.stash.extend_from_slice(event.slots());
+            self.stamps.push(stamp);
         }
     }
 
     pub(super) fn flush(&mut self) -> bool {
-        let mut sent = 0;
+        let (mut sent, mut events) = (0, 0);
         while let Some(event) = EventRef::first(&self.stash[sent..]) {
-            if self.ring.push(event.slots()).is_err() {
+            if push(&mut self.ring, event, self.stamps[events]).is_err() {
                 break;
             }
             sent += event.slots().len();
+            events += 1;
         }
         if sent > 0 {
             self.stash.drain(..sent);
+            self.stamps.drain(..events);
         }
         self.stash.is_empty()
     }
+}
+
+#[inline]
+fn push(ring: &mut Producer, event: EventRef<'_>, stamp: u64) -> Result<(), Full> {
+    if stamp == DUE_NONE { ring.push(event.slots()) } else { ring.push_due(event.slots(), stamp) }
 }
 
 impl<C: Chain, P: Probe> Shard<C, P> {
     /// Takes the first waiting event of another symbol. It is an output of its symbol, and its own identity is the root of
     /// what it causes.
     pub(super) fn begin_mesh(&mut self, out: &mut impl Outbox) {
+        if let Some((hops, place)) = self.hops.as_mut().zip(self.pending.next_place()) {
+            hops.begin(place);
+        }
         self.scratch_span = self.pending.pop(&mut self.scratch);
         self.update_quiet();
         let head = self.scratch[0];
@@ -94,6 +107,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             let mut at = 0;
             while at < slots {
                 let event = EventRef::first(&peer.inlet.slots[at..slots]).expect("Invariant: rings carry whole events");
+                let stamp = if peer.inlet.has_dues { peer.inlet.dues[at] } else { DUE_NONE };
                 at += event.slots().len();
                 if event.kind() == Kind::TICK {
                     peer.bound = event.head().ts_recv;
@@ -105,9 +119,16 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 }
                 work += 1;
                 peer.received += 1;
-                if self.pending.insert(event).is_err() {
-                    self.limits_hit[Limit::MeshPending as usize] += 1;
-                    self.derived.refuse(event.kind(), Refusal::MeshFull);
+                if stamp != DUE_NONE {
+                    self.probe.hop(stamp);
+                }
+                match (self.pending.insert(event), &mut self.hops) {
+                    (Ok(place), Some(hops)) => hops.wait(place, stamp),
+                    (Ok(_), None) => {}
+                    (Err(_), _) => {
+                        self.limits_hit[Limit::MeshPending as usize] += 1;
+                        self.derived.refuse(event.kind(), Refusal::MeshFull);
+                    }
                 }
             }
             peer.inlet.at = slots;

@@ -233,7 +233,7 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             ("requests", self.requests.bytes()),
             ("backfill", self.archive.as_ref().map_or(0, |archive| archive.desk.bytes())),
             ("books", self.books.as_ref().map_or(0, Books::bytes)),
-            ("mesh", self.pending.bytes()),
+            ("mesh", self.pending.bytes() + self.hops.as_ref().map_or(0, super::hops::Hops::bytes)),
             ("lanes", self.live.as_ref().map_or(0, |live| live.bytes())),
             ("staging", self.staging.bytes()),
             ("dedup", self.dedup.as_ref().map_or(0, DedupWindow::bytes)),

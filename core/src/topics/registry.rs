@@ -244,11 +244,19 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// No buses, and `slots` slots for those to come.
+    /// No buses, and `slots` slots for those to come. Its number is 0: see [`Registry::numbered`].
     #[must_use]
     pub fn new(slots: usize) -> Self {
+        Self::numbered(slots, 0)
+    }
+
+    /// As [`Registry::new`], as the registry of that number (a shard gives its own): it refuses the handles of registries with other
+    /// numbers, and they refuse its. Two of one number take each other's where index and generation agree; of different ones, once in
+    /// 2^31.
+    #[must_use]
+    pub fn numbered(slots: usize, instance: u32) -> Self {
         Self {
-            buses: Slab::new(BUSES_MAX, seed_of("buses", 0)),
+            buses: Slab::new(BUSES_MAX, seed_of("buses", instance)),
             topics: Box::new([None; TOPICS_MAX]),
             route: [NONE; KIND_ROWS],
             slots,
@@ -261,7 +269,15 @@ impl Registry {
     /// # Errors
     /// As [`Registry::open`].
     pub fn of(buses: &[Bus]) -> Result<Self, OpenError> {
-        let mut registry = Self::new(buses.iter().map(|bus| bus.slots).sum());
+        Self::of_numbered(buses, 0)
+    }
+
+    /// As [`Registry::of`], as the registry of that number: see [`Registry::numbered`].
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub fn of_numbered(buses: &[Bus], instance: u32) -> Result<Self, OpenError> {
+        let mut registry = Self::numbered(buses.iter().map(|bus| bus.slots).sum(), instance);
         for bus in buses {
             registry.open(bus)?;
         }
@@ -563,6 +579,27 @@ mod tests {
         assert_eq!(error, OpenError::BusRoom { bus: "small".into(), asked: 8, slots: 7 });
         let error = Registry::new(10).open(&bus("large", Kind::TRADE, 11)).unwrap_err();
         assert_eq!(error, OpenError::Room { bus: "large".into(), asked: 11, left: 10 });
+    }
+
+    #[test]
+    fn a_bus_of_another_registry_is_refused() {
+        let mut taken = 0;
+        for instance in 0..50 {
+            let (mut own, mut other) = (Registry::numbered(64, 0), Registry::numbered(64, instance));
+            for _ in 0..50 {
+                let config = bus("market", Kind::TRADE, 64);
+                let (id, foreign) = (own.open(&config).unwrap(), other.open(&config).unwrap());
+                let is_taken = own.name(foreign).is_some();
+                taken += u32::from(is_taken);
+                assert_eq!((is_taken, own.begin_close(foreign)), (instance == 0, instance == 0), "instance {instance}");
+                own.end_close(foreign);
+                assert_eq!(own.name(id).is_some(), !is_taken, "the bus of the other one is not closed");
+                own.end_close(id);
+                assert!(other.begin_close(foreign));
+                other.end_close(foreign);
+            }
+        }
+        assert_eq!(taken, 50, "those of the twin of the same number: what every other one would be without");
     }
 
     #[test]

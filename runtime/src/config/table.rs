@@ -1160,7 +1160,7 @@ pub static SECTIONS: &[Section] = &[
                 "errors_degraded",
                 Form::Number { min: 0.0, max: VALUE_MAX },
                 health.error_share[0],
-                "Failed calls of handlers for each event, above which a shard is degraded."
+                "Failed calls of handlers for each event, above which a shard is degraded; panics of a worker for each of its jobs, above which it is."
             ),
             key!(
                 "errors_failed",
@@ -1179,7 +1179,7 @@ pub static SECTIONS: &[Section] = &[
                 "overruns",
                 Form::Number { min: 0.0, max: 1.0 },
                 health.overrun_share,
-                "Share of a handler's calls over their budget above which it is degraded."
+                "Share of a handler's calls over their budget, or of a worker's jobs over their deadline, above which it is degraded."
             ),
             key!(
                 "memory",

@@ -7,7 +7,7 @@
 //! The percentiles are those of the summaries and five for each halving of the distance to 100, as in the `.hgrm` file. `told` is 0 where the report
 //! has null: fewer than ten samples beyond, or within the share that the machine may have made late.
 
-use super::latency::BEYOND_MIN;
+use super::latency::{BEYOND_MIN, waits_for_cores};
 use crate::replay::Told;
 use hdrhistogram::Histogram;
 use std::io;
@@ -23,9 +23,7 @@ pub fn write(told: &Told, out: &mut impl io::Write) -> io::Result<()> {
     writeln!(out, "metric,percentile,value_ns,samples_at_or_below,samples,told")?;
     for (name, histogram) in &told.tagged {
         // What is within a batch is told from its stamps, whenever it was due.
-        let is_of_due_times =
-            ["response", "pacer_lag", "backpressure", "ring_wait"].iter().any(|due| name.ends_with(due));
-        rows(name, histogram, if is_of_due_times { told.noise_share } else { 0.0 }, out)?;
+        rows(name, histogram, if waits_for_cores(name) { told.noise_share } else { 0.0 }, out)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::Named;
 use super::handlers::HandlerReport;
+use crate::jobs::{KindReport, WorkersReport};
 use serde::Serialize;
 use tapeline_core::event::payload::{Component, HealthState};
 use tapeline_core::health::{Thresholds, Vitals, judge_all};
@@ -20,10 +21,12 @@ pub struct HealthReport {
 /// Something that was beyond its bound.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct FindingReport {
-    /// `shard`, `source`, ...
+    /// `shard`, `source`, ...; `job` is the workers that do a job off the cores.
     pub component: &'static str,
-    /// Its number among its like.
+    /// Its number among its like; a job's own.
     pub number: u8,
+    /// The workers' name; `null` for all else.
+    pub name: Option<&'static str>,
     /// `degraded` or `failed`.
     pub state: &'static str,
     /// `queue_depth`, `rate`, `error_rate`, `stalled`, `memory`, `breaker`, `overrun`, `dependency`.
@@ -32,6 +35,19 @@ pub struct FindingReport {
     pub value: f64,
     /// The bound.
     pub threshold: f64,
+}
+
+/// How the workers of one kind were: calls that panicked count as errors, since each threw a worker away; what a worker answers by a code of its own
+/// does not. Jobs that found no worker at all mean that none is left.
+fn vitals_of(kind: &KindReport) -> Vitals {
+    let jobs = kind.done + kind.failed + kind.panicked + kind.overran + kind.unserved;
+    let share = |count: u64| count as f64 / jobs.max(1) as f64;
+    Vitals {
+        is_dead: kind.unserved > 0,
+        error_share: share(kind.panicked),
+        overrun_share: share(kind.overran),
+        ..Vitals::well(Component::Job, kind.job)
+    }
 }
 
 /// What a shard's vitals are over a whole run.
@@ -45,11 +61,13 @@ pub struct ShardRun<'a> {
 
 impl HealthReport {
     /// Judges a run as a whole: its failures for each event, its handlers' overruns, its loops' silence; a ring that held the source up for
-    /// more than a share of the run that makes it saturated counts as full.
+    /// more than a share of the run that makes it saturated counts as full. Workers off the cores are judged by the share of their jobs that they
+    /// panicked on or overran, and have failed once there was none left for a job.
     #[must_use]
     pub fn of_run(
         shards: &[ShardRun<'_>],
         handlers: &[HandlerReport],
+        workers: Option<&WorkersReport>,
         is_saturated: bool,
         resident_most: Option<u64>,
         thresholds: &Thresholds,
@@ -69,12 +87,18 @@ impl HealthReport {
         });
         // A shard's own bytes are part of the process's, which is what the bound is about.
         let process = Vitals { memory_bytes: resident_most.unwrap_or(0), ..Vitals::well(Component::Engine, 0) };
-        let parts: Vec<Vitals> = parts.chain([process]).collect();
+        let kinds = || workers.iter().flat_map(|workers| &workers.kinds);
+        let parts: Vec<Vitals> = parts.chain([process]).chain(kinds().map(vitals_of)).collect();
+        let name_of = |component: Component, number: u8| {
+            let kind = kinds().find(|kind| component == Component::Job && kind.job == number)?;
+            Some(kind.name)
+        };
         let mut findings = Vec::new();
         let health = judge_all(&parts, thresholds, |finding| {
             findings.push(FindingReport {
                 component: finding.component.name(),
                 number: finding.number,
+                name: name_of(finding.component, finding.number),
                 state: finding.state.name(),
                 reason: finding.reason.name(),
                 value: finding.value,
@@ -162,7 +186,7 @@ mod tests {
     #[test]
     fn req_3554_a_process_above_its_bound_is_degraded_and_every_structure_is_told() {
         let thresholds = Thresholds { memory_bytes: 1_000, ..Thresholds::default() };
-        let judge = |resident| HealthReport::of_run(&[], &[], false, resident, &thresholds);
+        let judge = |resident| HealthReport::of_run(&[], &[], None, false, resident, &thresholds);
         for within in [None, Some(0), Some(1_000)] {
             assert!(judge(within).is_well(), "{within:?}");
         }
@@ -170,17 +194,44 @@ mod tests {
         let finding = FindingReport {
             component: "engine",
             number: 0,
+            name: None,
             state: "degraded",
             reason: "memory",
             value: 1_001.0,
             threshold: 1_000.0,
         };
         assert_eq!(report, HealthReport { state: "degraded", findings: vec![finding] });
-        assert!(HealthReport::of_run(&[], &[], false, Some(u64::MAX), &Thresholds::default()).is_well(), "no bound");
+        assert!(
+            HealthReport::of_run(&[], &[], None, false, Some(u64::MAX), &Thresholds::default()).is_well(),
+            "no bound"
+        );
 
         let memory = MemoryReport::of(Some(5), &[("dedup", 3), ("history", 4)]);
         assert_eq!(memory.resident_most, Some(5));
         assert!(memory.resident_peak > Some(1 << 20), "of this process");
         assert_eq!(memory.structures, [("dedup", 3), ("history", 4)].into_iter().collect());
+    }
+
+    #[test]
+    fn req_3385_workers_that_are_replaced_or_overrun_often_or_are_gone_are_told_by_name_and_reason() {
+        let well = KindReport { name: "model", job: 16, done: 1_000, failed: 500, made: 1, ..KindReport::default() };
+        let judge = |kind: KindReport| {
+            let other = KindReport { name: "other", job: 17, done: 1, ..KindReport::default() };
+            let workers = WorkersReport { threads: 2, kinds: vec![other, kind], ..WorkersReport::default() };
+            let report = HealthReport::of_run(&[], &[], Some(&workers), false, None, &Thresholds::default());
+            let told = report.findings.iter().map(|found| (found.component, found.number, found.name, found.reason));
+            (report.state, told.collect::<Vec<_>>())
+        };
+        let found = |reason| vec![("job", 16, Some("model"), reason)];
+        // A code is an answer, however often it is given; a panic in a thousand jobs is one of those things.
+        assert_eq!(judge(well.clone()), ("ready", vec![]));
+        assert_eq!(judge(KindReport { panicked: 1, overran: 1, replaced: 2, ..well.clone() }), ("ready", vec![]));
+        assert_eq!(judge(KindReport { panicked: 20, replaced: 20, ..well.clone() }), ("degraded", found("error_rate")));
+        assert_eq!(judge(KindReport { panicked: 2_000, replaced: 9, ..well.clone() }), ("failed", found("error_rate")));
+        assert_eq!(judge(KindReport { overran: 20, replaced: 20, ..well.clone() }), ("degraded", found("overrun")));
+        // Nobody is left: jobs find no worker.
+        assert_eq!(judge(KindReport { unserved: 1, ..well }), ("failed", found("dependency")));
+        // One that was never asked is well.
+        assert_eq!(judge(KindReport { name: "model", job: 16, ..KindReport::default() }), ("ready", vec![]));
     }
 }

@@ -26,6 +26,14 @@ pub fn new_histogram() -> Histogram<u64> {
     with_digits(DIGITS)
 }
 
+/// Whether a core that is taken away makes the values of this name longer (`response`, or `shard0.hop`): they end later than they were
+/// due. What is within a batch is told from its stamps, whenever it was due.
+#[must_use]
+pub fn waits_for_cores(name: &str) -> bool {
+    let name = name.rsplit('.').next().unwrap_or(name);
+    ["response", "pacer_lag", "backpressure", "ring_wait", "hop", "end_to_end", "message"].contains(&name)
+}
+
 /// An empty histogram for a stage, in ns: as [`new_histogram`] with two digits in 36 KiB.
 #[must_use]
 pub fn stage_histogram() -> Histogram<u64> {

@@ -192,14 +192,21 @@ fn health(page: &mut Page, report: &Report) {
         );
     }
     for finding in &report.health.findings {
+        let (component, number) = (finding.component, finding.number);
+        let name = finding.name.map_or(String::new(), |name| format!(" ({})", plain(name)));
+        let whose = format!("{component} {number}{name} {}", finding.state);
+        if finding.reason == "dependency" {
+            // Nothing was measured beyond a bound: it is not there.
+            page.words("health", &format!("{whose}: dependency, none is left to do its work"));
+            continue;
+        }
         let (value, threshold) = match finding.reason {
             "stalled" => (duration(finding.value as u64), duration(finding.threshold as u64)),
             "memory" => (count(finding.value as u64), count(finding.threshold as u64)),
             "rate" => (rate(finding.value), rate(finding.threshold)),
             _ => (format!("{:.2} %", finding.value * 100.0), format!("{:.2} %", finding.threshold * 100.0)),
         };
-        let (component, number, reason) = (finding.component, finding.number, finding.reason);
-        page.words("health", &format!("{component} {number} {}: {reason} {value}, bound {threshold}", finding.state));
+        page.words("health", &format!("{whose}: {} {value}, bound {threshold}", finding.reason));
     }
 }
 

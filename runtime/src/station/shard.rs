@@ -10,12 +10,12 @@ use crate::report::latency::{new_histogram, stage_histogram};
 use crate::report::slow::SlowEvent;
 use crate::report::topics::{self, TopicReport, Watermark};
 use crate::slowest::Slowest;
-use crate::stamp::{due_ns, lag_ns};
+use crate::stamp::{due_ns, hop_stamp, lag_ns, left_ns, root_due_ns};
 use crate::timeline::Timeline;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use tapeline_core::bus::Chain;
-use tapeline_core::event::{EventRef, Kind};
+use tapeline_core::event::{EventRef, Flags, Kind};
 use tapeline_core::lanes::Lanes;
 use tapeline_core::ledger::Ledger;
 use tapeline_core::limits::{KIND_ROWS, STAGED_SLOTS_MAX};
@@ -23,7 +23,7 @@ use tapeline_core::log::Record;
 use tapeline_core::queue::Waits;
 use tapeline_core::requests;
 use tapeline_core::ring::Producer;
-use tapeline_core::shard::{Batch, Limit, Outbox, Probe, Shard, Stages, TimedBatches};
+use tapeline_core::shard::{Batch, DUE_NONE, HopRoot, Limit, Outbox, Probe, Shard, Stages, TimedBatches};
 use tapeline_core::stats::Stats;
 use tapeline_core::{backfill, dead};
 
@@ -34,6 +34,10 @@ pub struct RunProbe {
     stamp_ns: u64,
     service: Histogram<u64>,
     response: Histogram<u64>,
+    /// Of what is in `response`, the events of messages of several.
+    parts: Histogram<u64>,
+    /// Of these, the last of each message.
+    ends: Histogram<u64>,
     stages: StageTimes,
     /// Events are due at a time: there are response times.
     is_paced: bool,
@@ -62,6 +66,8 @@ impl RunProbe {
             stamp_ns,
             service: new_histogram(),
             response: new_histogram(),
+            parts: new_histogram(),
+            ends: new_histogram(),
             stages: StageTimes::new(),
             is_paced: true,
             timeline: Timeline::new(),
@@ -106,6 +112,13 @@ impl RunProbe {
             let due = due_ns(stamp);
             let response = batch.done.saturating_sub(due).max(1);
             self.response.saturating_record(response);
+            // Of a message of one event both are the same.
+            if head.part > 0 || !head.flags.contains(Flags::LAST) {
+                self.parts.saturating_record(response);
+                if head.flags.contains(Flags::LAST) {
+                    self.ends.saturating_record(response);
+                }
+            }
             self.timeline.due(due, response);
             self.samples_in_gaps += u64::from(self.gaps.covers(due));
             if self.slowest.takes(response) {
@@ -117,6 +130,17 @@ impl RunProbe {
             self.slowest.end_batch(batch.done);
         }
         self.timeline.done(batch.done, batch.samples as u64);
+    }
+}
+
+impl RunProbe {
+    /// The stages, with that of the messages.
+    fn all_stages(&self) -> StageTimes {
+        let mut stages = self.stages.clone();
+        stages.message = self.response.clone();
+        stages.message.subtract(&self.parts).expect("Invariant: parts are some of the responses");
+        stages.message += &self.ends;
+        stages
     }
 }
 
@@ -148,6 +172,30 @@ impl Probe for RunProbe {
         self.span_ns.get_or_insert((batch.started, batch.done)).1 = batch.done;
     }
 
+    fn forward(&mut self, root: HopRoot) -> u64 {
+        if !self.is_paced {
+            return DUE_NONE;
+        }
+        let due_ns = match root {
+            HopRoot::Undue => None,
+            HopRoot::Due(due) => Some(due_ns(due)),
+            HopRoot::Hop(stamp) => root_due_ns(stamp),
+        };
+        hop_stamp(self.clock.now_ns(), due_ns)
+    }
+
+    fn hop(&mut self, stamp: u64) {
+        let took = self.clock.now_ns().saturating_sub(left_ns(stamp));
+        self.stages.hop.saturating_record(took.max(1));
+    }
+
+    fn end_to_end(&mut self, stamp: u64) {
+        if let Some(due_ns) = root_due_ns(stamp) {
+            let took = self.clock.now_ns().saturating_sub(due_ns);
+            self.stages.end_to_end.saturating_record(took.max(1));
+        }
+    }
+
     fn stages(&mut self, stages: &Stages) {
         self.stages.admission.saturating_record(stages.admission_ns.max(1));
         self.stages.dispatch.saturating_record(stages.dispatch_ns.max(1));
@@ -173,25 +221,38 @@ pub struct StageTimes {
     pub handlers: Histogram<u64>,
     /// As `admission`, of events that made anything.
     pub egress: Histogram<u64>,
+    /// From leaving another shard to being taken from the ring between the two, of events for a symbol of this one; paced runs only.
+    pub hop: Histogram<u64>,
+    /// From the due time of the root to the return of the last handler, of events for another symbol than their root's, on its shard or another
+    /// one: with the mesh delay, at the speed of the run, that they wait. Within 1.6 % of how long before they left the root was due. What timers
+    /// and replies publish was due at no time.
+    pub end_to_end: Histogram<u64>,
+    /// From the due time to the end of the batch of its last event, of each message; paced runs only.
+    pub message: Histogram<u64>,
 }
 
 impl StageTimes {
     /// None so far. Allocates.
     #[must_use]
     pub fn new() -> Self {
-        let [ring_wait, admission, dispatch, handlers, egress] = std::array::from_fn(|_| stage_histogram());
-        Self { ring_wait, admission, dispatch, handlers, egress }
+        let [ring_wait, admission, dispatch, handlers, egress, hop, end_to_end] =
+            std::array::from_fn(|_| stage_histogram());
+        let message = new_histogram();
+        Self { ring_wait, admission, dispatch, handlers, egress, hop, end_to_end, message }
     }
 
     /// Names and histograms, in the order of an event's way.
     #[must_use]
-    pub fn by_name(&self) -> [(&'static str, &Histogram<u64>); 5] {
+    pub fn by_name(&self) -> [(&'static str, &Histogram<u64>); 8] {
         [
             ("ring_wait", &self.ring_wait),
             ("admission", &self.admission),
             ("dispatch", &self.dispatch),
             ("handlers", &self.handlers),
             ("egress", &self.egress),
+            ("hop", &self.hop),
+            ("end_to_end", &self.end_to_end),
+            ("message", &self.message),
         ]
     }
 
@@ -202,6 +263,9 @@ impl StageTimes {
         self.dispatch += &other.dispatch;
         self.handlers += &other.handlers;
         self.egress += &other.egress;
+        self.hop += &other.hop;
+        self.end_to_end += &other.end_to_end;
+        self.message += &other.message;
     }
 }
 
@@ -400,7 +464,7 @@ impl<C: Chain> Station for ShardStation<C> {
             bytes,
             service: self.shard.probe().service.clone(),
             response: self.shard.probe().response.clone(),
-            stages: self.shard.probe().stages.clone(),
+            stages: self.shard.probe().all_stages(),
             timeline: std::mem::take(&mut self.shard.probe().timeline),
             slowest_most: slowest.most(),
             slowest: slowest

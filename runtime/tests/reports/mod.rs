@@ -243,6 +243,7 @@ pub(crate) fn eventful() -> Report {
                 FindingReport {
                     component: "shard",
                     number: 1,
+                    name: None,
                     state: "degraded",
                     reason: "stalled",
                     value: 1.25e9,
@@ -251,9 +252,19 @@ pub(crate) fn eventful() -> Report {
                 FindingReport {
                     component: "shard",
                     number: 0,
+                    name: None,
                     state: "degraded",
                     reason: "error_rate",
                     value: 0.0234,
+                    threshold: 0.01,
+                },
+                FindingReport {
+                    component: "job",
+                    number: 16,
+                    name: Some("pricer"),
+                    state: "degraded",
+                    reason: "overrun",
+                    value: 0.0125,
                     threshold: 0.01,
                 },
             ],

@@ -1,4 +1,4 @@
-//! A strategy of one's own in a binary of one's own: news and features in, signals out.
+//! A strategy of one's own in a binary of one's own: news and features in, signals out, and a slow model asked on a thread beside the measured cores.
 //!
 //! ```sh
 //! cargo run --release -p news-momentum -- replay                          # a generated session
@@ -6,11 +6,14 @@
 //! ```
 
 use bytemuck::{Pod, Zeroable};
+use scorer::{NewsScorer, SCORE, token_of};
 use std::process::ExitCode;
 use tapeline::prelude::*;
 
-/// Follows news once the price does: a text with a strong sentiment arms the symbol, a move in its direction within the next five
-/// seconds signals, and three seconds later the position is given up. Parameters are the strategy's own, what it learns of a symbol
+mod scorer;
+
+/// Follows news once the price does: a text with a strong sentiment is scored by a model and arms the symbol, a move in its direction within the
+/// next five seconds signals, and three seconds later the position is given up. Parameters are the strategy's own, what it learns of a symbol
 /// is in its state.
 struct NewsMomentum {
     /// Weakest sentiment that counts, hundredths.
@@ -33,6 +36,9 @@ struct Position {
     side: f64,
     /// The venue takes no order before this.
     rests_until: u64,
+    /// The text that the model is asked about: its request, and its own sentiment, -1 to 1.
+    asked: RequestId,
+    sentiment: f64,
 }
 
 /// Codes of failures: what `tapeline dlq` lists them by.
@@ -51,7 +57,8 @@ impl NewsMomentum {
         cx.signal(&Signal { strength, price, side: side as u8, strategy: 1, ..Signal::default() })
     }
 
-    fn on_news(&self, position: &mut Position, news: &News, now: UnixNanos) -> Verdict {
+    fn on_news(&self, position: &mut Position, news: &News, cx: &mut Ctx<'_>) -> Verdict {
+        let now = cx.now();
         if news.sentiment.saturating_abs() < self.sentiment_min {
             return Verdict::Done;
         }
@@ -61,9 +68,15 @@ impl NewsMomentum {
         if position.side != 0.0 || now.0 < position.rests_until {
             return Verdict::Retry(RESTING); // not now: this handler gets the same event again, with backoff
         }
-        position.armed = f64::from(news.sentiment) / 100.0;
+        // The model is slow: it is asked on a thread of its own, and says its word in `on_reply`. Moves count from here on.
+        let expires_at = now.saturating_add(self.confirm_ns);
+        let wish = Wish { job: SCORE, groups: 0, priority: Priority::FIRST, expires_at, token: token_of(news) };
+        let Ok(asked) = cx.request(&wish) else { return Verdict::Fail(NO_ROOM) };
+        position.asked = asked;
+        position.sentiment = f64::from(news.sentiment) / 100.0;
+        position.armed = 0.0;
         position.armed_price = position.price;
-        position.armed_until = now.0 + self.confirm_ns;
+        position.armed_until = expires_at.0;
         Verdict::Done
     }
 
@@ -112,9 +125,36 @@ impl Handler for NewsMomentum {
 
     fn on_event(&self, position: &mut Position, event: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
         match event.get::<News>() {
-            Some(news) => self.on_news(position, news, cx.now()),
+            Some(news) => self.on_news(position, news, cx),
             None => self.on_features(position, event, cx),
         }
+    }
+
+    /// What the model says: as strong as that is what a move will signal.
+    fn on_reply(&self, position: &mut Position, request: RequestId, reply: EventRef<'_>, _cx: &mut Ctx<'_>) -> Verdict {
+        if let Some(score) = reply.get::<Signal>()
+            && request == position.asked
+        {
+            position.armed = score.strength;
+        }
+        Verdict::Done
+    }
+
+    /// Without a word from the model (it gave up, panicked, took too long) the text's own sentiment counts, at half its strength.
+    fn on_request_end(
+        &self,
+        position: &mut Position,
+        request: RequestId,
+        end: RequestEnd,
+        _cx: &mut Ctx<'_>,
+    ) -> Verdict {
+        if request == position.asked {
+            if end != RequestEnd::Served {
+                position.armed = position.sentiment / 2.0;
+            }
+            position.asked = RequestId::NONE;
+        }
+        Verdict::Done
     }
 
     /// The position has been held long enough: out of it, and a second without orders.
@@ -127,5 +167,5 @@ impl Handler for NewsMomentum {
 }
 
 fn main() -> ExitCode {
-    tapeline::main(|r| r.handler(NewsMomentum::new))
+    tapeline::main(|r| r.handler(NewsMomentum::new).job(SCORE, NewsScorer::new))
 }

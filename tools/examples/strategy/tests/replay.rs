@@ -68,9 +68,42 @@ fn the_built_in_session_gives_signals_in_the_report_and_among_the_outputs() {
     assert!(retries["parked_by"]["failed"].as_u64() > Some(0), "{retries}");
     assert_eq!(retries["parked"], report["events"]["dead_lettered"], "{retries}");
 
-    let sharded = json(&run(folder.path(), &format!("{replay} --shards 2")));
+    // Each text that it took was scored by a worker, and every request came to its end.
+    let (requests, scorer) = (&report["requests"], &report["requests"]["workers"]["kinds"][0]);
+    assert_eq!((&scorer["name"], &scorer["job"]), (&"news_scorer".into(), &16.into()), "{scorer}");
+    let scored = scorer["done"].as_u64().expect("a count");
+    assert!(scored > 20, "{scorer}");
+    assert_eq!(scorer["events"], scored, "a score a text");
+    for count in ["failed", "panicked", "overran", "unserved", "replaced"] {
+        assert_eq!(scorer[count], 0, "{scorer}");
+    }
+    assert_eq!(requests["jobs"]["replies_lost"], 0, "{requests}");
+    let findings = report["health"]["findings"].as_array().expect("findings");
+    assert!(findings.iter().all(|finding| finding["component"] != "job"), "{findings:?}");
+
+    // As many signals come of it with two shards and another number of workers, and the same ones.
+    std::fs::write(folder.path().join("workers.toml"), "[requests]\nworkers = 5\n").expect("a file");
+    let sharded = json(&run(folder.path(), &format!("{replay} --shards 2 --config workers.toml")));
     assert_eq!(sharded["digest"], report["digest"]);
     assert_eq!(sharded["outputs"], report["outputs"]);
+}
+
+#[test]
+fn req_3385_a_strategy_goes_on_without_its_model_and_health_says_so() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("hasty.toml"), "[requests]\njob_deadline = \"1ns\"\n").expect("a file");
+    let replay = "replay --speed max --format json --driver threads --config hasty.toml";
+    let report = json(&run(folder.path(), replay));
+    let scorer = &report["requests"]["workers"]["kinds"][0];
+    assert!(scorer["overran"].as_u64() > Some(0), "{scorer}");
+    assert_eq!(report["ledger_balanced"], true);
+    assert_eq!(report["digest_scope"], "this_run");
+    // The texts' own sentiment counts then.
+    assert!(report["outputs"]["signal"].as_u64() > Some(20), "{}", report["outputs"]);
+    let findings = report["health"]["findings"].as_array().expect("findings");
+    let of_job = findings.iter().find(|finding| finding["component"] == "job").expect("it is told");
+    assert_eq!((&of_job["name"], &of_job["state"]), (&"news_scorer".into(), &"degraded".into()), "{of_job}");
+    assert_eq!((&of_job["reason"], &of_job["number"]), (&"overrun".into(), &16.into()), "{of_job}");
 }
 
 #[test]

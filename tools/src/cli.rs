@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tapeline_core::dead::ERROR_PANIC;
 use tapeline_core::event::Kind;
@@ -11,6 +12,7 @@ use tapeline_core::log::Follow;
 use tapeline_core::shard::{ERROR_NO_ROOM, schema_error};
 use tapeline_core::units::UnixNanos;
 use tapeline_runtime::config::{self, Config, Form, Raw, Value};
+use tapeline_runtime::input::csv::ColumnMap;
 use tapeline_runtime::input::detect::OpenOptions;
 use tapeline_runtime::input::itch::{ItchConfig, SessionDate};
 
@@ -83,15 +85,26 @@ pub(crate) struct CaptureArgs {
 }
 
 impl CaptureArgs {
-    /// How captures are to be opened.
-    pub(crate) fn options(&self) -> OpenOptions {
-        OpenOptions { itch: ItchConfig { date: self.date, ..ItchConfig::default() }, ..OpenOptions::default() }
+    /// How captures are to be opened, with this map of the columns of CSVs.
+    pub(crate) fn options(&self, csv: Option<Arc<ColumnMap>>) -> OpenOptions {
+        OpenOptions { itch: ItchConfig { date: self.date, ..ItchConfig::default() }, csv, ..OpenOptions::default() }
     }
+}
+
+/// Where the map of the columns of CSVs is told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MapArgs {
+    /// Configuration: a file of TOML, of which [csv] says what the columns of a CSV are; default: the file that TAPELINE_CONFIG names
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Set any key of the configuration; may be repeated. `tapeline config reference` lists the keys
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
-    /// Captures (tape, pcap, Binance lines, DBN, ITCH; also gzip or zstd), merged in time order; - is stdin. Without one: a built-in
+    /// Captures (tape, pcap, Binance lines, DBN, ITCH, CSV; also gzip or zstd), merged in time order; - is stdin. Without one: a built-in
     /// session, generated
     pub(crate) captures: Vec<String>,
     #[command(flatten)]
@@ -308,6 +321,8 @@ pub(crate) struct ImportArgs {
     pub(crate) captures: Vec<String>,
     #[command(flatten)]
     pub(crate) capture_args: CaptureArgs,
+    #[command(flatten)]
+    pub(crate) map_args: MapArgs,
     /// Tape to write
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -317,7 +332,7 @@ pub(crate) struct ImportArgs {
     /// Overwrite a file that exists
     #[arg(long)]
     pub(crate) force: bool,
-    /// Say how fast it went: messages, events and bytes a second, and the most memory that was resident
+    /// Say how fast it went: rows (of formats with one a line), messages, events and bytes a second, and the most memory that was resident
     #[arg(long)]
     pub(crate) stats: bool,
     /// Symbols that fit
@@ -331,6 +346,8 @@ pub(crate) struct InfoArgs {
     pub(crate) capture: String,
     #[command(flatten)]
     pub(crate) capture_args: CaptureArgs,
+    #[command(flatten)]
+    pub(crate) map_args: MapArgs,
     /// Form of the answer
     #[arg(long, default_value = "text")]
     pub(crate) format: Format,
@@ -351,6 +368,8 @@ pub(crate) struct DumpArgs {
     pub(crate) capture: String,
     #[command(flatten)]
     pub(crate) capture_args: CaptureArgs,
+    #[command(flatten)]
+    pub(crate) map_args: MapArgs,
     /// Stop after this many events
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,

@@ -1,6 +1,7 @@
 //! The table of keys.
 
 use super::Config;
+use super::csv::CSV;
 use super::key::{ARRIVALS, DRIVERS, IDLES, Key, LEVELS, LOG_FORMATS, Names, OVERLOADS, REFUSALS, Section, Stored};
 use super::mapper::{
     day_names, days, group_names, hours, hours_mut, rule_names, rule_plan, rule_plan_mut, rules, set_days, set_rules,
@@ -1208,4 +1209,5 @@ pub static SECTIONS: &[Section] = &[
             key!("news", time(0, DAY_NS), pipeline.crossover.news_ns, "How long news counts, in shard time."),
         ],
     },
+    CSV,
 ];

@@ -45,6 +45,8 @@ fn effect(config: &Config) -> String {
             &config.pipeline,
             // The report's: `tapeline replay` hands it on.
             &config.health,
+            // Of who opens captures: see `tests/csv_map.rs`.
+            config.csv_map(),
         )
     )
 }
@@ -89,7 +91,7 @@ fn silent(settings: &[Setting], config: &Config) -> Vec<String> {
 
 /// Keys under which every other one matters: a policy that differs from the standard one, a time of day, and topics that may lose what
 /// they hold.
-const BASE: [(&str, &str); 7] = [
+const BASE: [(&str, &str); 29] = [
     ("retry.policy.other.attempts", "2"),
     ("mapper.hours.open.from", "\"09:30\""),
     ("topics.trades.lossy", "true"),
@@ -98,6 +100,29 @@ const BASE: [(&str, &str); 7] = [
     ("correlation.benchmark", "\"XBT\""),
     // Without a tape nobody reads.
     ("backfill.tapes", "[\"a.tape\"]"),
+    // A map that any kind finds its columns in, with and without a header.
+    ("csv.kind", "\"trade\""),
+    ("csv.symbol", "3"),
+    ("csv.time", "4"),
+    ("csv.recv_time", "5"),
+    ("csv.date", "6"),
+    ("csv.seq", "7"),
+    ("csv.price", "8"),
+    ("csv.size", "9"),
+    ("csv.side", "10"),
+    ("csv.snapshot", "11"),
+    ("csv.orders", "12"),
+    ("csv.bid_px", "13"),
+    ("csv.bid_sz", "14"),
+    ("csv.ask_px", "15"),
+    ("csv.ask_sz", "16"),
+    ("csv.open", "17"),
+    ("csv.high", "18"),
+    ("csv.low", "19"),
+    ("csv.close", "20"),
+    ("csv.volume", "21"),
+    ("csv.trade_count", "22"),
+    ("csv.vwap", "23"),
 ];
 
 /// [`BASE`] without a path, as a file.

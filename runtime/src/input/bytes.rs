@@ -526,6 +526,8 @@ pub struct Line<'a> {
     pub text: Result<&'a [u8], LineTooLong>,
     /// The stream broke off inside this line; the error follows it.
     pub cut: bool,
+    /// Its `\n` was there: it is no line that the file ends in the middle of.
+    pub ended: bool,
 }
 
 /// A line longer than the limit. Holds its length in bytes.
@@ -560,6 +562,7 @@ struct Found {
     /// Bytes of the line that were dropped before `from`.
     dropped: u64,
     cut: bool,
+    ended: bool,
 }
 
 impl LineReader {
@@ -597,6 +600,7 @@ impl LineReader {
             offset: self.offset,
             text: found.text.map(|length| &self.buffer[self.from..self.from + length]),
             cut: found.cut,
+            ended: found.ended,
         }))
     }
 
@@ -647,6 +651,7 @@ impl LineReader {
                 text: if length > self.line_bytes_max as u64 { Err(LineTooLong(length)) } else { Ok(text) },
                 dropped,
                 cut: end.is_none() && self.broken.is_some(),
+                ended: end.is_some(),
             });
             return;
         }

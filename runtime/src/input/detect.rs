@@ -3,6 +3,7 @@
 use super::binance::BinanceInput;
 use super::binaryfile::{BinaryFileInput, starts_with_itch};
 use super::bytes::{ByteSource, LINE_BYTES_DEFAULT, PEEK_BYTES_MAX, RawSha256, is_dbz};
+use super::csv::{ColumnMap, CsvInput};
 use super::dbn::DbnInput;
 use super::itch::ItchConfig;
 use super::parquet::{self, ParquetConfig, ParquetInput};
@@ -10,6 +11,7 @@ use super::pcap::PcapInput;
 use super::tape::TapeInput;
 use super::udp::{Feeds, all_feeds};
 use super::{Input, InputError};
+use std::sync::Arc;
 use tapeline_core::schema::Schemas;
 
 /// Bytes that tell most formats; more are asked for only when they do not, so that a slow pipe is opened at once.
@@ -50,6 +52,8 @@ pub struct OpenOptions {
     pub itch: ItchConfig,
     /// How Parquet is read.
     pub parquet: ParquetConfig,
+    /// What the columns of a CSV are that does not say it itself.
+    pub csv: Option<Arc<ColumnMap>>,
 }
 
 impl Default for OpenOptions {
@@ -60,6 +64,7 @@ impl Default for OpenOptions {
             schemas: Schemas::builtin(),
             itch: ItchConfig::default(),
             parquet: ParquetConfig::default(),
+            csv: None,
         }
     }
 }
@@ -97,7 +102,11 @@ pub fn open_source(mut source: ByteSource, options: &OpenOptions) -> Result<Box<
         }
         Some(Format::Parquet) => Ok(Box::new(ParquetInput::new(source, &options.parquet)?)),
         None => {
-            let why = describe(source.peek(FIRST_BYTES));
+            let why = match CsvInput::recognise(source.peek(PEEK_BYTES_MAX), options.csv.as_deref()) {
+                Ok(Some(layout)) => return Ok(Box::new(CsvInput::new(source, layout, options.line_bytes_max))),
+                Ok(None) => describe(source.peek(FIRST_BYTES)),
+                Err(why) => why,
+            };
             Err(source.broken().unwrap_or_else(|| unrecognised(&source, why)))
         }
     }
@@ -146,7 +155,9 @@ fn describe(start: &[u8]) -> String {
     let shown = &line[..line.len().min(40)];
     let is_text = |byte: &u8| matches!(byte, b'\t' | b'\r' | b' '..=b'~');
     if !shown.is_empty() && shown.iter().all(is_text) {
-        format!("no known format is text that begins with \"{}\"", shown.escape_ascii())
+        let hint =
+            if line.contains(&b',') { "; of a CSV, [csv] in the configuration says what its columns are" } else { "" };
+        format!("no known format is text that begins with \"{}\"{hint}", shown.escape_ascii())
     } else {
         let bytes: Vec<String> = start.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         format!("no known format begins with the bytes {}", bytes.join(" "))
@@ -211,7 +222,8 @@ mod tests {
             (b"PARE", "f: format not recognised at offset 0: it looks like Parquet that is encrypted"),
             (
                 b"time,price\n1,2\n",
-                "f: format not recognised at offset 0: no known format is text that begins with \"time,price\"",
+                "f: format not recognised at offset 0: no known format is text that begins with \"time,price\"; \
+                 of a CSV, [csv] in the configuration says what its columns are",
             ),
             (b"\x00\x01\x02", "f: format not recognised at offset 0: no known format begins with the bytes 00 01 02"),
             (b"\n", "f: format not recognised at offset 0: no known format begins with the bytes 0a"),

@@ -116,6 +116,12 @@ impl GapDetector {
         gap
     }
 
+    /// Goes on from now: what lies before it was no gap, as the thread chose to sleep.
+    #[inline]
+    pub fn skip(&mut self) {
+        self.last = ticks();
+    }
+
     /// The largest gap so far, in ticks.
     #[must_use]
     pub fn largest(&self) -> u64 {

@@ -16,6 +16,7 @@ pub mod hop;
 pub mod itch;
 pub mod machine;
 pub mod memory;
+pub mod openloop;
 #[cfg(feature = "peers")]
 pub mod peers;
 pub mod report;

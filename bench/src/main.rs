@@ -9,12 +9,13 @@ use tapeline_bench::count::{self, Comparison, Record};
 use tapeline_bench::duel::{Mode, Options};
 use tapeline_bench::report::{Table, VOID_SHARE_MAX};
 use tapeline_bench::subject::{Ring, Subject};
-use tapeline_bench::{clock, machine, whole};
+use tapeline_bench::{clock, machine, openloop, whole};
 
 const USAGE: &str = "\
 usage: tapeline-bench duel [hop|ring|wheel|queue|dedup|route|dispatch|features|itch|obs ...] [options]     all subjects when none is named
        tapeline-bench count [--batch 1,64] [--check | --write] [--record FILE]           build for x86-64-v3
        tapeline-bench mem [--events N] [--json FILE]                                      bytes behind 10,000 events
+       tapeline-bench openloop [--quick] [--cores A,B] [--json FILE]                      latency against load, 10 % to 95 %
 options: --quick          8 rounds of short slices, under a minute a subject: not a claim
          --check          2 rounds of a millisecond: checks the contenders, measures nothing
          --budget 8m      the full protocol in about that time (s, m or h): all rounds, slices as long as there is time for
@@ -64,6 +65,7 @@ fn run(arguments: &[String]) -> Result<ExitCode, String> {
         "hop" | "ring" => duel(&parse(arguments)?),
         "count" => instructions(&parse(rest)?),
         "mem" => bytes(&parse(rest)?),
+        "openloop" => open_loop(&parse(rest)?),
         "count-loop" => {
             let [rounds, rest @ ..] = rest else { return Err(USAGE.into()) };
             let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
@@ -240,6 +242,21 @@ fn write_json(arguments: &Arguments, value: &Value) -> Result<(), String> {
         Some(path) => std::fs::write(path, format!("{value}\n")).map_err(|error| format!("{path}: {error}"))?,
     }
     Ok(())
+}
+
+/// P15: response times at 10 % to 95 % of each contender's own maximum.
+fn open_loop(arguments: &Arguments) -> Result<ExitCode, String> {
+    let options = &arguments.options;
+    let machine = machine::describe(&options.clock, &options.cores);
+    println!("{}", serde_json::to_string_pretty(&machine).map_err(|error| error.to_string())?);
+    if !machine::IS_OPTIMISED {
+        println!("NOT OPTIMISED: built without --release");
+    }
+    let curves = openloop::run(options);
+    println!("{curves}");
+    println!("again: {}", std::env::args().collect::<Vec<_>>().join(" "));
+    write_json(arguments, &json!({"machine": machine, "openloop": curves.json()}))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// P20: what stands behind ten thousand events.

@@ -40,12 +40,27 @@ const SLOW: f64 = 2.0 / 27.0;
 
 /// Two averages of a symbol's price, and how often they crossed.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Averages {
     fast: f64,
     slow: f64,
     prices: u64,
     crossings: u64,
+}
+
+impl Averages {
+    /// The next price.
+    #[inline]
+    pub fn take(&mut self, price: f64) {
+        if self.prices == 0 {
+            (self.fast, self.slow) = (price, price);
+        }
+        let was_above = self.fast > self.slow;
+        self.fast += FAST * (price - self.fast);
+        self.slow += SLOW * (price - self.slow);
+        self.prices += 1;
+        self.crossings += u64::from(was_above != (self.fast > self.slow));
+    }
 }
 
 /// Two averages of each price and a comparison: the least that a handler of this field does. It never fails, so that no copy of its
@@ -72,14 +87,7 @@ impl Handler for TwoAverages {
         } else {
             return Verdict::Done;
         };
-        if state.prices == 0 {
-            (state.fast, state.slow) = (price, price);
-        }
-        let was_above = state.fast > state.slow;
-        state.fast += FAST * (price - state.fast);
-        state.slow += SLOW * (price - state.slow);
-        state.prices += 1;
-        state.crossings += u64::from(was_above != (state.fast > state.slow));
+        state.take(price);
         Verdict::Done
     }
 }

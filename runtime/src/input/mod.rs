@@ -18,6 +18,7 @@ pub mod itch;
 pub mod json;
 mod lines;
 pub mod mold;
+pub mod parquet;
 pub mod pcap;
 pub mod tape;
 pub mod udp;

@@ -439,7 +439,7 @@ jobs_max = 4
     layers.flag("--set", "dedup.windw", "5ms");
     layers.flag("--symbols-max", "engine.symbols_max", "1");
     let told = layers.finish().unwrap_err().to_string();
-    let expected = r#"t.toml:1:1: top is no key; the nearest is log.level
+    let expected = r#"t.toml:1:1: top is no key; the nearest is csv.open
 t.toml:3:1: engine.shard is no key; the nearest is engine.shards
 t.toml:4:1: engine.shards = "two": an integer, 1 to 256; or "auto": one for each core but one
 t.toml:5:1: engine.symbols_max = 1: an integer, 2 to 16777216

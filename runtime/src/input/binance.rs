@@ -42,8 +42,8 @@ use super::json::{JsonError, Scanner, Text, Value};
 use super::lines::{Decoded, Head, LineDecoder, Lines, Outcome, SKIPPED_NAME_BYTES_MAX, Sides, Skipped};
 use super::{Input, InputError, MESSAGE_SLOTS_MAX, SlotBuf, Status, Tally};
 use tapeline_core::catalog::{Catalog, SeqRule};
-use tapeline_core::event::Flags;
 use tapeline_core::event::payload::{BookLevel, Gap, LevelAction, Trade};
+use tapeline_core::event::{Flags, Slot};
 use tapeline_core::gaps::{GapDetector, Numbers, Verdict};
 use tapeline_core::limits::SYMBOL_BYTES_MAX;
 use tapeline_core::units::{PRICE_UNDEFINED, Side, SourceId, SymbolId, UnixNanos};
@@ -716,9 +716,7 @@ impl Decoder {
         }
         if let Verdict::Gap { from, to } = self.gaps.observe(watched(market), head.symbol, numbers) {
             let missing = if previous.is_some() { 0 } else { to - from + 1 };
-            let mut slot = head.slot(GAP_PART, 0, Gap { expected: from, received: to + 1, missing });
-            slot.seq = from;
-            slot.flags = Flags::UNSEQUENCED;
+            let mut slot = gap_slot(&head, from, to, missing);
             if slots == 0 {
                 slot.flags = slot.flags.with(Flags::LAST);
             }
@@ -887,6 +885,14 @@ impl Decoder {
             }
         }
     }
+}
+
+/// The gap event before a message of this head: numbers `from` to `to` did not come.
+pub(super) fn gap_slot(head: &Head, from: u64, to: u64, missing: u64) -> Slot {
+    let mut slot = head.slot(GAP_PART, 0, Gap { expected: from, received: to + 1, missing });
+    slot.seq = from;
+    slot.flags = Flags::UNSEQUENCED;
+    slot
 }
 
 /// Name of a market's changes of books in the gap detector: none of the catalog, where a snapshot would have to define it.

@@ -3,6 +3,7 @@
 use super::binance::BinanceInput;
 use super::binaryfile::{BinaryFileInput, starts_with_itch};
 use super::bytes::{ByteSource, LINE_BYTES_DEFAULT, PEEK_BYTES_MAX, RawSha256, is_dbz};
+use super::cryptofeed::CryptofeedInput;
 use super::csv::{ColumnMap, CsvInput};
 use super::dbn::DbnInput;
 use super::itch::ItchConfig;
@@ -32,6 +33,8 @@ pub enum Format {
     Pcap,
     /// Lines of a Binance websocket capture.
     Binance,
+    /// Lines of websockets as cryptofeed writes them.
+    Cryptofeed,
     /// A BinaryFILE of ITCH 5.0.
     Itch,
     /// Columns of trades, quotes or bars.
@@ -90,6 +93,7 @@ pub fn open_source(mut source: ByteSource, options: &OpenOptions) -> Result<Box<
     let unrecognised = |source: &ByteSource, why| InputError::Unrecognised { path: source.path().to_owned(), why };
     match format {
         Some(Format::Binance) => Ok(Box::new(BinanceInput::new(source, options.line_bytes_max))),
+        Some(Format::Cryptofeed) => Ok(Box::new(CryptofeedInput::new(source, options.line_bytes_max))),
         Some(Format::Pcap) => Ok(Box::new(PcapInput::with_feeds(source, Feeds::new(all_feeds(&options.itch)))?)),
         Some(Format::Itch) => Ok(Box::new(BinaryFileInput::new(source, &options.itch))),
         Some(Format::Tape) => {
@@ -128,7 +132,8 @@ pub fn format_of(start: &[u8]) -> Option<Format> {
     } else if starts_with_itch(start) {
         Some(Format::Itch)
     } else {
-        BinanceInput::recognises(start).then_some(Format::Binance)
+        let cryptofeed = || CryptofeedInput::recognises(start).then_some(Format::Cryptofeed);
+        BinanceInput::recognises(start).then_some(Format::Binance).or_else(cryptofeed)
     }
 }
 
@@ -196,7 +201,11 @@ mod tests {
             (b"1\t {", Some(Format::Binance)),
             (b"1{", None),
             (b"1723161254024619568", None),
-            (b"1618200000.123456: {\"a\":1}", None),
+            (b"1618200000.123456: {\"a\":1}", Some(Format::Cryptofeed)),
+            (b"1618200000: {", Some(Format::Cryptofeed)),
+            (b"1618200000.1:{", None),
+            (b"wss://ws-feed.pro.coinbase.com <-> 1618677816.8434298\n", Some(Format::Cryptofeed)),
+            (b"wss://ws-feed.pro.coinbase.com 1618677816.8434298\n", None),
             (b"{\"u\":1}", None),
             (&late, Some(Format::Binance)),
             (b"", None),

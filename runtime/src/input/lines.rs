@@ -38,6 +38,8 @@ pub(super) enum Outcome {
     Done,
     /// What is to be appended needs this many slots, and there are fewer; nothing changed.
     NoRoom(usize),
+    /// Whole messages of the line are appended, and there is no room for the others: the line comes again for them.
+    Again,
 }
 
 /// Turns the lines of one format into events.
@@ -114,7 +116,7 @@ impl<D: LineDecoder> Lines<D> {
             let fault = match decoded {
                 Ok(Outcome::Done) => None,
                 Ok(Outcome::NoRoom(slots)) if length == 0 => Some(self.decoder.too_many(slots)),
-                Ok(Outcome::NoRoom(_)) => return false,
+                Ok(Outcome::NoRoom(_) | Outcome::Again) => return false,
                 Err(Refusal::Bad(fault)) => Some(fault),
                 Err(Refusal::Catalog(error)) => {
                     out.truncate(length);

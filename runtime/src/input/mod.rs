@@ -7,6 +7,7 @@
 pub mod binance;
 pub mod binaryfile;
 pub mod bytes;
+pub mod cryptofeed;
 pub mod csv;
 pub mod dbn;
 pub mod decimal;
@@ -98,7 +99,7 @@ pub enum Status {
 
 /// A capture that is being decoded.
 pub trait Input: Send {
-    /// Name of the format, as `info` prints it: `tape`, `pcap`, `pcapng`, `binance`, `tardis`, `csv`, `dbn`, `itch`, `generated`.
+    /// Name of the format, as `info` prints it: `tape`, `pcap`, `pcapng`, `binance`, `cryptofeed`, `tardis`, `csv`, `dbn`, `itch`, `generated`.
     fn format(&self) -> &'static str;
 
     /// Whether the capture says of itself that a model made it.

@@ -141,7 +141,10 @@ pub(crate) fn cut_everywhere(text: &[u8], header: usize, options: &OpenOptions) 
                     let error = got.error.expect("a cut stream is an error");
                     let InputError::Damaged { at: Position::Offset(offset), .. } = error else { panic!("{error}") };
                     // All lines up to the offset are there, and the line that the cut went through is no bad line.
-                    assert_eq!(got.events, expect(whole_lines(&text[..offset as usize])), "{name} cut at {cut}");
+                    // One that lacks its end only is one where half of it could not be taken for a whole one.
+                    let part = &text[..offset as usize];
+                    let is_right = got.events == expect(whole_lines(part)) || got.events == expect(part);
+                    assert!(is_right, "{name} cut at {cut}");
                     assert_eq!(got.tally.bad_lines, 0, "{name} cut at {cut}");
                     most = most.max(got.events.len());
                     error

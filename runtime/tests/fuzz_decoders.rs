@@ -236,6 +236,7 @@ targets! {
     fuzz_packets = containers();
     fuzz_binance = binance();
     fuzz_dbn = dbn();
+    fuzz_csv = csv();
     fuzz_tape = tapes();
     fuzz_parquet = parquet();
     fuzz_compressed = compressed();
@@ -295,6 +296,25 @@ fn binance() -> Vec<Vec<u8>> {
         |index: usize| format!("{} {}\n", 1_723_161_254_024_619_568 + index as u64 * 1_000, lines[index % lines.len()]);
     samples.push((0..60).map(line).collect::<String>().into_bytes());
     samples
+}
+
+/// Data sets of Tardis, told by their header.
+fn csv() -> Vec<Vec<u8>> {
+    let file = |header: &str, row: &dyn Fn(u64) -> String| {
+        let rows: String = (0..60).map(|index| row(1_585_699_200_193_000 + index * 1_000)).collect();
+        format!("{header}\n{rows}").into_bytes()
+    };
+    vec![
+        file("exchange,symbol,timestamp,local_timestamp,id,side,price,amount", &|at| {
+            format!("deribit,BTC-PERPETUAL,{at},{},{},buy,6425.5,{}\n", at + 15, at % 977, at % 1_000)
+        }),
+        file("exchange,symbol,timestamp,local_timestamp,ask_amount,ask_price,bid_price,bid_amount", &|at| {
+            format!("deribit,BTC-PERPETUAL,{at},{},1000,6425.5,,{}\n", at + 15, at % 1_000)
+        }),
+        file("exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount", &|at| {
+            format!("deribit,BTC-PERPETUAL,{},{at},{},bid,6425.5,{}\n", at / 3_000 * 3_000, at % 7_000 == 0, at % 1_000)
+        }),
+    ]
 }
 
 fn dbn() -> Vec<Vec<u8>> {

@@ -98,7 +98,7 @@ impl Fault {
 #[derive(Debug)]
 pub(super) enum Places {
     Tape(TapeIndex),
-    Parquet(RowGroups),
+    Parquet(Box<RowGroups>),
 }
 
 /// One file: a tape, or Parquet.
@@ -291,7 +291,15 @@ fn open_parquet(path: &Path, catalog: &mut Catalog) -> Result<Option<Tape>, Faul
         sources.push(source);
     }
     let (path, origin) = (path.to_owned(), origin_of(path));
-    Ok(Some(Tape { path, origin, events: Some(events), places: Places::Parquet(groups), first, symbols, sources }))
+    Ok(Some(Tape {
+        path,
+        origin,
+        events: Some(events),
+        places: Places::Parquet(Box::new(groups)),
+        first,
+        symbols,
+        sources,
+    }))
 }
 
 /// The time of the first event of a tape that has one; definitions have none.

@@ -40,7 +40,7 @@ struct Feed {
 
 /// The events of a file, some at a time.
 enum Blocks {
-    Tape(TapeReader<File>),
+    Tape(Box<TapeReader<File>>),
     Parquet(Box<Rows>),
 }
 
@@ -227,7 +227,7 @@ impl Feed {
                 let file = File::open(&tape.path).map_err(missing)?;
                 let reader = index.seek(file, from).map_err(|error| Fault::of(&tape.path, error))?;
                 let time = reader.chain().map_or(0, |chain| chain.ts_recv_max);
-                (Blocks::Tape(reader), time)
+                (Blocks::Tape(Box::new(reader)), time)
             }
             Places::Parquet(groups) => {
                 let (rows, time) = groups.seek(&tape.path, from).map_err(Fault::Parquet)?;

@@ -76,7 +76,7 @@ pub(super) fn price_of_double(value: f64) -> Result<i64, NumberError> {
 
 /// A size of a 64-bit float.
 pub(super) fn size_of_double(value: f64) -> Result<(u64, u8), NumberError> {
-    if value >= 0.0 && value < FAST_BELOW && value.trunc() == value {
+    if (0.0..FAST_BELOW).contains(&value) && value.trunc() == value {
         return Ok((value as u64, 0));
     }
     if let Some(units) = fast(value) {

@@ -155,6 +155,13 @@ impl Adaptive {
         (self.grown, self.shrunk)
     }
 
+    /// Whether samples could have brought it here: for what was read.
+    #[must_use]
+    pub fn is_sound(&self, config: &Config) -> bool {
+        let is_limit = self.limit == 0 || (config.min..=config.max).contains(&self.limit);
+        is_limit && self.small < config.grow_samples && self.large < config.shrink_samples
+    }
+
     /// Takes a sample in. O(1).
     pub fn sample(&mut self, config: &Config, sample: Sample) -> Moved {
         let limit = self.limit(config);

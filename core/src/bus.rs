@@ -21,6 +21,7 @@ use crate::units::{SourceId, SymbolId};
 mod build;
 mod chain;
 mod registered;
+mod snapshot;
 
 pub use build::{BusBuilder, BusError};
 pub use chain::{Chain, End, Link};

@@ -11,12 +11,17 @@ use crate::catalog::Catalog;
 use crate::event::payload::Cause;
 use crate::event::{EventRef, Flags};
 use crate::hash;
+use crate::invariant::Broken;
 use crate::limits::{SPAN_BYTES_MAX, SYMBOLS_MAX};
+use crate::section::{Reader, RestoreError, Writer};
 use crate::units::SymbolId;
 
 /// Words before the payload: chain, kind and flags with scale, two times, two hashes, the cause's six, and the head's payload.
 const HEADER_WORDS: usize = 15;
 const WORDS_MAX: usize = HEADER_WORDS + SPAN_BYTES_MAX / 8;
+
+/// What a snapshot says of outputs that are not those of its symbols.
+const OUTPUTS: Broken = Broken { rule: "outputs are those of all symbols", at: 0 };
 
 /// Chains of a shard's symbols.
 #[derive(Clone)]
@@ -42,6 +47,29 @@ impl Digest {
             outputs: 0,
             words: Box::new([0; WORDS_MAX]),
         }
+    }
+
+    /// Bytes of [`Digest::write`].
+    pub(crate) fn section_bytes(&self) -> usize {
+        8 + self.bytes()
+    }
+
+    /// Writes it into the section of its shard.
+    pub(crate) fn write(&self, body: &mut Writer<'_>) {
+        body.u64(self.outputs);
+        body.slice(&self.chain);
+        body.slice(&self.count);
+    }
+
+    /// Reads what [`Digest::write`] wrote by one of as many symbols.
+    pub(crate) fn read(symbols_max: usize, body: &mut Reader<'_>) -> Result<Self, RestoreError> {
+        let mut digest = Self::new(symbols_max);
+        digest.outputs = body.u64()?;
+        body.fill(&mut digest.chain)?;
+        body.fill(&mut digest.count)?;
+        // A count that has no room to grow is no count of outputs.
+        let is_sum = digest.count.iter().try_fold(0_u64, |sum, count| sum.checked_add(*count)) == Some(digest.outputs);
+        if is_sum { Ok(digest) } else { Err(RestoreError::Invalid { name: "shard", broken: OUTPUTS }) }
     }
 
     /// Takes an output of the head's symbol. O(length), no allocation.

@@ -14,7 +14,10 @@
 //! are counted apart, as `control`.
 
 use crate::event::{Kind, KindSet};
+use crate::invariant::{COUNT_MAX, require_counts};
 use crate::limits::KIND_ROWS;
+use crate::section::{Reader, RestoreError, Writer};
+use bytemuck::{Pod, Zeroable};
 
 /// Why an event was refused at admission.
 #[repr(usize)]
@@ -82,7 +85,8 @@ impl Refusal {
 }
 
 /// Counts of one kind, or of all kinds together. Refusals by reason are in [`Ledger::refused_by`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct Row {
     /// Taken from a ring, or made in the lanes: gap events that tell what a topic's policy has lost.
     pub offered: u64,
@@ -155,6 +159,34 @@ impl Ledger {
     #[must_use]
     pub fn new() -> Self {
         Self { rows: Box::new([Row::default(); KIND_ROWS]), refused_by: [0; Refusal::ALL.len()], control: 0 }
+    }
+
+    /// Bytes of [`Ledger::write`].
+    pub(crate) const SECTION_BYTES: usize = KIND_ROWS * size_of::<Row>() + (Refusal::ALL.len() + 1) * 8;
+
+    /// Writes it into the section of its shard.
+    pub(crate) fn write(&self, body: &mut Writer<'_>) {
+        body.slice(&self.rows[..]);
+        body.slice(&self.refused_by);
+        body.u64(self.control);
+    }
+
+    /// Reads what [`Ledger::write`] wrote: see [`Ledger::is_sound`].
+    pub(crate) fn read(body: &mut Reader<'_>) -> Result<Self, RestoreError> {
+        let mut ledger = Self::new();
+        body.fill(&mut ledger.rows[..])?;
+        body.fill(&mut ledger.refused_by)?;
+        ledger.control = body.u64()?;
+        Ok(ledger)
+    }
+
+    /// Whether it balances, and its counts have room to grow: for what was read.
+    pub(crate) fn is_sound(&self) -> bool {
+        let has_room = |counts: &[u64]| require_counts(counts).is_ok();
+        let counts: &[u64] = bytemuck::cast_slice(&self.rows[..]);
+        // Sums of counts that are below 2^62 / 64 kinds do not wrap.
+        let is_small = counts.iter().chain(&self.refused_by).all(|count| *count < COUNT_MAX >> 8);
+        is_small && has_room(&[self.control]) && self.is_balanced()
     }
 
     /// An event was accepted, and is being handled.

@@ -70,12 +70,14 @@ mod poll;
 mod reading;
 mod runs;
 mod service;
+mod snapshot;
 mod timers;
 
 pub use config::{Config, Limit};
 pub use hops::HopRoot;
 pub use inlet::{ERROR_NO_ROOM, NO_ROOM, NO_ROOM_NAME};
 pub use invalid::{INVALID, INVALID_NAME, schema_error, schema_reason};
+pub use snapshot::NotAtRest;
 pub use timers::Cancelled;
 
 use mesh::{Outlet, Peer};

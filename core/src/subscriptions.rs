@@ -24,6 +24,7 @@ use crate::chain::Chains;
 use crate::event::KindSet;
 use crate::invariant::{Broken, require};
 use crate::limits::{HANDLERS_MAX, SUBSCRIPTIONS_MAX};
+use crate::section::{Reader, RestoreError, Writer};
 use crate::slab::{Handle, Slab, seed_of};
 use bytemuck::{Pod, Zeroable};
 
@@ -166,6 +167,42 @@ impl Subscriptions {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.records.bytes() + self.by_handler.bytes() + size_of_val(&*self.interests) + size_of_val(&*self.kinds)
+    }
+
+    /// Bytes of [`Subscriptions::write`].
+    pub(crate) fn section_bytes(&self) -> usize {
+        self.records.section_bytes()
+    }
+
+    /// Writes them into the section of their bus.
+    pub(crate) fn write(&self, body: &mut Writer<'_>) {
+        self.records.write(body);
+    }
+
+    /// Reads what [`Subscriptions::write`] wrote, for handlers with the same interests.
+    pub(crate) fn read(
+        &mut self,
+        body: &mut Reader<'_>,
+        invalid: impl Fn(Broken) -> RestoreError,
+    ) -> Result<(), RestoreError> {
+        let handlers = self.interests.len();
+        self.records = Slab::read(SUBSCRIPTIONS_MAX, body, &invalid)?;
+        self.by_handler = Chains::new(handlers, SUBSCRIPTIONS_MAX);
+        self.kinds.fill(KindSet::EMPTY);
+        for (handle, record) in self.records.iter() {
+            let (handler, kinds) = (record.handler as usize, KindSet::from_bits(record.kinds));
+            let interests = self.interests.get(handler).copied().unwrap_or(KindSet::EMPTY);
+            let is_known = kinds != KindSet::EMPTY && kinds.without(interests) == KindSet::EMPTY && record.pad == 0;
+            require(is_known, "a subscription is of kinds that its handler knows", handle.index()).map_err(&invalid)?;
+            let is_new = {
+                let mut own = self.by_handler.iter(record.handler);
+                !own.any(|index| self.records.at(index).topic == record.topic)
+            };
+            require(is_new, "a handler is subscribed to a topic once", handle.index()).map_err(&invalid)?;
+            self.by_handler.push_back(record.handler, handle.index());
+            self.kinds[handler] = self.kinds[handler].union(kinds);
+        }
+        self.check().map_err(invalid)
     }
 
     /// Checks every rule of the structure. O([`SUBSCRIPTIONS_MAX`]); for tests.

@@ -760,3 +760,92 @@ fn a_handler_that_lives_by_replies_gets_the_same_reply_for_what_is_remembered_an
     let (_, seen) = first.unwrap();
     assert_eq!(seen, [&[300, 200, 100][..], &[500, 400, 300, 200], &[700, 600, 500, 400, 300]].concat());
 }
+
+/// Answers the first call for every 150th event of the past with a retry; all of them have to come in order. Which it has answered so.
+struct Stubborn(Arc<Mutex<std::collections::BTreeSet<u64>>>);
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Course {
+    past: u64,
+    last_ns: u64,
+    chain: u64,
+}
+
+impl Handler for Stubborn {
+    type State = Course;
+    const NAME: &'static str = "stubborn";
+    const STATE_VERSION: u16 = 1;
+
+    fn interests(&self) -> KindSet {
+        KindSet::of(&[Kind::TRADE])
+    }
+
+    fn on_event(&self, st: &mut Course, ev: EventRef<'_>, cx: &mut Ctx<'_>) -> Verdict {
+        let head = ev.head();
+        if !head.flags.contains(Flags::HISTORICAL) {
+            if head.ts_recv.0 == START {
+                // Of an odd second: the reader does not fail.
+                cx.backfill(&trades(START - 301 * SECOND, START - SECOND)).unwrap();
+            }
+            return Verdict::Done;
+        }
+        if head.seq.is_multiple_of(150) && self.0.lock().unwrap().insert(head.seq) {
+            return Verdict::Retry(7);
+        }
+        assert!(head.ts_recv.0 > st.last_ns, "in order");
+        (st.past, st.last_ns) = (st.past + 1, head.ts_recv.0);
+        st.chain = tapeline_core::hash::stable(bytemuck::bytes_of(&[st.chain, head.seq]));
+        if st.past.is_multiple_of(100) {
+            cx.signal(&Signal { strength: (st.chain >> 12) as f64, ..Signal::default() }).unwrap();
+        }
+        Verdict::Done
+    }
+}
+
+#[test]
+fn a_retry_in_a_long_backfill_holds_the_rest_of_it_back_and_parks_nothing() {
+    // Live events of the symbol come meanwhile, and so do those of another one.
+    let mut events = vec![live(0, 9)];
+    events.extend((1..60).map(|n| live_of(1 + n as u32 % 2, 100 * n, 9)));
+    let mut first: Option<shard_rig::Result> = None;
+    for (shards, seed) in [(1, 1), (2, 2), (1, 3), (3, 4)] {
+        let asked = Arc::default();
+        let bus = |catalog: &mut Catalog| {
+            BusBuilder::new(SYMBOLS_MAX).then(Stubborn(Arc::clone(&asked))).build(catalog).unwrap()
+        };
+        let mut rig = Rig::configured(bus, events.clone(), Sizes::of(shards), &|config| {
+            config.letters.held_per_symbol = 64;
+        });
+        let mut prng = Prng::new(seed);
+        let mut readers = Vec::new();
+        for shard in &mut rig.shards {
+            let (replies, consumer) = ring::channel(64);
+            shard.attach_backfill(&roomy(), consumer);
+            readers.push(Reader::new(replies, feed(1)));
+        }
+        while !rig.is_drained() {
+            rig.source.send(1 + prng.in_range(0..3) as usize);
+            let at = prng.index(shards);
+            let _ = rig.step(at);
+            readers[at].work(&mut rig.shards[at], &mut prng);
+            assert!(rig.steps < 400_000, "not drained: {:?}", rig.shards);
+        }
+        let result = rig.result();
+        let derived = result.derived.row(Kind::TRADE);
+        assert_eq!((derived.delivered, derived.dead_lettered, derived.in_flight), (3_000, 0, 0), "{shards} shards");
+        assert_eq!(asked.lock().unwrap().len(), 20, "one in 150");
+        let letters = rig.shards.iter().map(|shard| *shard.letters().stats());
+        let (held, parked) = letters
+            .fold((0, 0), |(held, parked), stats| (held + stats.held, parked + stats.parked_by.iter().sum::<u64>()));
+        assert!(held > 20 * 31 && parked == 0, "{held} held, {parked} parked");
+        let desks: Vec<_> = rig.shards.iter().map(|shard| *shard.backfill().unwrap().counters()).collect();
+        let (postponed, others) =
+            desks.iter().fold((0, 0), |sum, desk| (sum.0 + desk.postponed, sum.1 + desk.postponed_others));
+        assert!(postponed > 20 && others == 0, "{desks:?}");
+        match &first {
+            None => first = Some(result),
+            Some(other) => other.assert_same(&result, &format!("{shards} shards")),
+        }
+    }
+}

@@ -8,6 +8,7 @@
 //! - the faults stop, what is parked is sent again, and everything ends within a bounded number of steps;
 //! - where no shared limit acted, outputs, digest and counts are those of any other cut and number of shards.
 //!
+//! Saved at random times and put back into a shard that is made anew, it goes on as if nothing had been: see `common/saved_simulation.rs`.
 //! With `--overload live`, what may be lost is, by the policies of topics, and what that leaves must hold: see `common/live_simulation.rs`.
 //!
 //! A failing seed prints its command. `TAPELINE_TEST_SEED=17 cargo test -p tapeline-core --test shard_simulation` runs that one alone. What the
@@ -17,6 +18,8 @@
 mod live_simulation;
 #[path = "common/panics.rs"]
 mod panics;
+#[path = "common/saved_simulation.rs"]
+mod saved_simulation;
 #[path = "common/shard_rig.rs"]
 mod shard_rig;
 #[path = "common/talkers.rs"]
@@ -715,4 +718,5 @@ fn many_seeds() {
     each_seed(seeds(1_500..150_000), rough);
     each_seed(seeds(500..50_000), live_simulation::live);
     each_seed(seeds(40..4_000), equal);
+    each_seed(seeds(150..15_000), saved_simulation::saved);
 }

@@ -1,12 +1,14 @@
 //! The engine of a replay: rings, stations and threads, put together, run to the end, and taken apart.
 
-use crate::backfill::{Archive, Backfill, BackfillThread, Listed, ReaderReport};
+mod beside;
+
+use crate::backfill::{Archive, Backfill, Listed, ReaderReport};
+use crate::background::keep_to;
 use crate::clock::RunClock;
 use crate::doctor;
-use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle};
-use crate::ending::GIVE_UP_AFTER;
+use crate::driver::{self, CoreLoop, CoreReport, Driver, DriverError, Idle, Start};
 use crate::ingest::{BLOCKS, BlockQueue, Capture, Ingest, IngestReport, Progress};
-use crate::jobs::{self, Jobs, JobsThread, WorkersError, WorkersReport};
+use crate::jobs::{self, Jobs, WorkersError, WorkersReport};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::log::{Log, LogReport, LogThread, Names};
 use crate::machine::{Limits, Machine};
@@ -14,14 +16,17 @@ use crate::memory::{self, Sizes, TooLarge};
 use crate::pacer::{Arrivals, Pace, Pacer};
 use crate::pipeline::Assembly;
 use crate::placement::{Plan, PlanError, Seat};
-use crate::sink::{Sink, SinkError, SinkHandle};
+use crate::sink::{Sink, SinkError};
+use crate::spill::{self, Spill, SpillError, SpillReport};
 use crate::station::shard::{Egress, RunProbe};
 use crate::station::{Overload, ShardStation, SourceConfig, SourceStation, Station};
+use beside::Beside;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 use tapeline_core::bus::{BusBuilder, BusError, End};
 use tapeline_core::catalog::{Catalog, CatalogError, SeqRule};
@@ -33,14 +38,15 @@ use tapeline_core::limits::{MESH_RING_SLOTS_DEFAULT, RING_SLOTS_DEFAULT, SYMBOLS
 use tapeline_core::ring;
 use tapeline_core::route::RouteTable;
 use tapeline_core::shard::{self, Shard};
-use tapeline_core::topics::{Bus, OpenError, Policy, Registry};
+use tapeline_core::topics::{Bus, OpenError, Policy, Registry, Topic};
 use tapeline_core::units::UnixNanos;
 use tracing::dispatcher;
 
 /// How long the start waits for the reader to fill its blocks, so that decoding does not disturb the first events.
 const PREFILL_MAX: Duration = Duration::from_secs(2);
-/// How long the end of an interrupted run waits for a reader, which may itself wait for a pipe for ever.
-const READER_LAST_WORDS_MAX: Duration = Duration::from_millis(200);
+/// How long each core of a paced run looks for gaps before it begins: long enough for ten ticks of a 100 Hz kernel, and for what comes at most every
+/// few milliseconds to be seen. All look at once, so that a start takes this much longer. Unpaced runs keep no schedule, and do not look.
+const PROBE: Duration = Duration::from_millis(100);
 
 /// What to replay, and how.
 pub struct Setup {
@@ -108,6 +114,8 @@ pub struct Setup {
     pub backfill: Option<crate::backfill::Settings>,
     /// How jobs of users' own are done off the cores, where the pipeline has workers for them.
     pub jobs: jobs::Settings,
+    /// Where topics that spill do so, with [`Overload::Live`]; `None` = nowhere, and such a topic is refused.
+    pub spill: Option<spill::Settings>,
     /// Set from outside to end the replay early.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -149,6 +157,7 @@ impl Setup {
             log: Log::default(),
             backfill: None,
             jobs: jobs::Settings::default(),
+            spill: None,
             interrupt: Arc::default(),
         }
     }
@@ -190,8 +199,14 @@ pub enum EngineError {
     #[error(transparent)]
     Memory(#[from] TooLarge),
     /// A topic spills, and there is no store for what it spills.
-    #[error("topic {0}: there is no store for spilled events in this build")]
+    #[error("topic {0}: it spills, and nothing says where to")]
     NoStore(String),
+    /// A file for spilled events could not be made.
+    #[error(transparent)]
+    SpillFile(#[from] SpillError),
+    /// The thread that keeps spilled events could not be started, or died.
+    #[error("the store of spilled events: {0}")]
+    Spill(String),
     /// The forced driver cannot run here.
     #[error("--driver glommio: {0}")]
     Driver(String),
@@ -250,6 +265,8 @@ pub struct Run {
     pub history_tapes: Vec<Listed>,
     /// What whoever does jobs off the cores says; `None` where there is nobody.
     pub workers: Option<WorkersReport>,
+    /// What the store of spilled events says; `None` where nothing could spill.
+    pub spill: Option<SpillReport>,
     /// Outputs written to the file; `None` without one.
     pub outputs_written: Option<Result<u64, SinkError>>,
     /// Whether the interrupt was set before the end.
@@ -292,7 +309,7 @@ pub fn run<A: Assembly>(
 ) -> Result<Run, EngineError> {
     let guard = setup.lifecycle.begin();
     if setup.overload == Overload::Live {
-        check_topics(&setup.buses, setup.shard.retry.len())?;
+        check_topics(&setup.buses, setup.shard.retry.len(), setup.spill.is_some())?;
     }
     let machine = Machine::here();
     let allowed: Vec<usize> = match &machine.limits.affinity {
@@ -349,6 +366,15 @@ pub fn run<A: Assembly>(
     });
     let history_tapes = archive.as_ref().map(Archive::listing).unwrap_or_default();
     let mut backfill = archive.map(Backfill::new);
+    let spills = setup.overload == Overload::Live && spilling(&setup.buses).is_some();
+    let spill_settings = setup.spill.as_ref().filter(|_| spills);
+    let mut spill = spill_settings.map(|_| Spill::new(setup.log.dispatch.clone()));
+    let mut spill_ports = Vec::new();
+    for _ in 0..plan.shards {
+        let port = spill.as_mut().zip(spill_settings).map(|(spill, settings)| spill.add_shard(settings));
+        spill_ports.push(port.transpose()?);
+    }
+    let mut spill_ports = spill_ports.into_iter();
     let is_meshed = plan.shards > 1 && buses.iter().any(|bus| bus.crosses_symbols());
     let background = background_cores(&allowed, &plan);
     let (mut shard_sinks, definitions, sink) = match &setup.outputs {
@@ -413,7 +439,8 @@ pub fn run<A: Assembly>(
             shard.attach_jobs(replies);
             port
         });
-        let station = ShardStation::new(number, shard, Egress::new(sink)).with_history(port).with_jobs(job_port);
+        let egress = Egress::new(sink).spilling_to(spill_ports.next().flatten());
+        let station = ShardStation::new(number, shard, egress).with_history(port).with_jobs(job_port);
         stations.push(Box::new(station.giving_letters(setup.gives_letters)));
     }
     let source = SourceConfig {
@@ -455,17 +482,29 @@ pub fn run<A: Assembly>(
     let jobs = jobs.map(|jobs| jobs.start(idle_cores(&allowed, &plan))).transpose();
     let jobs = jobs.map_err(|error| EngineError::Jobs(format!("could not be started: {error}")))?;
 
-    let steal_before = steal(&plan);
-    let begun = Instant::now();
+    let spill = spill.map(|spill| spill.start(idle_cores(&allowed, &plan))).transpose();
+    let spill = spill.map_err(|error| EngineError::Spill(format!("its thread could not be started: {error}")))?;
+
+    // Both as of the time at which the loops begin, not as of the start of their threads.
+    let (steal_before, begun) = (RefCell::new(vec![None; plan.cores.len()]), Cell::new(Instant::now()));
+    let at_begin = || {
+        steal_before.replace(steal(&plan));
+        begun.set(Instant::now());
+    };
+    let probe = if setup.pace.is_paced() { PROBE } else { Duration::ZERO };
     guard.turn(Phase::Running);
-    let cores = driver::run(driver, loops, &setup.interrupt);
+    let cores = driver::run(driver, loops, &Start { probe, at_begin: &at_begin }, &setup.interrupt);
     guard.turn(Phase::Stopping);
-    let elapsed_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let elapsed_ns = u64::try_from(begun.get().elapsed().as_nanos()).unwrap_or(u64::MAX);
     let is_interrupted = setup.interrupt.load(Ordering::Relaxed);
-    let steal_ns =
-        steal_before.iter().zip(steal(&plan)).map(|(before, after)| Some(after?.saturating_sub((*before)?))).collect();
+    let steal_ns = steal_before
+        .take()
+        .iter()
+        .zip(steal(&plan))
+        .map(|(before, after)| Some(after?.saturating_sub((*before)?)))
+        .collect();
     queue.stop();
-    let beside = Beside { log, history, jobs, sink, reader };
+    let beside = Beside { log, history, jobs, spill, sink, reader };
     let (cores, beside) = beside.last_words(cores, &setup.interrupt, &progress)?;
     Ok(Run {
         plan,
@@ -478,6 +517,7 @@ pub fn run<A: Assembly>(
         history: beside.history,
         history_tapes,
         workers: beside.workers,
+        spill: beside.spill,
         outputs_written: beside.outputs_written,
         has_prelude: setup.start.is_some() || setup.warmup_ns > 0,
         is_interrupted,
@@ -486,12 +526,17 @@ pub fn run<A: Assembly>(
     })
 }
 
-/// Whether the buses can be open together, and every policy is one that this build has, or among the retry policies.
-fn check_topics(buses: &[Bus], retry_policies: usize) -> Result<(), EngineError> {
+/// Whether the buses can be open together, every retry policy is among those of the engine, and what spills has a store.
+fn check_topics(buses: &[Bus], retry_policies: usize, has_store: bool) -> Result<(), EngineError> {
     Registry::of(buses)?;
     buses.iter().try_for_each(|bus| bus.check_retries(retry_policies))?;
-    let spills = buses.iter().flat_map(|bus| &bus.topics).find(|topic| topic.policy == Policy::Spill);
-    spills.map_or(Ok(()), |topic| Err(EngineError::NoStore(topic.name.clone())))
+    let homeless = spilling(buses).filter(|_| !has_store);
+    homeless.map_or(Ok(()), |topic| Err(EngineError::NoStore(topic.name.clone())))
+}
+
+/// The first topic that spills.
+fn spilling(buses: &[Bus]) -> Option<&Topic> {
+    buses.iter().flat_map(|bus| &bus.topics).find(|topic| topic.policy == Policy::Spill)
 }
 
 type Peers = Vec<ring::Consumer>;
@@ -535,99 +580,12 @@ fn idle_cores(allowed: &[usize], plan: &Plan) -> Vec<usize> {
     if free.is_empty() { allowed.to_vec() } else { free }
 }
 
-/// Keeps the calling thread to these cores, as far as the kernel lets it.
-pub(crate) fn keep_to(cores: &[usize]) {
-    let mut set = rustix::thread::CpuSet::new();
-    cores.iter().for_each(|core| set.set(*core));
-    // A refusal leaves the thread on all cores, where it works as well, only less quietly.
-    let _ = rustix::thread::sched_setaffinity(None, &set);
-}
-
 /// Waits until the reader has filled its blocks, has ended, or has had its time.
 fn prefill(queue: &BlockQueue, is_ended: impl Fn() -> bool) {
     let begun = Instant::now();
     while queue.ready() < BLOCKS && !is_ended() && begun.elapsed() < PREFILL_MAX {
         thread::sleep(Duration::from_micros(200));
     }
-}
-
-/// The threads beside the cores.
-struct Beside {
-    log: LogThread,
-    history: Option<BackfillThread>,
-    jobs: Option<JobsThread>,
-    sink: Option<SinkHandle>,
-    reader: JoinHandle<IngestReport>,
-}
-
-/// What they have to say.
-struct LastWords {
-    log: LogReport,
-    history: Option<ReaderReport>,
-    workers: Option<WorkersReport>,
-    outputs_written: Option<Result<u64, SinkError>>,
-    ingest: IngestReport,
-}
-
-impl Beside {
-    /// The cores failed: all others are told to end, and have 2 s together. The error names who has not.
-    fn give_up(self, error: DriverError) -> EngineError {
-        let Self { mut log, mut history, mut jobs, mut sink, reader: _ } = self;
-        log.tell();
-        history.iter().for_each(BackfillThread::tell);
-        jobs.iter().for_each(JobsThread::tell);
-        sink.iter().for_each(SinkHandle::tell);
-        let until = Instant::now() + GIVE_UP_AFTER;
-        let ended = [
-            ("log", log.give_up(until)),
-            ("backfill", history.as_mut().is_none_or(|history| history.give_up(until))),
-            ("jobs", jobs.as_mut().is_none_or(|jobs| jobs.give_up(until))),
-            ("sink", sink.as_mut().is_none_or(|sink| sink.give_up(until))),
-        ];
-        let left: Vec<&str> = ended.into_iter().filter(|(_, is_over)| !is_over).map(|(name, _)| name).collect();
-        if left.is_empty() { EngineError::Run(error) } else { EngineError::RunAndLeft(error, left.join(", ")) }
-    }
-
-    /// What the cores and all others have to say. What went wrong on a core is told first, before what others say of themselves, which may
-    /// follow from it: log, history and sink end by themselves then, and the reader is left behind, since it may wait for a pipe for
-    /// ever. So is one that still waits for its input when the run was interrupted: it ends with the process, and what it handed over is
-    /// known.
-    fn last_words<T>(
-        self,
-        cores: Result<T, DriverError>,
-        interrupt: &AtomicBool,
-        progress: &Progress,
-    ) -> Result<(T, LastWords), EngineError> {
-        let cores = match cores {
-            Ok(cores) => cores,
-            Err(error) => return Err(self.give_up(error)),
-        };
-        let log = self.log.finish();
-        let history =
-            self.history.map(|history| history.finish().ok_or_else(|| EngineError::Backfill("died".to_owned())));
-        let history = history.transpose()?;
-        let workers = self.jobs.map(|jobs| jobs.finish().ok_or_else(|| EngineError::Jobs("died".to_owned())));
-        let workers = workers.transpose()?;
-        let outputs_written = self.sink.map(SinkHandle::finish);
-        let ingest = ingested(self.reader, interrupt, progress)?;
-        Ok((cores, LastWords { log, history, workers, outputs_written, ingest }))
-    }
-}
-
-/// What the reader read.
-fn ingested(
-    reader: JoinHandle<IngestReport>,
-    interrupt: &AtomicBool,
-    progress: &Progress,
-) -> Result<IngestReport, EngineError> {
-    let begun = Instant::now();
-    while !reader.is_finished() && interrupt.load(Ordering::Relaxed) {
-        if begun.elapsed() > READER_LAST_WORDS_MAX {
-            return Ok(progress.report());
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-    reader.join().map_err(|_| EngineError::Reader("died".to_owned()))
 }
 
 /// Steal time of each pinned core so far.
@@ -639,73 +597,14 @@ fn steal(plan: &Plan) -> Vec<Option<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc;
     use tapeline_core::event::{Kind, KindSet};
-    use tapeline_core::topics::Topic;
-
-    fn dies<T>() -> T {
-        std::panic::resume_unwind(Box::new("wanted by a test"))
-    }
-
-    #[test]
-    fn req_3384_a_core_that_died_is_told_whatever_the_reader_does() {
-        let died = || Err::<(), _>(DriverError::Died("core 1".to_owned(), "wanted by a test".to_owned()));
-        let is_told = |words: Result<((), LastWords), EngineError>| matches!(words, Err(EngineError::Run(DriverError::Died(core, _))) if core == "core 1");
-        let left = |words: Result<((), LastWords), EngineError>| match words {
-            Err(EngineError::RunAndLeft(DriverError::Died(core, _), left)) if core == "core 1" => left,
-            other => panic!("{:?}", other.map(|_| ())),
-        };
-        let (interrupt, progress) = (AtomicBool::new(false), Progress::default());
-        let beside = |reader, history| {
-            let names = Names { catalog: Catalog::new(4), handlers: Vec::new(), topics: Vec::new() };
-            let (log, ..) = LogThread::start(Log::default(), names, 1, vec![0]).unwrap();
-            Beside { log, history, jobs: None, sink: None, reader }
-        };
-        let history = |work: fn()| {
-            Some(
-                BackfillThread::spawn(move |_| {
-                    work();
-                    ReaderReport::default()
-                })
-                .unwrap(),
-            )
-        };
-        // A reader that waits for its input for ever: nobody waits for it.
-        let (input, waits) = mpsc::channel::<()>();
-        let reader = thread::spawn(move || {
-            let _ = waits.recv();
-            Progress::default().report()
-        });
-        // Nor for history that waits for its file: the test comes to its end.
-        let waits = history(|| {
-            loop {
-                thread::park();
-            }
-        });
-        assert_eq!(left(beside(reader, waits).last_words(died(), &interrupt, &progress)), "backfill");
-        drop(input);
-        // Those that died do not hide it.
-        assert!(is_told(beside(thread::spawn(dies::<IngestReport>), history(dies::<()>)).last_words(
-            died(),
-            &interrupt,
-            &progress
-        )));
-        // Where all cores are well, history or a reader that died is told.
-        let well = || thread::spawn(|| Progress::default().report());
-        let words = beside(well(), history(dies::<()>)).last_words(Ok(()), &interrupt, &progress);
-        assert!(matches!(words.map(|_| ()), Err(EngineError::Backfill(_))));
-        let words =
-            beside(thread::spawn(dies::<IngestReport>), history(|| ())).last_words(Ok(()), &interrupt, &progress);
-        assert!(matches!(words.map(|_| ()), Err(EngineError::Reader(_))));
-        assert!(beside(well(), history(|| ())).last_words(Ok(()), &interrupt, &progress).is_ok());
-    }
 
     #[test]
     fn a_topic_with_a_retry_policy_that_is_not_there_is_refused() {
         let news = Topic { retry: 1, ..Topic::new("news", KindSet::one(Kind::NEWS), 8) };
         let buses = [Bus::new("bus", vec![news])];
-        let error = check_topics(&buses, 1).unwrap_err();
+        let error = check_topics(&buses, 1, false).unwrap_err();
         assert_eq!(error.to_string(), "topic news: there is no retry policy 1, the engine has 1");
-        assert!(check_topics(&buses, 2).is_ok());
+        assert!(check_topics(&buses, 2, false).is_ok());
     }
 }

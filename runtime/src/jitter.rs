@@ -2,7 +2,8 @@
 //!
 //! A pinned loop that polls without waiting sees its own clock go on in small steps. A step over the threshold is a
 //! *gap*: an interrupt, another thread, a hypervisor. [`GapDetector`] counts gaps, and remembers the last ones, so that
-//! samples that were due in one can be told from those that the engine made late. [`idle_probe`] looks before a run.
+//! samples that were due in one can be told from those that the engine made late. [`idle_probe`] looks while there is nothing to do: `doctor` does,
+//! and each core of a paced run before it begins.
 //!
 //! ```
 //! use tapeline_runtime::jitter::GapDetector;
@@ -178,7 +179,7 @@ pub fn idle_probe(duration: Duration) -> IdleProbe {
 
 /// As [`idle_probe`], on a clock in ns that starts anywhere. It ends once the clock says so: a clock that stands still
 /// never lets it end.
-fn idle_probe_on(mut clock: impl FnMut() -> u64, duration: Duration) -> IdleProbe {
+pub(crate) fn idle_probe_on(mut clock: impl FnMut() -> u64, duration: Duration) -> IdleProbe {
     let start = clock();
     let end = start.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     let mut gaps = GapDetector::new(GAP_NS, start);

@@ -2,6 +2,7 @@
 //! `tapeline-core` and what they make out of them. See `ARCHITECTURE.md` for the map.
 
 pub mod backfill;
+pub mod background;
 pub mod clock;
 pub mod config;
 pub mod diff;
@@ -30,6 +31,7 @@ pub mod report;
 pub mod resident;
 pub mod sink;
 pub mod slowest;
+pub mod spill;
 pub mod stamp;
 pub mod station;
 pub mod tape;

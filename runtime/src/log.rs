@@ -3,8 +3,8 @@
 //!
 //! A shard never waits for the log: a record that finds its ring full is dropped, and counted in the report.
 
+use crate::background::keep_to;
 use crate::ending::{GIVE_UP_AFTER, end_until};
-use crate::engine::keep_to;
 use crate::resident;
 use std::io;
 use std::sync::Arc;

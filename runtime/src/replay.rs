@@ -8,7 +8,7 @@ use crate::jobs::WorkersReport;
 use crate::letters::Parked;
 use crate::machine::Machine;
 use crate::pacer::{Arrivals, Pace};
-use crate::placement::Seat;
+use crate::placement::{Plan, Seat};
 use crate::report::health::{HealthReport, LogCounts, MemoryReport, ShardRun, rates};
 use crate::report::latency::{new_histogram, waits_for_cores};
 use crate::report::slow::{TimelineReport, slow_events};
@@ -16,8 +16,10 @@ use crate::report::text::count;
 use crate::report::verdict::PacerEvidence;
 use crate::report::{
     BackfillReport, BackfillTape, Capture, CaptureTally, CoreEvidence, Digest, DigestScope, Events, Evidence, Latency,
-    LimitHit, Manifest, Named, Pacer, Report, Requests, Retries, Speed, Summary, dead_letters, handlers, judge, topics,
+    LimitHit, Manifest, Named, Pacer, Report, Requests, Retries, Speed, Spilled, Summary, dead_letters, handlers,
+    judge, topics,
 };
+use crate::spill::SpillCounts;
 use crate::station::{Overload, ShardReport, SourceReport, StageTimes, StationReport};
 use crate::timeline::Timeline;
 use hdrhistogram::Histogram;
@@ -109,8 +111,6 @@ const SATURATED_SHARE: f64 = 0.01;
 pub fn tell(run: Run, request: &Request) -> Told {
     let machine = Machine::here();
     let evidence_of_cores = cores(&run);
-    let source_shares_core =
-        run.plan.cores.iter().any(|core| core.seats.contains(&Seat::Source) && core.seats.len() > 1);
     let is_interrupted = run.is_interrupted;
     let is_pinned = run.cores.iter().all(|core| core.is_pinned);
     let placed = Placed {
@@ -135,10 +135,9 @@ pub fn tell(run: Run, request: &Request) -> Told {
     shards.sort_by_key(|shard| shard.shard);
     let letters = shards.iter_mut().filter_map(|shard| shard.parked.take()).collect();
     let source = source.expect("Invariant: every plan seats the source");
-    let mut sums = Sums::of(&shards, &source);
-    if !source_shares_core {
-        sums.samples_in_gaps += source.samples_in_gaps;
-    }
+    let sums = Sums::of(&shards, &source);
+    let in_gaps = shards.iter().map(|shard| (shard.shard, shard.samples_in_gaps));
+    let samples_in_gaps = samples_in_gaps(&run.plan, source.samples_in_gaps, in_gaps);
     let is_paced = request.pace.is_paced();
     let ledger_balanced = sums.ledger.is_balanced()
         && sums.derived.is_balanced()
@@ -155,7 +154,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         pinned: is_pinned,
         cores: evidence_of_cores,
         samples,
-        samples_in_gaps: sums.samples_in_gaps.min(samples),
+        samples_in_gaps: samples_in_gaps.min(samples),
         gaps_forgotten: shards.iter().any(|shard| shard.gaps.overflowed()) || source.gaps.overflowed(),
         ledger_balanced,
         interrupted: is_interrupted,
@@ -228,6 +227,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         watermarks: shards.iter().flat_map(|shard| shard.watermarks.iter().cloned()).collect(),
         requests: Requests::of(&sums.requests, sums.waits.as_ref(), sums.jobs.as_ref(), run.workers.as_ref()),
         backfill: run.history.as_ref().map(|reader| BackfillReport::of(&sums.backfill.0, &sums.backfill.1, reader)),
+        spill: run.spill.as_ref().map(|files| Spilled::of(&sums.spill, files)),
         dead_letters: dead_letters::sum(shards.iter().map(|shard| &shard.left[..])),
         health: HealthReport::of_run(
             &runs,
@@ -279,6 +279,16 @@ fn retries(shards: &[Box<ShardReport>]) -> Retries {
     sum
 }
 
+/// Samples that were due while a gap held the core of their source or shard. The source sees those that were due in a gap of its core, whoever they are
+/// for; a shard that sits there sees the same ones again, and is left out. One that was due in a gap of either core at once counts twice:
+/// the share is never told too small.
+fn samples_in_gaps(plan: &Plan, source: u64, shards: impl Iterator<Item = (usize, u64)>) -> u64 {
+    let is_beside_source = |shard: &usize| {
+        plan.cores.iter().any(|core| core.seats.contains(&Seat::Source) && core.seats.contains(&Seat::Shard(*shard)))
+    };
+    source + shards.filter(|(shard, _)| !is_beside_source(shard)).map(|(_, samples)| samples).sum::<u64>()
+}
+
 /// All shards together.
 struct Sums {
     ledger: Ledger,
@@ -288,7 +298,6 @@ struct Sums {
     response: Histogram<u64>,
     stages: StageTimes,
     timeline: Timeline,
-    samples_in_gaps: u64,
     span_ns: Option<(u64, u64)>,
     limits: Vec<(Limit, u64)>,
     requests: Counters,
@@ -298,6 +307,7 @@ struct Sums {
     jobs: Option<Jobs>,
     bytes: Vec<(&'static str, usize)>,
     has_acted: bool,
+    spill: SpillCounts,
 }
 
 impl Sums {
@@ -310,8 +320,6 @@ impl Sums {
             response: new_histogram(),
             stages: StageTimes::new(),
             timeline: Timeline::new(),
-            // Where source and shard share a core they see the same gaps: the shards' count holds them all.
-            samples_in_gaps: 0,
             span_ns: source.span_ns,
             limits: Vec::new(),
             requests: Counters::default(),
@@ -321,6 +329,7 @@ impl Sums {
             jobs: None,
             bytes: Vec::new(),
             has_acted: shards.iter().any(|shard| shard.has_acted),
+            spill: SpillCounts::default(),
         };
         for shard in shards {
             sums.ledger.add(&shard.ledger);
@@ -330,12 +339,12 @@ impl Sums {
             sums.response += &shard.response;
             sums.stages.add(&shard.stages);
             sums.timeline.add(&shard.timeline);
-            sums.samples_in_gaps += shard.samples_in_gaps;
             if let Some((first, last)) = shard.span_ns {
                 let span = sums.span_ns.get_or_insert((first, last));
                 *span = (span.0.min(first), span.1.max(last));
             }
             sums.requests.add(&shard.requests);
+            shard.spill.iter().for_each(|counts| sums.spill.add(counts));
             if let Some(jobs) = &shard.stats.jobs {
                 sums.jobs.get_or_insert_default().add(jobs);
             }
@@ -563,17 +572,44 @@ fn cores(run: &Run) -> Vec<CoreEvidence> {
         .map(|(core, steal_ns)| {
             let role: Vec<String> = core.plan.seats.iter().map(ToString::to_string).collect();
             let gaps = gaps(core);
+            let yields: u64 = core
+                .stations
+                .iter()
+                .map(|station| if let StationReport::Source(source) = station { source.yields } else { 0 })
+                .sum();
             let count = |pick: fn(&GapDetector) -> u64| gaps.as_ref().map_or(0, pick);
             CoreEvidence {
                 core: core.plan.core.and_then(|core| u32::try_from(core).ok()),
                 role: role.join(" + "),
+                elapsed_ns: core.elapsed_ns,
                 watched_ns: count(GapDetector::watched),
                 gaps: count(GapDetector::count),
                 gap_ns: count(GapDetector::total),
                 longest_gap_ns: count(GapDetector::longest),
                 steal_ns: *steal_ns,
                 involuntary_switches: core.involuntary_switches,
+                yields: core.yields + yields,
+                probe: core.probe,
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_of_the_sources_core_counts_for_the_samples_of_every_shard_and_once() {
+        let counted = |cores: &[usize], shards, source, of_shards: &[u64]| {
+            let plan = Plan::new(cores, None, None, shards, true).unwrap();
+            samples_in_gaps(&plan, source, of_shards.iter().copied().enumerate())
+        };
+        // Alone on its core: nobody else sees its gaps.
+        assert_eq!(counted(&[0, 1, 2], None, 7, &[1, 2]), 10);
+        // With shard 0, which sees what the source sees, for its own samples only.
+        assert_eq!(counted(&[0, 1], Some(2), 7, &[4, 2]), 9);
+        assert_eq!(counted(&[0, 1], Some(3), 7, &[2, 3, 2]), 10, "shard 1 has the other core");
+        assert_eq!(counted(&[0], None, 7, &[7]), 7);
+    }
 }

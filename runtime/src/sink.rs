@@ -4,8 +4,8 @@
 //! that could need them. The outputs of one symbol are in order; how symbols interleave depends on the run where there are
 //! several shards, and does not matter to `tapeline diff`.
 
+use crate::background::keep_to;
 use crate::ending::{GIVE_UP_AFTER, end_until};
-use crate::engine::keep_to;
 use crate::ndjson;
 use crate::tape::{Codec, TapeOptions, TapeWriter};
 use std::fs::File;

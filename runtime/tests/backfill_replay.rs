@@ -1,66 +1,30 @@
 //! A handler asks for the last minute of its symbol in the middle of a replay, and gets it from a tape on disk.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+mod rig;
+
+use rig::{Folder, MILLI, SECOND, report, setup, write_tape};
+use std::fs;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tapeline_core::backfill::Range;
-use tapeline_core::catalog::{Catalog, SeqRule};
+use tapeline_core::bus::BusBuilder;
 use tapeline_core::event::payload::{Alert, BackfillDone, Signal, Trade};
-use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet};
+use tapeline_core::event::{EventRef, Flags, Kind, KindSet};
 use tapeline_core::handler::{Ctx, Handler, History, RequestEnd, RequestId, Verdict};
 use tapeline_core::queue::Priority;
 use tapeline_core::units::UnixNanos;
-use tapeline_runtime::config::Layers;
-use tapeline_runtime::driver::Driver;
-use tapeline_runtime::engine::run;
-use tapeline_runtime::ingest::Capture;
-use tapeline_runtime::input::detect::{OpenOptions, open};
 use tapeline_runtime::pacer::Pace;
-use tapeline_runtime::replay::{Request, tell};
 use tapeline_runtime::report::{BackfillReport, Report};
-use tapeline_runtime::tape::{TapeOptions, TapeWriter};
 
-const MILLI: u64 = 1_000_000;
-const SECOND: u64 = 1_000 * MILLI;
 const T0: u64 = 1_700_000_000 * SECOND;
 /// The past ends and the capture begins.
 const NOW: u64 = T0 + 60 * SECOND;
 const SYMBOLS: [&str; 5] = ["V:ONE", "V:TWO", "V:THREE", "V:FOUR", "V:FIVE"];
 
-/// A folder of its own, gone with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("backfill-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// A trade of each symbol every 10 ms; symbols in this order of ids.
-fn write_tape(path: &Path, from: u64, to: u64, symbols: &[&str], source: &str) {
-    let mut catalog = Catalog::new(64);
-    let source = catalog.source(source.as_bytes(), SeqRule::Increasing).unwrap();
-    let mut tape = TapeWriter::new(File::create(path).unwrap(), TapeOptions::default()).unwrap();
-    for at in (from..to).step_by(10 * MILLI as usize) {
-        for symbol in symbols {
-            let mut event = EventBuf::new(&Trade { price: 1_000, size: (at - T0) / MILLI, ..Trade::default() });
-            event.flag(Flags::LAST);
-            let head = event.head_mut();
-            (head.ts_recv, head.ts_event, head.seq) = (UnixNanos(at), UnixNanos(at), at / MILLI);
-            (head.symbol, head.source) = (catalog.symbol(symbol.as_bytes()).unwrap(), source);
-            tape.write(&catalog, event.slots()).unwrap();
-        }
-    }
-    tape.finish().unwrap();
+fn write_trades(path: &Path, from: u64, to: u64, symbols: &[&str], source: &str) {
+    let times = (from..to).step_by(10 * MILLI as usize).map(|at| (at, at / MILLI));
+    write_tape(path, times, symbols, source, |at| Trade { price: 1_000, size: (at - T0) / MILLI, ..Trade::default() });
 }
 
 #[repr(C)]
@@ -133,18 +97,10 @@ impl Handler for Learner {
 
 /// Replays the capture with this `[backfill]` section.
 fn replay(folder: &Path, section: &str, shards: usize, pace: Pace) -> (Report, Vec<String>) {
-    let path = folder.join("live.tape").to_str().unwrap().to_owned();
-    let name = path.clone();
-    let mut layers = Layers::default();
-    layers.file("test.toml", &format!("[engine]\nsymbols_max = 64\n[backfill]\n{section}"));
-    let config = layers.finish().unwrap().config;
-    let mut setup = config.setup(vec![Capture { path, open: Box::new(move || open(&name, &OpenOptions::default())) }]);
-    (setup.shards, setup.pace, setup.driver, setup.is_pinned) = (Some(shards), pace, Some(Driver::Threads), false);
+    let mut setup = setup(&folder.join("live.tape"), &format!("[backfill]\n{section}"), shards);
+    setup.pace = pace;
     let log = Log::default();
-    let request = Request::of(&setup, "test");
-    let run = run(setup, |bus| bus.then(Learner(log.clone())), |_, _, _| {}).unwrap();
-    let report = tell(run, &request).report;
-    assert!(report.ledger_balanced, "{report:?}");
+    let report = report(setup, |bus: BusBuilder<_>| bus.then(Learner(log.clone()))).unwrap();
     let mut log = log.lock().unwrap().clone();
     log.sort();
     (report, log)
@@ -155,14 +111,14 @@ fn write_all(folder: &Path) {
     let past = folder.join("past");
     fs::create_dir(&past).unwrap();
     let [one, two, three, four, five] = SYMBOLS;
-    write_tape(&past.join("a.tape"), T0, T0 + 40 * SECOND, &[five, three, one, two, four], "feed");
-    write_tape(&past.join("b.tape"), T0 + 40 * SECOND, NOW, &[four, five, "V:NONE", one, two, three], "other.feed");
-    write_tape(&folder.join("live.tape"), NOW, NOW + 5 * SECOND, &SYMBOLS, "feed");
+    write_trades(&past.join("a.tape"), T0, T0 + 40 * SECOND, &[five, three, one, two, four], "feed");
+    write_trades(&past.join("b.tape"), T0 + 40 * SECOND, NOW, &[four, five, "V:NONE", one, two, three], "other.feed");
+    write_trades(&folder.join("live.tape"), NOW, NOW + 5 * SECOND, &SYMBOLS, "feed");
 }
 
 #[test]
 fn req_3380_a_handler_gets_the_past_of_its_symbol_in_order_while_the_replay_goes_on() {
-    let folder = Folder::new("end-to-end");
+    let folder = Folder::new("backfill-end-to-end");
     write_all(&folder.0);
     // One symbol at a time may be asked for many times; a ring that is full again and again.
     let section =
@@ -208,7 +164,7 @@ fn req_3380_a_handler_gets_the_past_of_its_symbol_in_order_while_the_replay_goes
 
 #[test]
 fn history_that_cannot_be_read_fails_who_asks_and_nothing_else() {
-    let folder = Folder::new("missing");
+    let folder = Folder::new("backfill-missing");
     write_all(&folder.0);
     let section = format!("tapes = {:?}\n", folder.0.join("nowhere").to_str().unwrap());
     let (report, log) = replay(&folder.0, &section, 2, Pace::Max);

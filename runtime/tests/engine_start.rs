@@ -12,6 +12,7 @@ use tapeline_runtime::lifecycle::Phase;
 use tapeline_runtime::pacer::Pace;
 use tapeline_runtime::pipeline::{Parameters, default_pipeline};
 use tapeline_runtime::sink::Sink;
+use tapeline_runtime::spill;
 use tapeline_runtime::station::Overload;
 
 fn session() -> Capture {
@@ -37,7 +38,7 @@ fn setup() -> Setup {
 fn held() -> (Vec<String>, usize) {
     let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
     let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
-    let ours = ["sink", "log", "reader"];
+    let ours = ["sink", "log", "reader", "spill"];
     let names = tasks.filter_map(name).map(|name| name.trim().to_owned());
     (names.filter(|name| ours.contains(&name.as_str())).collect(), fs::read_dir("/proc/self/fd").unwrap().count())
 }
@@ -51,11 +52,15 @@ fn req_3469_a_start_that_fails_gives_back_all_it_took_and_says_stopped() {
     let pipeline = |bus| default_pipeline(bus, &Parameters::default());
     let spills = Topic { policy: Policy::Spill, ..Topic::market()[0].clone() };
     let spills = Bus { topics: vec![spills], ..Bus::market() };
-    let cases: [(&str, Setup); 4] = [
+    let nowhere = Some(spill::Settings { folders: vec![folder.join("nowhere")], limit_bytes: spill::PLACE_BYTES });
+    let live =
+        |buses: Vec<Bus>, spill| Setup { overload: Overload::Live, pace: Pace::Rate(1e6), buses, spill, ..setup() };
+    let cases: [(&str, Setup); 5] = [
         ("the file exists", Setup { outputs: Some((taken.clone(), false)), ..setup() }),
         ("no such core", Setup { cores: Some(vec![9_999]), ..setup() }),
         ("more shards than there can be", Setup { shards: Some(100_000), ..setup() }),
-        ("no store", Setup { overload: Overload::Live, pace: Pace::Rate(1e6), buses: vec![spills], ..setup() }),
+        ("no store", live(vec![spills.clone()], None)),
+        ("no folder for the store", live(vec![spills], nowhere)),
     ];
     let before = held();
     for (what, setup) in cases {

@@ -1,34 +1,25 @@
 //! Handlers ask for jobs that workers of the program do on threads of their own, in the middle of a replay.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+mod rig;
+
+use rig::{Folder, MILLI, SECOND, report, setup, unpaced, write_tape};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use tapeline_core::bus::{BusBuilder, Chain, End};
-use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::dead::ERROR_PANIC;
 use tapeline_core::event::payload::{Alert, Quote, Signal, Trade};
-use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindSet};
+use tapeline_core::event::{EventBuf, EventRef, Kind, KindSet};
 use tapeline_core::handler::{Ask, Ctx, Handler, Job, JobSet, RequestEnd, RequestId, Verdict, Wish};
 use tapeline_core::hash;
 use tapeline_core::queue::Priority;
 use tapeline_core::units::UnixNanos;
-use tapeline_runtime::config::Layers;
-use tapeline_runtime::driver::Driver;
-use tapeline_runtime::engine::{EngineError, run};
-use tapeline_runtime::ingest::Capture;
-use tapeline_runtime::input::detect::{OpenOptions, open};
+use tapeline_runtime::engine::EngineError;
 use tapeline_runtime::jobs::{FAILED_OVERRUN, JobAsk, KindReport, Reply, Worker};
-use tapeline_runtime::pacer::Pace;
 use tapeline_runtime::pipeline::{Defaults, Parameters, Pipeline};
-use tapeline_runtime::replay::{Request, tell};
 use tapeline_runtime::report::{DigestScope, Report};
-use tapeline_runtime::tape::{TapeOptions, TapeWriter};
 
-const MILLI: u64 = 1_000_000;
-const SECOND: u64 = 1_000 * MILLI;
 const START: u64 = 1_700_000_000 * SECOND;
 const SYMBOLS: [&str; 5] = ["J:ONE", "J:TWO", "J:THREE", "J:FOUR", "J:FIVE"];
 const PRICE: Job = Job(16);
@@ -36,33 +27,17 @@ const PRICE: Job = Job(16);
 const TRADES: u64 = 400;
 const ASKS: u64 = TRADES / 10 * SYMBOLS.len() as u64;
 
-/// A file that is gone with the test.
-struct Tape(PathBuf);
+/// The tape of a test, in a folder of its own.
+struct Tape(Folder);
 
 impl Tape {
     fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("jobs-{name}-{}.tape", std::process::id()));
-        let mut catalog = Catalog::new(64);
-        let source = catalog.source(b"feed", SeqRule::Increasing).unwrap();
-        let mut tape = TapeWriter::new(File::create(&path).unwrap(), TapeOptions::default()).unwrap();
-        for seq in 0..TRADES {
-            for symbol in SYMBOLS {
-                let mut event = EventBuf::new(&Trade { price: 1_000 + seq as i64, size: 1, ..Trade::default() });
-                event.flag(Flags::LAST);
-                let (head, at) = (event.head_mut(), UnixNanos(START + seq * 10 * MILLI));
-                (head.ts_recv, head.ts_event, head.seq) = (at, at, seq);
-                (head.symbol, head.source) = (catalog.symbol(symbol.as_bytes()).unwrap(), source);
-                tape.write(&catalog, event.slots()).unwrap();
-            }
-        }
-        tape.finish().unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Tape {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        let folder = Folder::new(&format!("jobs-{name}"));
+        let times = (0..TRADES).map(|seq| (START + seq * 10 * MILLI, seq));
+        let trade =
+            |at: u64| Trade { price: 1_000 + ((at - START) / (10 * MILLI)) as i64, size: 1, ..Trade::default() };
+        write_tape(&folder.path("a.tape"), times, &SYMBOLS, "feed", trade);
+        Self(folder)
     }
 }
 
@@ -178,18 +153,8 @@ fn replay<C: Chain + 'static>(
     shards: usize,
     pipeline: impl Fn(Pipeline<Defaults>) -> Pipeline<C>,
 ) -> Result<Report, EngineError> {
-    let path = tape.0.to_str().unwrap().to_owned();
-    let name = path.clone();
-    let mut layers = Layers::default();
-    layers.file("test.toml", &format!("[engine]\nsymbols_max = 64\n[requests]\n{section}"));
-    let config = layers.finish().unwrap().config;
-    let mut setup = config.setup(vec![Capture { path, open: Box::new(move || open(&name, &OpenOptions::default())) }]);
-    (setup.shards, setup.pace, setup.driver, setup.is_pinned) = (Some(shards), Pace::Max, Some(Driver::Threads), false);
-    let request = Request::of(&setup, "test");
-    let pipeline = |bus: BusBuilder<End>| pipeline(Pipeline::new(bus, &Parameters::default()));
-    let report = tell(run(setup, pipeline, |_, _, _| {})?, &request).report;
-    assert!(report.ledger_balanced, "{report:?}");
-    Ok(report)
+    let setup = unpaced(setup(&tape.0.path("a.tape"), &format!("[requests]\n{section}"), shards));
+    report(setup, |bus: BusBuilder<End>| pipeline(Pipeline::new(bus, &Parameters::default())))
 }
 
 fn priced(tape: &Tape, section: &str, shards: usize, manner: Manner) -> (Report, Vec<RequestEnd>, Arc<Watch>) {

@@ -10,9 +10,11 @@ mod reports;
 
 use reports::{eventful, filled, plain};
 use serde_json::Value;
+use tapeline_core::ledger::Refusal;
+use tapeline_core::shard::{ERROR_NO_ROOM, schema_error};
 use tapeline_runtime::report::latency::new_histogram;
 use tapeline_runtime::report::topics::TopicReport;
-use tapeline_runtime::report::{Report, Verdict, hgrm, json, text};
+use tapeline_runtime::report::{DeadLetterCount, Report, Verdict, hgrm, json, text};
 
 /// Compares line by line, so that a difference is seen at once.
 fn assert_same(actual: &str, golden: &str) {
@@ -220,4 +222,25 @@ fn exit_codes_where_several_apply() {
     ] {
         assert_eq!(report.exit_code(input, strict), code, "{input:?}, strict {strict}: {report:?}");
     }
+}
+
+#[test]
+fn codes_of_the_engine_are_named_where_the_engine_gave_them() {
+    let parked = |handler: &str, error| {
+        let letter = DeadLetterCount {
+            handler: handler.to_owned(),
+            kind: "trade",
+            error: Some(error),
+            panicked: false,
+            count: 1,
+        };
+        let report = text::table(&Report { dead_letters: vec![letter], ..eventful() });
+        report.lines().find_map(|line| line.strip_prefix("parked")).expect("a line").trim().to_owned()
+    };
+    let broken = schema_error(Refusal::OutOfRange);
+    assert_eq!(parked("no_room", ERROR_NO_ROOM), "no_room on trade, its topic was full: 1");
+    assert_eq!(parked("schema", broken), "schema on trade, breaks its schema (out_of_range): 1");
+    // The same numbers, as a user's handler may return them.
+    assert_eq!(parked("mine", ERROR_NO_ROOM), "mine on trade, error 65534: 1");
+    assert_eq!(parked("mine", broken), format!("mine on trade, error {broken}: 1"));
 }

@@ -11,6 +11,10 @@
 //! reply to what is ordered at T is due one delay after T, however long the reading takes: the shard does not go past that time
 //! without it. So outputs depend on neither the wall clock nor the number of shards, as long as no shared limit acted.
 //!
+//! A handler that answers `Retry` to an event of the past has all that follows of its symbol held. Once half of what may be held
+//! is, the rest of the reply waits, a tick at a time, until the retry has come to its end: nothing is parked for want of room, and live events go on meanwhile (and
+//! are held behind). Replies of other symbols stand behind it, as they share its ring: where one of them comes later by that, a shared limit has acted.
+//!
 //! Replies come in the order of the orders, by a ring of their own: events of the past, marked [`crate::event::Flags::HISTORICAL`], and then a
 //! tick ([`crate::event::payload::Tick`]): `seq` is the order's number, `reserved[0]` 0 or 1 + a code of failure. They come from outside and
 //! are not trusted: the end of a later order fails those before it and that one ([`ERROR_REPLY_LOST`]), since what came of its reply was taken
@@ -24,7 +28,10 @@ use crate::queue::Priority;
 use crate::requests::Notice;
 use crate::slab::Handle;
 use crate::units::{SymbolId, UnixNanos};
+use bytemuck::{Pod, Zeroable};
 use std::collections::VecDeque;
+
+mod snapshot;
 
 /// Code of the end of a backfill whose reply was lost: the end of a later one's came in its place, or was its own in that place, or whoever
 /// reads is gone.
@@ -77,7 +84,8 @@ struct UnderWay {
 }
 
 /// Counts of the desk itself, beside the manager's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct DeskCounters {
     /// Calls of handlers that took place: asks and cancels.
     pub arrived: u64,
@@ -96,6 +104,10 @@ pub struct DeskCounters {
     pub replies_lost: u64,
     /// Calls of handlers, for an event of a reply or an end, that failed: they do not come again.
     pub replies_failed: u64,
+    /// Ticks by which replies came later, as half of what may be held of their symbol was held for a handler.
+    pub postponed: u64,
+    /// Of these, ticks by which another symbol's reply came later, too.
+    pub postponed_others: u64,
 }
 
 impl DeskCounters {
@@ -110,6 +122,8 @@ impl DeskCounters {
             (&mut self.stray_ends, other.stray_ends),
             (&mut self.replies_lost, other.replies_lost),
             (&mut self.replies_failed, other.replies_failed),
+            (&mut self.postponed, other.postponed),
+            (&mut self.postponed_others, other.postponed_others),
         ] {
             *mine += theirs;
         }
@@ -390,6 +404,21 @@ impl Desk {
         }
     }
 
+    /// The symbol of the reply that is due.
+    pub(crate) fn replying(&self) -> Option<SymbolId> {
+        let order = self.under_way.front()?;
+        self.manager.jobs.get(order.job).map(|job| job.symbol)
+    }
+
+    /// What is left of the reply that is due, and all that come behind it, come at `until` at the earliest. O(in flight).
+    pub(crate) fn postpone(&mut self, until: UnixNanos) {
+        self.counters.postponed += 1;
+        let delays_others = self.under_way.iter().skip(1).any(|order| order.due < until);
+        self.counters.postponed_others += u64::from(delays_others);
+        self.under_way.iter_mut().for_each(|order| order.due = order.due.max(until));
+        self.orders.iter_mut().for_each(|order| order.due = order.due.max(until));
+    }
+
     /// Calls that told who asked and failed.
     pub(crate) fn note_failed_replies(&mut self, calls: u64) {
         self.counters.replies_failed += calls;
@@ -415,6 +444,12 @@ impl Desk {
     /// Forgets what was completed long ago. O(forgotten).
     pub(crate) fn forget(&mut self, now: UnixNanos) {
         self.manager.forget(now);
+    }
+
+    /// Settings.
+    #[must_use]
+    pub const fn config(&self) -> &DeskConfig {
+        &self.config
     }
 
     /// The manager: what is wanted, being read and remembered.
@@ -447,6 +482,7 @@ impl Desk {
             + self.counters.turned_away
             + self.counters.cancels_turned_away
             + self.counters.untold
+            + self.counters.postponed_others
     }
 
     /// Whether nothing waits, is under way or is to be told.

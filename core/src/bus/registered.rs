@@ -4,7 +4,10 @@ use super::{Call, Missed, sealed};
 use crate::dead::{ERROR_PANIC, Failure};
 use crate::event::{EventRef, Flags, KindSet};
 use crate::handler::{Ask, Ctx, Handler, JobSet, RequestEnd, RequestId, TimerRequest, Verdict};
+use crate::hash;
+use crate::invariant::{Broken, require, require_counts};
 use crate::limits::{HANDLER_COUNTS_MAX, STRIKES_MAX};
+use crate::section::{Reader, RestoreError, Writer};
 use crate::timing::HandlerTime;
 use crate::units::{SourceId, SymbolId};
 use bytemuck::Zeroable;
@@ -99,6 +102,11 @@ impl<H: Handler> Registered<H> {
         }
     }
 
+    /// What has to be the same where states are put back: name, version and size.
+    fn identity(&self) -> [u64; 3] {
+        [hash::stable(H::NAME.as_bytes()), u64::from(H::STATE_VERSION), size_of::<H::State>() as u64]
+    }
+
     /// Whether the handler is quarantined for `symbol`. One compare while nothing is quarantined at all.
     #[inline]
     pub(super) fn is_quarantined(&self, symbol: SymbolId) -> bool {
@@ -186,6 +194,12 @@ pub trait Subscriber: Send + sealed::Sealed {
     fn budget_ns(&self) -> Option<u64>;
     fn took(&mut self, ns: u64, is_sample: bool);
     fn bytes(&self) -> usize;
+    /// Bytes of [`Subscriber::write`] for so many symbols.
+    fn section_bytes(&self, symbols: usize) -> usize;
+    /// Writes states and strikes of symbols `0..symbols`, and counts.
+    fn write(&self, symbols: usize, body: &mut Writer<'_>);
+    /// Reads what [`Subscriber::write`] wrote by the same handler. Returns for how many symbols it is quarantined.
+    fn read(&mut self, symbols: usize, body: &mut Reader<'_>) -> Result<Result<u64, Broken>, RestoreError>;
 }
 
 /// What a handler declares.
@@ -341,5 +355,45 @@ impl<H: Handler> Subscriber for Registered<H> {
 
     fn bytes(&self) -> usize {
         std::mem::size_of_val(&*self.states) + self.strikes.len()
+    }
+
+    fn section_bytes(&self, symbols: usize) -> usize {
+        (3 + 7) * 8 + symbols * (size_of::<H::State>() + 1)
+    }
+
+    fn write(&self, symbols: usize, body: &mut Writer<'_>) {
+        body.slice(&self.identity());
+        let HandlerStats { calls, failed, last_code, panicked, states_lost, quarantined, skipped, .. } = self.stats;
+        body.slice(&[calls, failed, u64::from(last_code), panicked, states_lost, quarantined, skipped]);
+        body.slice(&self.states[..symbols]);
+        body.slice(&self.strikes[..symbols]);
+    }
+
+    fn read(&mut self, symbols: usize, body: &mut Reader<'_>) -> Result<Result<u64, Broken>, RestoreError> {
+        for (setting, here) in
+            ["a handler called", "a version of its state of", "bytes of a state of"].into_iter().zip(self.identity())
+        {
+            body.setting(setting, here)?;
+        }
+        let mut counts = [0; 7];
+        body.fill(&mut counts)?;
+        body.fill(&mut self.states[..symbols])?;
+        body.fill(&mut self.strikes[..symbols])?;
+        let [calls, failed, last_code, panicked, states_lost, quarantined, skipped] = counts;
+        self.stats = HandlerStats {
+            calls,
+            failed,
+            last_code: last_code as u16,
+            panicked,
+            states_lost,
+            quarantined,
+            skipped,
+            ..self.stats
+        };
+        let known = self.strikes.iter().filter(|strikes| **strikes >= STRIKES_MAX).count() as u64;
+        Ok(require_counts(&counts)
+            .and_then(|()| require(last_code <= u64::from(u16::MAX), "a code has 16 bits", last_code))
+            .and_then(|()| require(known == quarantined, "who is quarantined has the strikes", quarantined))
+            .map(|()| known))
     }
 }

@@ -626,6 +626,13 @@ impl DeadLetters {
         self.holds.find(Key::new(handler, symbol)).is_some()
     }
 
+    /// Whether `events` events of the symbol, or more, are held for the handler, the one that failed included. O(1).
+    #[inline]
+    #[must_use]
+    pub fn holds_at_least(&self, handler: u16, symbol: SymbolId, events: usize) -> bool {
+        self.holds.find(Key::new(handler, symbol)).is_some_and(|hold| self.holds.queues.len(hold) >= events)
+    }
+
     /// An event comes while its symbol is held for the handler: it waits behind the others. When as many are held as may be, the
     /// first is parked ([`Held::parked`]) and the next is ready.
     ///

@@ -72,6 +72,13 @@ impl JobSet {
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
+
+    /// One bit for each job, by number.
+    #[inline]
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
 }
 
 /// Names a request of a symbol: the number of it among those of the symbol, from 1. Zero bytes name none.

@@ -5,7 +5,9 @@ use crate::event::Identity;
 use crate::event::Slot;
 use crate::event::payload::Cause;
 use crate::hash;
+use crate::invariant::{Broken, require_counts};
 use crate::limits::{STAGED_REQUESTS_MAX, STAGED_SLOTS_MAX, STAGED_TIMERS_MAX};
+use crate::section::{Reader, RestoreError, Writer};
 use crate::units::{SymbolId, UnixNanos};
 use bytemuck::{Pod, Zeroable};
 
@@ -230,6 +232,26 @@ impl Staging {
             serials.timers += self.timers.len() as u64;
             serials.requests += (self.wishes.len() + self.histories.len()) as u64;
         }
+    }
+
+    /// Bytes of [`Staging::write`].
+    pub(crate) fn section_bytes(&self) -> usize {
+        size_of_val(&*self.serials)
+    }
+
+    /// Writes what lasts of it into the section of its shard: the counters of timers and requests of each symbol.
+    pub(crate) fn write(&self, body: &mut Writer<'_>) {
+        body.slice(&self.serials);
+    }
+
+    /// Reads what [`Staging::write`] wrote: see [`Staging::check_serials`].
+    pub(crate) fn read(&mut self, body: &mut Reader<'_>) -> Result<(), RestoreError> {
+        body.fill(&mut self.serials)
+    }
+
+    /// Whether names that will be given out have not been given out before.
+    pub(crate) fn check_serials(&self) -> Result<(), Broken> {
+        require_counts(bytemuck::cast_slice(&self.serials))
     }
 
     /// Derived events so far, as spans.

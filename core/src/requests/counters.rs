@@ -1,6 +1,7 @@
 //! What became of wishes and requests, and the equations between the counts.
 
 use crate::handler::RequestRefusal;
+use bytemuck::{Pod, Zeroable};
 
 /// Counts since the start, and how many are where now. At every instant
 ///
@@ -8,7 +9,8 @@ use crate::handler::RequestRefusal;
 /// asked  = refused (by reason) + queued + merged + joined + arriving
 /// queued = served + failed + expired + cleared + displaced + pending + in_flight + waiting
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct Counters {
     /// Wishes: calls of [`crate::handler::Ctx::request`] that took place.
     pub asked: u64,

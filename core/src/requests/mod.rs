@@ -41,13 +41,17 @@ use std::collections::VecDeque;
 mod config;
 mod counters;
 mod jobs;
+mod notice;
 mod pending;
 mod places;
+mod snapshot;
 
 pub use config::Config;
 pub use counters::Counters;
 pub use jobs::JobOrder;
 pub(crate) use jobs::Replying;
+pub use notice::Notice;
+pub(crate) use notice::NoticeRow;
 pub use places::Jobs;
 
 use jobs::UnderWay;
@@ -57,21 +61,6 @@ use places::Places;
 /// Code of the end of a request whose reply was lost: the end of a later job's came in its place, or was its own in that place, or whoever does
 /// the jobs is gone.
 pub const ERROR_REPLY_LOST: u16 = u16::MAX - 2;
-
-/// The end of a request, to be told to who asked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Notice {
-    /// The request.
-    pub id: RequestId,
-    /// Its symbol.
-    pub symbol: SymbolId,
-    /// Who asked, as the bus numbers handlers.
-    pub handler: u16,
-    /// During which event.
-    pub cause: Identity,
-    /// What became of it.
-    pub end: RequestEnd,
-}
 
 /// What is to be done next at an instant of service.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,8 @@
 
 use super::Config;
 use crate::adaptive::{self, Adaptive, LIMIT_MAX, Sample};
+use crate::invariant::{Broken, require};
+use crate::section::{Reader, RestoreError, Writer};
 use crate::units::UnixNanos;
 
 /// Where the jobs that are done off the core stand.
@@ -87,5 +89,23 @@ impl Places {
         let backlog = u32::try_from(backlog).unwrap_or(u32::MAX);
         (self.sampled, self.in_flight) = (now, in_flight as u32);
         self.limit.sample(&self.config, Sample { backlog, in_flight: self.in_flight });
+    }
+
+    /// Bytes of [`Places::write`].
+    pub(super) const SECTION_BYTES: usize = 8 + 4 + size_of::<Adaptive>();
+
+    /// Writes it into the section of the requests.
+    pub(super) fn write(&self, body: &mut Writer<'_>) {
+        body.u64(self.sampled.0);
+        body.u32(self.in_flight);
+        body.slice(&[self.limit]);
+    }
+
+    /// Reads what [`Places::write`] wrote; the inner error is a rule that does not hold.
+    pub(super) fn read(&mut self, body: &mut Reader<'_>) -> Result<Result<(), Broken>, RestoreError> {
+        (self.sampled.0, self.in_flight) = (body.u64()?, body.u32()?);
+        body.fill(core::slice::from_mut(&mut self.limit))?;
+        let holds = self.in_flight <= self.config.max && self.limit.is_sound(&self.config);
+        Ok(require(holds, "the limit on jobs off the core is within its bounds", self.in_flight))
     }
 }

@@ -9,6 +9,7 @@ use crate::event::{EventRef, Flags, Kind};
 use crate::handler::{HistoryAct, Job, StagedWish, Wish};
 use crate::hash;
 use crate::ledger::Refusal;
+use crate::limits::TICK_NS;
 use crate::ring::Consumer;
 use crate::shard::Probe;
 use crate::units::UnixNanos;
@@ -19,7 +20,7 @@ const HISTORY: u64 = u64::MAX - 1;
 /// The desk at which handlers ask for history, and the ring by which it comes.
 pub(super) struct Archive {
     pub(super) desk: Desk,
-    replies: Inlet,
+    pub(super) replies: Inlet,
 }
 
 impl<C: Chain, P: Probe> Shard<C, P> {
@@ -113,12 +114,29 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         }
     }
 
+    /// Whether so much of the symbol whose history is due is held for a handler that more of it might push out what was held first.
+    fn is_past_held(&self) -> bool {
+        let Some(symbol) = self.archive.as_ref().and_then(|archive| archive.desk.replying()) else { return false };
+        let half = (self.config.letters.held_per_symbol / 2).max(1);
+        let handlers = 0..self.bus.names().len() as u16;
+        self.letters.waiting() > 0
+            && handlers.into_iter().any(|handler| self.letters.holds_at_least(handler, symbol, half))
+    }
+
     /// Takes the next event of the history that is due at `due`, or its end. False when it has not come.
     ///
     /// It is an input, an event of the past, and does not move the clock to its own time. It comes from outside, and is refused where it
     /// cannot be of what was ordered.
     pub(super) fn begin_history(&mut self, due: UnixNanos, budget: &mut usize) -> bool {
         self.reach(due);
+        if self.is_past_held() {
+            *budget -= 1;
+            self.clock = self.clock.max(due);
+            let until = self.clock.saturating_add(TICK_NS);
+            self.archive.iter_mut().for_each(|archive| archive.desk.postpone(until));
+            self.update_quiet();
+            return true;
+        }
         let Some(archive) = &mut self.archive else { return false };
         let Archive { desk, replies } = &mut **archive;
         // Looked at before the ring: what was sent before the end is there.

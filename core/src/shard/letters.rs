@@ -31,6 +31,18 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    /// As two words of a snapshot.
+    pub(super) const fn words(&self) -> [u64; 2] {
+        [self.made_by, self.is_source as u64 | (self.is_lost as u64) << 1 | (self.depth as u64) << 8]
+    }
+
+    /// From [`Origin::words`]; `None` when they are of none.
+    pub(super) fn of([made_by, rest]: [u64; 2]) -> Option<Self> {
+        let depth = u8::try_from(rest >> 8).ok().filter(|depth| usize::from(*depth) <= CASCADE_DEPTH_MAX)?;
+        let flags = rest & 0xff;
+        (flags < 4).then_some(Self { is_source: flags & 1 == 1, is_lost: flags & 2 == 2, depth, made_by })
+    }
+
     /// Of an event that came from a source.
     pub(super) const fn source() -> Self {
         Self { is_source: true, is_lost: false, depth: 0, made_by: 0 }

@@ -12,7 +12,7 @@ use crate::handler::RequestRefusal;
 use crate::history::History;
 use crate::ledger::{Ledger, Refusal};
 use crate::requests::Requests;
-use crate::stats::{Counts, LetterCounts, Series, Stats};
+use crate::stats::{Counts, LetterCounts, Rates, Series, Stats};
 use crate::units::UnixNanos;
 
 impl<C: Chain, P: Probe> Shard<C, P> {
@@ -31,6 +31,13 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             counts[series as usize] = count;
         }
         counts
+    }
+
+    /// Rates begin at nothing at the time of the clock, with the step that it is in. For a shard that was put back.
+    pub(super) fn begin_rates(&mut self) {
+        self.rates = Rates::new();
+        let counts = self.counts();
+        self.rates.turn(&counts, self.clock);
     }
 
     /// Shard time comes to `at` and leaves the step at hand: what was counted in it is recorded. O(kinds).

@@ -2,11 +2,12 @@
 
 use super::{Limit, Shard};
 use crate::bus::Chain;
-use crate::handler::TimerId;
+use crate::handler::{TimerId, TimerRequest};
 use crate::hash;
+use crate::invariant::{Broken, require};
 use crate::shard::Probe;
 use crate::units::SymbolId;
-use crate::wheel::TimerHandle;
+use crate::wheel::{TimerHandle, Wheel};
 use bytemuck::allocation::zeroed_slice_box;
 use bytemuck::{Pod, Zeroable};
 
@@ -39,6 +40,20 @@ impl TimerNames {
     /// Bytes on the heap.
     pub(super) fn bytes(&self) -> usize {
         size_of_val(&*self.buckets) + size_of_val(&*self.nodes)
+    }
+
+    /// The names of the timers of a wheel: the table follows from them. O(capacity).
+    ///
+    /// # Errors
+    /// Two of them have one name.
+    pub(super) fn of(wheel: &Wheel<TimerRequest>) -> Result<Self, Broken> {
+        let mut names = Self::new(wheel.capacity());
+        for (handle, _, timer) in wheel.iter().filter(|(_, _, timer)| timer.serial != TimerId::NONE) {
+            let is_new = names.find(timer.symbol, timer.serial).is_none();
+            require(is_new, "no two timers of a symbol have one name", handle.index())?;
+            names.insert(timer.symbol, timer.serial, handle);
+        }
+        Ok(names)
     }
 
     /// Names a timer that was just scheduled.
@@ -137,7 +152,6 @@ mod tests {
     use super::*;
     use crate::testing::for_seeds;
     use crate::units::UnixNanos;
-    use crate::wheel::Wheel;
     use std::collections::BTreeMap;
 
     #[test]

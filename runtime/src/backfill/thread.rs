@@ -2,13 +2,13 @@
 
 use super::archive::{Archive, Fault};
 use super::reading::{Look, Reading};
-use crate::ending::{GIVE_UP_AFTER, end_until};
+use crate::background::Background;
 use crossbeam_queue::ArrayQueue;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
 use tapeline_core::backfill::HistoryOrder;
 use tapeline_core::bus::Chain;
 use tapeline_core::event::payload::Tick;
@@ -233,8 +233,7 @@ impl Backfill {
     /// # Errors
     /// When the system starts no thread.
     pub fn start(mut self, cores: Vec<usize>) -> std::io::Result<BackfillThread> {
-        BackfillThread::spawn(move |stop| {
-            crate::engine::keep_to(&cores);
+        Background::spawn("backfill", cores, move |stop| {
             let mut report = ReaderReport::default();
             while !stop.load(Ordering::Relaxed) {
                 if !self.poll(&mut report) {
@@ -246,52 +245,8 @@ impl Backfill {
     }
 }
 
-/// The thread. Dropped without [`BackfillThread::finish`], as by a start that fails, it is told to end, and left behind where it does not
-/// at once: a file that it reads may be on a medium that does not answer.
-pub struct BackfillThread {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<ReaderReport>>,
-}
-
-impl BackfillThread {
-    /// A thread that does this until it is told to end.
-    pub(crate) fn spawn(work: impl FnOnce(&AtomicBool) -> ReaderReport + Send + 'static) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let is_stopped = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("backfill".to_owned()).spawn(move || work(&is_stopped))?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-
-    /// Tells it to end, and goes on.
-    pub(crate) fn tell(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    /// Ends it, or leaves it behind where it has not ended at `until`: false then.
-    pub(crate) fn give_up(&mut self, until: Instant) -> bool {
-        self.tell();
-        self.thread.take().is_none_or(|thread| end_until(thread, until))
-    }
-
-    /// Ends it, and says what it has to say; `None` when it died. Call after the shards have stopped.
-    #[must_use]
-    pub fn finish(mut self) -> Option<ReaderReport> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take()?.join().ok()
-    }
-}
-
-impl Drop for BackfillThread {
-    fn drop(&mut self) {
-        self.give_up(Instant::now() + GIVE_UP_AFTER);
-    }
-}
-
-impl std::fmt::Debug for BackfillThread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BackfillThread").finish_non_exhaustive()
-    }
-}
+/// The thread that reads.
+pub type BackfillThread = Background<ReaderReport>;
 
 impl std::fmt::Debug for Backfill {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

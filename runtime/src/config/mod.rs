@@ -49,6 +49,7 @@ use crate::jobs;
 use crate::log::{self, LogFormat};
 use crate::pacer::{Arrivals, Pace};
 use crate::pipeline::Parameters;
+use crate::spill;
 use crate::station::Overload;
 use std::sync::Arc;
 use tapeline_core::backfill::DeskConfig;
@@ -86,6 +87,8 @@ pub struct Config {
     pub requests: Requests,
     /// History for handlers that ask for it.
     pub backfill: Backfill,
+    /// Where topics that spill do so.
+    pub spill: Spill,
     /// Order books.
     pub books: Books,
     /// Names of the times of day of the mapper, in their order.
@@ -120,6 +123,21 @@ pub struct Backfill {
 impl Default for Backfill {
     fn default() -> Self {
         Self { tapes: Vec::new(), ring_slots: backfill::RING_SLOTS_DEFAULT, desk: DeskConfig::default() }
+    }
+}
+
+/// Where topics that spill do so.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Spill {
+    /// As [`spill::Settings::folders`]; none = nothing may spill.
+    pub folders: Vec<String>,
+    /// As [`spill::Settings::limit_bytes`].
+    pub limit_bytes: u64,
+}
+
+impl Default for Spill {
+    fn default() -> Self {
+        Self { folders: Vec::new(), limit_bytes: spill::LIMIT_BYTES_DEFAULT }
     }
 }
 
@@ -349,7 +367,7 @@ impl Config {
     pub fn check(&self) -> Vec<(String, String)> {
         let mut wrong = self.retry.check();
         if wrong.is_empty() {
-            wrong.extend(self.topics.check(&self.retry));
+            wrong.extend(self.topics.check(&self.retry, !self.spill.folders.is_empty()));
         }
         wrong.extend(self.retry.check_name("requests.retry", &self.requests.retry));
         let mut tell = |key: &str, what: String| wrong.push((key.to_owned(), what));
@@ -449,6 +467,7 @@ impl Config {
             topics,
             requests,
             backfill: history_read,
+            spill: Spill { folders: spill_folders, limit_bytes: spill_bytes },
             books,
             hours: _,
             tiers: _,
@@ -521,6 +540,10 @@ impl Config {
                 desk: *desk,
             }),
             jobs: *jobs,
+            spill: (!spill_folders.is_empty()).then(|| spill::Settings {
+                folders: spill_folders.iter().map(Into::into).collect(),
+                limit_bytes: *spill_bytes,
+            }),
             shard: shard::Config {
                 mesh_pending_slots: *mesh_pending_slots,
                 dedup_capacity: *capacity,

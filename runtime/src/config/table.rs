@@ -12,6 +12,7 @@ use super::topics::{KEYS, LANES, ON_INVALID, POLICIES, kind_names};
 use super::value::{Form, Value};
 use super::zone::zone;
 use crate::jobs::WORKERS_MAX;
+use crate::spill::{LIMIT_BYTES_MAX, PLACE_BYTES};
 use tapeline_core::adaptive::LIMIT_MAX;
 use tapeline_core::limits::{
     BACKFILL_ASKS_MAX, BACKFILL_IN_FLIGHT_MAX, BACKFILL_IN_FLIGHT_SYMBOL_MAX, BACKFILL_JOBS_MAX,
@@ -653,6 +654,25 @@ pub static SECTIONS: &[Section] = &[
                 Form::Name,
                 requests.retry,
                 "Name of the retry policy for requests whose handler asks for another try."
+            ),
+        ],
+    },
+    Section {
+        path: "spill",
+        doc: "Where events wait whose topic has the policy spill and no room, with replay.overload = live. The files have no names, and are gone with the run.",
+        names: None,
+        keys: &[
+            key!(
+                "folders",
+                Form::Paths,
+                spill.folders,
+                "Folders of the files, which have to exist: shard n takes the one of n modulo their number. None at all = no topic may spill."
+            ),
+            key!(
+                "limit",
+                Form::Bytes { min: PLACE_BYTES, max: LIMIT_BYTES_MAX, is_power: false },
+                spill.limit_bytes,
+                "Bytes of file for each shard. What finds no room there is refused."
             ),
         ],
     },

@@ -31,6 +31,7 @@ fn effect(config: &Config) -> String {
         backfill,
         buses,
         jobs,
+        spill,
         symbols,
         ..
     } = setup;
@@ -41,7 +42,7 @@ fn effect(config: &Config) -> String {
             (is_pinned, driver, symbols_max, ring_slots, mesh_ring_slots, idle, buses),
             (log.filter, log.format),
             shard,
-            (backfill, jobs, symbols),
+            (backfill, jobs, spill, symbols),
             &config.pipeline,
             // The report's: `tapeline replay` hands it on.
             &config.health,
@@ -91,7 +92,7 @@ fn silent(settings: &[Setting], config: &Config) -> Vec<String> {
 
 /// Keys under which every other one matters: a policy that differs from the standard one, a time of day, and topics that may lose what
 /// they hold.
-const BASE: [(&str, &str); 29] = [
+const BASE: [(&str, &str); 30] = [
     ("retry.policy.other.attempts", "2"),
     ("mapper.hours.open.from", "\"09:30\""),
     ("topics.trades.lossy", "true"),
@@ -123,6 +124,8 @@ const BASE: [(&str, &str); 29] = [
     ("csv.volume", "21"),
     ("csv.trade_count", "22"),
     ("csv.vwap", "23"),
+    // Without a folder nothing spills.
+    ("spill.folders", "[\"spilled\"]"),
 ];
 
 /// [`BASE`] without a path, as a file.

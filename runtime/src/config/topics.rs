@@ -193,7 +193,7 @@ impl Topics {
     }
 
     /// What does not fit together: paths of keys, with what is wrong.
-    pub(super) fn check(&self, retry: &Retry) -> Vec<(String, String)> {
+    pub(super) fn check(&self, retry: &Retry, has_store: bool) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
         for (index, (name, topic)) in self.0.iter().enumerate() {
             let mut tell = |key: &str, what: String| wrong.push((format!("topics.{name}.{key}"), what));
@@ -209,8 +209,8 @@ impl Topics {
                     tell("kinds", format!("topics.{other} has the rest already"));
                 }
             }
-            if topic.policy == Policy::Spill {
-                tell("policy", "there is no store for spilled events in this build".to_owned());
+            if topic.policy == Policy::Spill && !has_store {
+                tell("policy", "it needs a folder for what is spilled: set spill.folders".to_owned());
             }
             let kinds = self.kinds(topic);
             if kinds != KindSet::EMPTY
@@ -337,7 +337,7 @@ lossy = true
             ),
             (
                 "[topics.news]\npolicy = \"spill\"",
-                "t.toml:2:1: topics.news.policy = \"spill\": there is no store for spilled events in this build",
+                "t.toml:2:1: topics.news.policy = \"spill\": it needs a folder for what is spilled: set spill.folders",
             ),
             (
                 "[topics.news]\nhigh = 5000",

@@ -3,15 +3,18 @@
 //! A driver runs one [`CoreLoop`] for each core of the plan. The choice is made before the first executor starts, is
 //! printed, and can be forced. Both drivers poll the same stations in the same order, and their outputs are equal.
 
+mod gate;
 mod glommio;
 #[cfg(test)]
 mod tests;
 mod threads;
 
 use crate::clock::RunClock;
+use crate::jitter::{IdleProbe, idle_probe_on};
 use crate::placement::CorePlan;
 use crate::station::{Station, StationReport};
 use crossbeam_utils::CachePadded;
+use gate::Gate;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -134,9 +137,15 @@ pub struct CoreLoop {
     /// Told when the stations are done, so that it need not look often: looking takes a core's time.
     main: Thread,
     shared: Arc<Shared>,
+    gate: Arc<Gate>,
     heartbeat: u64,
     /// Involuntary switches of the thread before the first turn.
     switches_before: Option<u64>,
+    /// Run clock at which all loops began, ns.
+    begun_ns: u64,
+    /// Times that an idle turn gave the core away.
+    yields: u64,
+    probe: Option<IdleProbe>,
 }
 
 /// What a core has to say at the end.
@@ -150,6 +159,12 @@ pub struct CoreReport {
     pub is_pinned: bool,
     /// Times that the kernel took the core away while the loop wanted to run; `None` if it could not be read.
     pub involuntary_switches: Option<u64>,
+    /// Times that the loop gave its core to whoever waited for it. Linux counts a switch that follows as involuntary.
+    pub yields: u64,
+    /// From the time at which all loops began to the end of this one, ns.
+    pub elapsed_ns: u64,
+    /// What the core's thread saw before that, with nothing to do; `None` where it did not look.
+    pub probe: Option<IdleProbe>,
     /// The longest time for which its heartbeat stood still, ns, as the main thread saw it: to `LOOK_EVERY`.
     pub longest_silence_ns: u64,
 }
@@ -179,6 +194,7 @@ impl CoreLoop {
     #[must_use]
     pub fn new(plan: CorePlan, stations: Vec<Box<dyn Station>>, idle: Idle, clock: RunClock) -> Self {
         let shared = Arc::default();
+        let gate = Arc::new(Gate::new(1, clock.clone()));
         Self {
             plan,
             stations,
@@ -187,8 +203,12 @@ impl CoreLoop {
             life: Life(Arc::clone(&shared)),
             main: thread::current(),
             shared,
+            gate,
             heartbeat: 0,
             switches_before: None,
+            begun_ns: 0,
+            yields: 0,
+            probe: None,
         }
     }
 
@@ -239,8 +259,16 @@ impl CoreLoop {
             .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
-    /// On the thread that runs the loop, before its first turn.
+    /// On the thread that runs the loop, before its first turn. Looks at how quiet the core is, once all loops stand on theirs, and waits
+    /// until all have. What was before that is nobody's gap; what keeps this thread from running after it is one.
     fn begin(&mut self) {
+        self.gate.arrive(&self.shared.stop);
+        let look = self.gate.probe();
+        if !look.is_zero() {
+            self.probe = Some(idle_probe_on(|| self.clock.now_ns(), look));
+        }
+        self.begun_ns = self.gate.pass(&self.shared.stop, &self.main);
+        self.stations.iter_mut().for_each(|station| station.rest(self.begun_ns));
         self.switches_before = switches();
     }
 
@@ -250,7 +278,10 @@ impl CoreLoop {
         match self.turn() {
             Turn::Worked => {}
             Turn::Idle if self.idle == Idle::BusySpin => std::hint::spin_loop(),
-            Turn::Idle => thread::yield_now(),
+            Turn::Idle => {
+                self.yields += 1;
+                thread::yield_now();
+            }
             Turn::Stop => return false,
         }
         true
@@ -258,6 +289,7 @@ impl CoreLoop {
 
     /// What the core has to say, on the thread that ran the loop.
     fn finish(self) -> CoreReport {
+        let elapsed_ns = self.clock.now_ns().saturating_sub(self.begun_ns);
         let involuntary_switches = self.switches_before.zip(switches()).map(|(before, after)| after - before);
         self.life.0.state.store(state::FINISHED, Ordering::Release);
         let is_pinned = self.plan.core.is_some_and(|core| {
@@ -268,6 +300,9 @@ impl CoreLoop {
             plan: self.plan,
             stations: self.stations.into_iter().map(Station::report).collect(),
             involuntary_switches,
+            yields: self.yields,
+            elapsed_ns,
+            probe: self.probe,
             longest_silence_ns: 0,
         }
     }
@@ -278,6 +313,14 @@ impl CoreLoop {
     }
 }
 
+/// How the loops begin: all at the same time, once each of them stands on its core.
+pub struct Start<'a> {
+    /// How long each loop looks for gaps before that, with nothing to do; zero = not at all.
+    pub probe: Duration,
+    /// Called on the main thread right before they begin.
+    pub at_begin: &'a dyn Fn(),
+}
+
 /// Runs the loops until all stations are done, and returns what they say, by core.
 ///
 /// Waits for any loop to end first, then stops all, then joins: a loop that dies does not leave the others waiting for it.
@@ -285,18 +328,27 @@ impl CoreLoop {
 /// # Errors
 /// When a loop could not be started, died, or did not stop within two seconds; all others are stopped, all at once, and joined before. Every
 /// error is told: where there are several, in [`DriverError::Several`].
-pub fn run(driver: Driver, loops: Vec<CoreLoop>, interrupt: &AtomicBool) -> Result<Vec<CoreReport>, DriverError> {
-    run_within(driver, loops, interrupt, STOP_MAX)
+pub fn run(
+    driver: Driver,
+    loops: Vec<CoreLoop>,
+    start: &Start<'_>,
+    interrupt: &AtomicBool,
+) -> Result<Vec<CoreReport>, DriverError> {
+    run_within(driver, loops, start, interrupt, STOP_MAX)
 }
 
 fn run_within(
     driver: Driver,
-    loops: Vec<CoreLoop>,
+    mut loops: Vec<CoreLoop>,
+    start: &Start<'_>,
     interrupt: &AtomicBool,
     stop_max: Duration,
 ) -> Result<Vec<CoreReport>, DriverError> {
+    let Some(first) = loops.first() else { return Ok(Vec::new()) };
+    let gate = Arc::new(Gate::new(loops.len(), first.clock.clone()).with_probe(start.probe));
+    loops.iter_mut().for_each(|core| core.gate = Arc::clone(&gate));
     let shared = loops.iter().map(|core| Arc::clone(&core.shared)).collect();
-    let supervisor = Supervisor { shared, interrupt, stop_max };
+    let supervisor = Supervisor { shared, gate, at_begin: start.at_begin, interrupt, stop_max };
     match driver {
         Driver::Threads => threads::run(loops, &supervisor),
         Driver::Glommio => glommio::run(loops, &supervisor),
@@ -309,6 +361,9 @@ const ROUND: Duration = Duration::from_micros(100);
 /// microseconds, where there is no other.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// How often the main thread looks for a loop that died before all had begun.
+const GATE_LOOK_EVERY: Duration = Duration::from_millis(1);
+
 /// How long a stop waits for the loops. A turn takes microseconds.
 const STOP_MAX: Duration = Duration::from_secs(2);
 /// How often a stop looks whether a loop has ended.
@@ -320,6 +375,8 @@ const DRAIN_AFTER_INTERRUPT_MAX: Duration = Duration::from_millis(600);
 /// The main thread's view of the loops.
 struct Supervisor<'a> {
     shared: Vec<Arc<Shared>>,
+    gate: Arc<Gate>,
+    at_begin: &'a dyn Fn(),
     interrupt: &'a AtomicBool,
     stop_max: Duration,
 }
@@ -370,6 +427,12 @@ impl Supervisor<'_> {
             }
         }
         if errors.is_empty() {
+            // A loop that died, or never began, is seen by `wait`; so is an interrupt.
+            while !self.gate.is_ready() && !self.is_dead() && !self.interrupt.load(Ordering::Relaxed) {
+                thread::park_timeout(GATE_LOOK_EVERY);
+            }
+            (self.at_begin)();
+            self.gate.open();
             self.wait(&mut pulses);
         }
         self.stop();
@@ -419,7 +482,7 @@ impl Supervisor<'_> {
                     break;
                 }
             }
-            if self.shared.iter().any(|core| core.state.load(Ordering::Acquire) == state::DEAD) {
+            if self.is_dead() {
                 break;
             }
             for (core, pulse) in self.shared.iter().zip(&mut *pulses) {
@@ -434,6 +497,10 @@ impl Supervisor<'_> {
             // Between two rounds a station has time for a turn; else a loop that is done wakes this thread.
             thread::park_timeout(if drained_at.is_some() { ROUND } else { LOOK_EVERY });
         }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.shared.iter().any(|core| core.state.load(Ordering::Acquire) == state::DEAD)
     }
 
     fn stop(&self) {

@@ -1,6 +1,6 @@
 //! How loops stop: all at once, within a time, with every error told.
 
-use super::{CoreLoop, Driver, DriverError, Idle, run_within};
+use super::{CoreLoop, CoreReport, Driver, DriverError, Idle, Start, run_within};
 use crate::clock::RunClock;
 use crate::jitter::{GAP_NS, GapDetector};
 use crate::placement::{CorePlan, Seat};
@@ -29,6 +29,8 @@ struct Fake {
     turns: u64,
     /// Stations that do not return by now.
     hanging: Arc<AtomicU64>,
+    /// Run clock at the first rest that came before any poll.
+    begun: Arc<AtomicU64>,
 }
 
 impl Station for Fake {
@@ -47,7 +49,11 @@ impl Station for Fake {
         0
     }
 
-    fn rest(&mut self, _now_ns: u64) {}
+    fn rest(&mut self, now_ns: u64) {
+        if self.turns == 0 {
+            self.begun.store(now_ns, Ordering::Relaxed);
+        }
+    }
 
     fn is_done(&self) -> bool {
         self.habit == Habit::Ends && self.turns >= 100
@@ -65,6 +71,7 @@ impl Station for Fake {
             symbols_found: 0,
             end_marks: 0,
             full_polls: 0,
+            yields: 0,
             is_interrupted: false,
             gaps: GapDetector::new(GAP_NS, 0),
             samples_in_gaps: 0,
@@ -73,19 +80,24 @@ impl Station for Fake {
     }
 }
 
-fn loops(habits: &[Habit]) -> Vec<CoreLoop> {
-    let (clock, hanging) = (RunClock::start(), Arc::new(AtomicU64::new(0)));
+/// Loops, and where each station tells when it began.
+fn loops(habits: &[Habit], clock: &RunClock) -> (Vec<CoreLoop>, Vec<Arc<AtomicU64>>) {
+    let hanging = Arc::new(AtomicU64::new(0));
     let core = |(number, habit): (usize, &Habit)| {
         let plan = CorePlan { core: None, seats: vec![Seat::Shard(number)] };
-        let station: Box<dyn Station> = Box::new(Fake { habit: *habit, turns: 0, hanging: Arc::clone(&hanging) });
-        CoreLoop::new(plan, vec![station], Idle::Yield, clock.clone())
+        let (hanging, begun) = (Arc::clone(&hanging), Arc::default());
+        let station: Box<dyn Station> = Box::new(Fake { habit: *habit, turns: 0, hanging, begun: Arc::clone(&begun) });
+        (CoreLoop::new(plan, vec![station], Idle::Yield, clock.clone()), begun)
     };
-    habits.iter().enumerate().map(core).collect()
+    habits.iter().enumerate().map(core).unzip()
 }
 
 fn run(habits: &[Habit], stop_max_ms: u64) -> (Result<usize, DriverError>, Duration) {
     let begun = Instant::now();
-    let ran = run_within(Driver::Threads, loops(habits), &AtomicBool::new(false), Duration::from_millis(stop_max_ms));
+    let loops = loops(habits, &RunClock::start()).0;
+    let start = Start { probe: Duration::ZERO, at_begin: &|| {} };
+    let stop_max = Duration::from_millis(stop_max_ms);
+    let ran = run_within(Driver::Threads, loops, &start, &AtomicBool::new(false), stop_max);
     (ran.map(|reports| reports.len()), begun.elapsed())
 }
 
@@ -117,4 +129,27 @@ fn req_3465_3531_3384_a_stop_has_a_deadline_and_tells_every_error() {
     assert_eq!((stuck, died), (vec!["shard 0", "shard 3"], 1));
     let text = DriverError::Several(errors).to_string();
     assert!(text.contains("shard 0) did not stop within") && text.contains("wanted by a test"), "{text}");
+}
+
+/// What a start takes is nobody's gap: all stations begin at one instant, which is not before all threads run and have looked at their cores.
+#[test]
+fn all_loops_begin_at_one_instant_after_they_have_looked() {
+    let clock = RunClock::start();
+    let (loops, begun) = loops(&[Habit::Ends, Habit::Ends, Habit::Ends], &clock);
+    thread::sleep(Duration::from_millis(20));
+    let asked_ns = AtomicU64::new(0);
+    let probe = Duration::from_millis(3);
+    let at_begin = || asked_ns.store(clock.now_ns(), Ordering::Relaxed);
+    let start = Start { probe, at_begin: &at_begin };
+    let ran = run_within(Driver::Threads, loops, &start, &AtomicBool::new(false), Duration::from_secs(5));
+    let reports: Vec<CoreReport> = ran.expect("all end");
+    let (asked_ns, end_ns) = (asked_ns.into_inner(), clock.now_ns());
+    let begun: Vec<u64> = begun.iter().map(|at| at.load(Ordering::Relaxed)).collect();
+    assert!(begun.iter().all(|at| *at == begun[0]), "{begun:?}");
+    assert!((23_000_000..=begun[0]).contains(&asked_ns), "asked at {asked_ns}, begun at {begun:?}");
+    for report in reports {
+        assert!(report.probe.is_some_and(|probe| probe.watched_ns >= 3_000_000), "{report:?}");
+        assert!(report.elapsed_ns > 0 && begun[0] + report.elapsed_ns <= end_ns, "{report:?}");
+        assert!(report.yields >= 99, "each idle turn but the last");
+    }
 }

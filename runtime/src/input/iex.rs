@@ -204,6 +204,8 @@ enum Arrival {
     Now,
     /// The same, after all that is held.
     AfterAll,
+    /// Nothing more: its messages are not used.
+    Bad(String),
 }
 
 /// Whether every message of a segment is one, or of a type that is not known.
@@ -245,6 +247,7 @@ impl Stream {
     fn observe(
         &mut self,
         segment: &Segment<'_>,
+        which: usize,
         ts_recv: UnixNanos,
         out: &mut SlotBuf,
     ) -> Result<Option<Fresh>, FeedError> {
@@ -252,8 +255,9 @@ impl Stream {
         let ts_event = u64::try_from(header.send_time).map_or(UnixNanos::UNKNOWN, UnixNanos);
         let ts_recv = if ts_recv == UnixNanos::UNKNOWN { ts_event } else { ts_recv };
         let (next, count) = (self.numbers.next(), u64::from(header.messages));
-        match self.sessions.judge(header.session, (header.first, count), next, || is_whole(segment)) {
-            Judged::Dropped => return Ok(None),
+        let is_arrival = which == 0;
+        match self.sessions.judge(header.session, (header.first, count), next, is_arrival, || is_whole(segment)) {
+            Judged::Stale | Judged::Foreign => return Ok(None),
             Judged::Present if self.begins_anew(segment) => self.begin_epoch(ts_recv, ts_event, out),
             Judged::Present => {}
             Judged::Begins { from } => {
@@ -317,8 +321,13 @@ impl Stream {
             return Arrival::Now;
         }
         let (first, count) = (segment.header.first, u64::from(segment.header.messages));
-        match self.sessions.judge(segment.header.session, (first, count), self.numbers.next(), || is_whole(segment)) {
-            Judged::Dropped => Arrival::Through,
+        let (session, next) = (segment.header.session, self.numbers.next());
+        match self.sessions.judge(session, (first, count), next, true, || is_whole(segment)) {
+            Judged::Stale => Arrival::Through,
+            Judged::Foreign if count == 0 => Arrival::Through,
+            Judged::Foreign => {
+                Arrival::Bad(format!("a segment of session {session}, while {} goes on", self.sessions.present()))
+            }
             Judged::Begins { .. } => Arrival::AfterAll,
             Judged::Present if self.begins_anew(segment) => Arrival::AfterAll,
             Judged::Present if !self.numbers.is_beyond_hole(first) => Arrival::Now,
@@ -347,9 +356,9 @@ impl Stream {
         }
         let mut hold = std::mem::take(&mut self.hold);
         let fed = loop {
-            let held = if all { hold.front() } else { hold.due(self.numbers.next()) };
+            let held = if all { hold.front() } else { hold.due(self.numbers.next(), self.numbers.has_pair()) };
             let Some(payload) = held else { break Ok(Fed::Done) };
-            match self.take(&Datagram { payload, ts_recv: hold.now() }, 1, symbols, catalog, out) {
+            match self.take((payload, hold.now()), 1, symbols, catalog, out) {
                 Ok(Fed::Done) => {}
                 Err(FeedError::Malformed(why)) => drop(self.fault.get_or_insert(why)),
                 other => break other,
@@ -363,23 +372,23 @@ impl Stream {
     /// Takes a segment, and tells the gap before it. `which` is its place in what is pending.
     fn take(
         &mut self,
-        datagram: &Datagram<'_>,
+        (payload, ts_recv): (&[u8], UnixNanos),
         which: usize,
         symbols: &mut Symbols,
         catalog: &mut Catalog,
         out: &mut SlotBuf,
     ) -> Result<Fed, FeedError> {
-        let segment = Segment::parse(datagram.payload).map_err(|error| FeedError::Malformed(error.to_string()))?;
+        let segment = Segment::parse(payload).map_err(|error| FeedError::Malformed(error.to_string()))?;
         let fresh = match self.pending[which].take() {
             Some(fresh) => fresh,
             None if out.remaining() == 0 => return Ok(Fed::NoRoom),
-            None => match self.observe(&segment, datagram.ts_recv, out)? {
+            None => match self.observe(&segment, which, ts_recv, out)? {
                 Some(fresh) => fresh,
                 None => return Ok(Fed::Done),
             },
         };
         // A message is an event, and a clear before it; shorter ones give none.
-        let messages = usize::from(segment.header.messages).min(datagram.payload.len() / EVENT_BYTES_MIN);
+        let messages = usize::from(segment.header.messages).min(payload.len() / EVENT_BYTES_MIN);
         if !self.numbers.tell(out) || out.remaining() < 2 * messages {
             self.pending[which] = Some(fresh);
             return Ok(Fed::NoRoom);
@@ -389,7 +398,7 @@ impl Stream {
             if !fresh.contains(seq) {
                 continue;
             }
-            match self.message(bytes, seq, datagram.ts_recv, symbols, catalog, out) {
+            match self.message(bytes, seq, ts_recv, symbols, catalog, out) {
                 Ok(()) => {}
                 Err(Refusal::Bad(why)) => {
                     fault.get_or_insert((seq, why));
@@ -638,10 +647,11 @@ impl Feed for IexFeed {
             stream.hold.arrive(datagram.ts_recv);
             let fed = match stream.arrive(&segment, datagram.payload) {
                 Arrival::Through => Ok(Fed::Done),
-                Arrival::Now => stream.take(datagram, 0, symbols, catalog, out),
+                Arrival::Bad(why) => Err(FeedError::Malformed(why)),
+                Arrival::Now => stream.take((datagram.payload, datagram.ts_recv), 0, symbols, catalog, out),
                 Arrival::AfterAll => match stream.release(true, symbols, catalog, out)? {
                     Fed::NoRoom => return Ok(Fed::NoRoom),
-                    Fed::Done => stream.take(datagram, 0, symbols, catalog, out),
+                    Fed::Done => stream.take((datagram.payload, datagram.ts_recv), 0, symbols, catalog, out),
                 },
             };
             match fed {

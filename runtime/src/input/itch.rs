@@ -26,11 +26,12 @@
 //!   orders of fixed capacity. Of an order that is not in it (the capture begins later, or the table was full), the price is undefined, the
 //!   side none, and the size of a delete `u32::MAX` (DBN's undefined size, which takes out what is left); an `E` gives no trade then. Both are
 //!   counted: `orders that were not kept`, `<message> of an unknown order`.
-//! - Symbols are `NASDAQ:<stock>`. A message without a stock takes the one that its stock locate was last used with; where that is not
+//! - Symbols are `NASDAQ:<stock>`, and the source is `nasdaq.itch`; those of another feed of the same capture have its port beside that
+//!   ([`ItchMapper::beside`]), since markets of Nasdaq name the same stocks. A message without a stock takes the one that its stock locate was last used with; where that is not
 //!   known it is skipped, as is a stock that is no printable text.
 //! - `ts_event` is midnight in New York + the message's ns. The day is the one nearest to `ts_recv` where the capture has times of its own;
 //!   else it is told ([`ItchConfig::date`]), or in a BinaryFILE's name, or 1970-01-01 ([`SessionDate`]). `ts_recv` is the capture's, else `ts_event`.
-//! - The source is `nasdaq.itch` and counts [`SeqRule::Contiguous`]; `seq` is the message's number, from 1 in a BinaryFILE.
+//! - The source counts [`SeqRule::Contiguous`]; `seq` is the message's number, from 1 in a BinaryFILE.
 //! - A system event `O` (start of messages) that is not the first message begins a session anew: orders are forgotten.
 
 mod date;
@@ -54,7 +55,11 @@ pub const ITCH_MESSAGE_SLOTS: usize = 3;
 /// Name of the source.
 pub const ITCH_SOURCE: &[u8] = b"nasdaq.itch";
 /// What stands before the stock in a symbol.
-const SYMBOL_PREFIX: &[u8; 7] = b"NASDAQ:";
+const SYMBOL_PREFIX: &[u8] = b"NASDAQ";
+/// Bytes of what tells one feed from another in a name: a dot and a port, a dot and a number.
+const SUFFIX_BYTES_MAX: usize = 9;
+/// Bytes of the longest symbol: the prefix, what tells the feed, a colon, and the stock.
+const SYMBOL_BYTES_MAX: usize = SYMBOL_PREFIX.len() + SUFFIX_BYTES_MAX + 1 + 8;
 /// DBN's size of which nothing is known.
 const SIZE_UNDEFINED: u32 = u32::MAX;
 /// Stock locates that there are.
@@ -122,6 +127,8 @@ pub struct ItchMapper {
     /// Sessions so far, from 1.
     session: u32,
     source: SourceId,
+    /// What the names of source and symbols have beside the usual: `.26400`, or nothing.
+    suffix: String,
     /// Midnight of the session, ns since the UNIX epoch; `None` until the first message where the capture tells the day.
     midnight_ns: Option<u64>,
     /// Messages by type.
@@ -177,11 +184,21 @@ impl ItchMapper {
             orders: Orders::new(orders_max.max(1)),
             session: 1,
             source: SourceId::NONE,
+            suffix: String::new(),
             midnight_ns,
             messages: Box::new([0; 256]),
             lacks: Box::new([[0; LACKS]; 256]),
             orders_not_kept: 0,
         }
+    }
+
+    /// The same, for another feed of the same capture: its source is `nasdaq.itch.<port>`, and its symbols are `NASDAQ.<port>:<stock>`. For feed `number` of
+    /// one port, from 2 to 16 on, `<port>.<number>` stands there.
+    #[must_use]
+    pub fn beside(self, port: u16, number: usize) -> Self {
+        let suffix = if number < 2 { format!(".{port}") } else { format!(".{port}.{number}") };
+        debug_assert!(suffix.len() <= SUFFIX_BYTES_MAX, "Invariant: suffix={suffix}");
+        Self { suffix, ..self }
     }
 
     /// Live orders that are remembered.
@@ -203,7 +220,7 @@ impl ItchMapper {
     #[inline]
     pub fn define_source(&mut self, catalog: &mut Catalog) -> Result<SourceId, CatalogError> {
         if self.source == SourceId::NONE {
-            self.source = catalog.source(ITCH_SOURCE, SeqRule::Contiguous)?;
+            self.source = catalog.source(&[ITCH_SOURCE, self.suffix.as_bytes()].concat(), SeqRule::Contiguous)?;
         }
         Ok(self.source)
     }
@@ -359,10 +376,12 @@ impl ItchMapper {
         let name = trimmed(&stock);
         let mut symbol = SymbolId::NONE;
         if !name.is_empty() && name.iter().all(u8::is_ascii_graphic) {
-            let mut text = [0; SYMBOL_PREFIX.len() + 8];
-            text[..SYMBOL_PREFIX.len()].copy_from_slice(SYMBOL_PREFIX);
-            text[SYMBOL_PREFIX.len()..][..name.len()].copy_from_slice(name);
-            symbol = catalog.symbol(&text[..SYMBOL_PREFIX.len() + name.len()])?;
+            let (mut text, mut bytes) = ([0; SYMBOL_BYTES_MAX], 0);
+            for part in [SYMBOL_PREFIX, self.suffix.as_bytes(), b":", name] {
+                text[bytes..][..part.len()].copy_from_slice(part);
+                bytes += part.len();
+            }
+            symbol = catalog.symbol(&text[..bytes])?;
         }
         self.located[usize::from(locate)] = Located { stock: u64::from_ne_bytes(stock), symbol, begun: 0 };
         Ok(())

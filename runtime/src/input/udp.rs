@@ -6,7 +6,8 @@
 //!
 //! A flow is bound to a feed by the first datagram that the feed [recognises](Feed::recognises), and stays bound. Flows whose datagrams
 //! nobody recognises are looked at again with each one, since a feed may follow. Several flows may be bound to one feed: the lines A
-//! and B of a feed go into the same sequence numbers there.
+//! and B of a feed go into the same sequence numbers there. It is told the flow of each datagram, since one decoder may have several feeds of its
+//! protocol at once.
 
 mod guess;
 mod hold;
@@ -14,7 +15,7 @@ mod numbers;
 mod sessions;
 
 pub use guess::guess;
-pub use hold::{HELD_BYTES_MAX, HELD_NS_MAX, HELD_PACKETS_MAX, Hold, Offer};
+pub use hold::{HELD_BYTES_MAX, HELD_NS_MAX, HELD_PACKETS_MAX, Hold, Offer, SWAPPED_NS_MAX, SWAPPED_PACKETS_MAX};
 pub use numbers::{Contiguous, Fresh, GAP_PART};
 pub use sessions::{Judged, RETURNS_MAX, Sessions};
 
@@ -45,6 +46,8 @@ pub struct Flow {
 pub struct Datagram<'a> {
     /// What it carries.
     pub payload: &'a [u8],
+    /// Where it was sent to.
+    pub flow: Flow,
     /// When it was captured; [`UnixNanos::UNKNOWN`] where the capture does not tell: events take their `ts_event` then.
     pub ts_recv: UnixNanos,
 }
@@ -156,7 +159,8 @@ impl Feeds {
         let is_again = std::mem::take(&mut self.is_again);
         let Some(feed) = self.feed_of(udp, is_again) else { return Ok(Fed::Done) };
         self.datagrams[feed] += u64::from(!is_again);
-        let fed = self.feeds[feed].datagram(&Datagram { payload: udp.payload, ts_recv }, catalog, out);
+        let flow = Flow { address: udp.destination, port: udp.port };
+        let fed = self.feeds[feed].datagram(&Datagram { payload: udp.payload, flow, ts_recv }, catalog, out);
         self.is_again = matches!(fed, Ok(Fed::NoRoom));
         fed
     }

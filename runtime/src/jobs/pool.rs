@@ -2,7 +2,8 @@
 
 use super::worker::{Done, Failed, Task, Workers, work};
 use super::{ABANDONED_MAX, Settings};
-use crate::ending::{GIVE_UP_AFTER, end_until};
+use crate::background::{Background, keep_to};
+use crate::ending::GIVE_UP_AFTER;
 use crossbeam_queue::ArrayQueue;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -236,13 +237,7 @@ impl Jobs {
             let taken = self.seat(seat)?;
             self.seats.push(Some(taken));
         }
-        let stop = Arc::new(AtomicBool::new(false));
-        let is_stopped = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("jobs".to_owned()).spawn(move || {
-            crate::engine::keep_to(&self.cores);
-            self.run(&is_stopped)
-        })?;
-        Ok(JobsThread { stop, thread: Some(thread) })
+        Background::spawn("jobs", self.cores.clone(), move |stop| self.run(stop))
     }
 
     fn run(mut self, stop: &AtomicBool) -> WorkersReport {
@@ -264,7 +259,7 @@ impl Jobs {
         let ((tasks, inbox), turn) = (mpsc::channel(), self.seated);
         let (workers, done, cores) = (self.workers.clone(), self.done.0.clone(), self.cores.clone());
         let thread = thread::Builder::new().name(format!("worker-{seat}")).spawn(move || {
-            crate::engine::keep_to(&cores);
+            keep_to(&cores);
             work(&workers, (seat, turn), &inbox, &done);
         })?;
         Ok(Seat { tasks, thread, turn, busy: None })
@@ -434,41 +429,5 @@ impl std::fmt::Debug for Jobs {
     }
 }
 
-/// The jobs thread. Dropped without [`JobsThread::finish`], as by a start that fails, it is told to end, and left behind where it does not at once: a
-/// worker may wait for whom it likes.
-pub struct JobsThread {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<WorkersReport>>,
-}
-
-impl JobsThread {
-    /// Tells it to end, and goes on.
-    pub(crate) fn tell(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    /// Ends it, or leaves it behind where it has not ended at `until`: false then. Workers that are in a job end with the process.
-    pub(crate) fn give_up(&mut self, until: Instant) -> bool {
-        self.tell();
-        self.thread.take().is_none_or(|thread| end_until(thread, until))
-    }
-
-    /// Ends it, and says what it has to say; `None` when it died. Call after the shards have stopped. Takes 2 s at most.
-    #[must_use]
-    pub fn finish(mut self) -> Option<WorkersReport> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take()?.join().ok()
-    }
-}
-
-impl Drop for JobsThread {
-    fn drop(&mut self) {
-        self.give_up(Instant::now() + GIVE_UP_AFTER);
-    }
-}
-
-impl std::fmt::Debug for JobsThread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JobsThread").finish_non_exhaustive()
-    }
-}
+/// The jobs thread. Its end takes 2 s at most: workers that are in a job then end with the process.
+pub type JobsThread = Background<WorkersReport>;

@@ -26,6 +26,7 @@ use tapeline_core::dead::{Cause, ERROR_PANIC};
 use tapeline_core::event::payload::{DEAD_CAUSE_NONE, DeadLetter, DeadLetterRest, Tick};
 use tapeline_core::event::{EventBuf, EventRef, Flags, Kind, KindVersion, Slot, events};
 use tapeline_core::hash;
+use tapeline_core::ledger::Refusal;
 use tapeline_core::limits::TIME_NS_MAX;
 use tapeline_core::shard::{ERROR_NO_ROOM, INVALID_NAME, NO_ROOM_NAME, schema_reason};
 use tapeline_core::units::{SourceId, UnixNanos};
@@ -82,14 +83,26 @@ impl Letter {
         EventRef::first(&self.event).expect("Invariant: a letter's event is whole")
     }
 
-    /// Code of the last failure as people write it: `panic`, `no_room`, what is wrong with an event that breaks its schema, a number, or `-` where there was none.
+    /// What the engine's own error codes stand for: `no_room`, or what is wrong with an event that breaks its schema. `None` for a panic, and for codes of
+    /// handlers.
+    #[must_use]
+    pub fn error_name(&self) -> Option<&'static str> {
+        // A handler's own code may be any number.
+        match self.error? {
+            ERROR_NO_ROOM if self.handler == NO_ROOM_NAME => Some("no_room"),
+            code if self.handler == INVALID_NAME => schema_reason(code).map(Refusal::name),
+            _ => None,
+        }
+    }
+
+    /// Code of the last failure as people write it: `panic`, a name ([`Letter::error_name`]), a number, or `-` where there was none.
     #[must_use]
     pub fn error_text(&self) -> String {
-        match self.error {
-            None => "-".to_owned(),
-            Some(ERROR_PANIC) => "panic".to_owned(),
-            Some(ERROR_NO_ROOM) => "no_room".to_owned(),
-            Some(code) => schema_reason(code).map_or_else(|| code.to_string(), |reason| reason.name().to_owned()),
+        match (self.error, self.error_name()) {
+            (None, _) => "-".to_owned(),
+            (Some(ERROR_PANIC), _) => "panic".to_owned(),
+            (_, Some(name)) => name.to_owned(),
+            (Some(code), None) => code.to_string(),
         }
     }
 }
@@ -186,6 +199,8 @@ pub struct Redrive {
     pub events: u64,
     /// Letters that were chosen: more than events where several handlers failed on one.
     pub letters: u64,
+    /// Those of them whose event breaks its schema.
+    pub of_schema: u64,
 }
 
 impl Letters {
@@ -285,6 +300,7 @@ impl Letters {
             let event = bytemuck::cast_slice::<Slot, u8>(&letter.event);
             let failed = failed.entry((event, letter.handler.as_str())).or_default();
             *failed += 1;
+            redrive.of_schema += u64::from(letter.handler == INVALID_NAME);
             let taken = taken.entry(event).or_default();
             if *failed <= *taken {
                 continue; // another handler failed on the same event

@@ -240,3 +240,15 @@ fn req_redrive_what_fails_again_keeps_its_history() {
     assert_eq!(redriven, 0);
     assert!(told(&letters).iter().all(|letter| (letter.0, letter.1) == (1, 0)));
 }
+
+#[test]
+fn a_handlers_own_code_is_a_number_whatever_the_engine_means_by_it() {
+    let text = |handler: &str, error| {
+        let letters = read(file(&[(trade(1, 5), DeadLetterRest { error, ..failed(handler) })])).unwrap();
+        letters.all()[0].error_text()
+    };
+    for (error, of_engine) in [(ERROR_NO_ROOM, (NO_ROOM_NAME, "no_room")), (0xff00 + 4, (INVALID_NAME, ""))] {
+        let named = schema_reason(error).map_or(of_engine.1, |reason| reason.name());
+        assert_eq!((text("a", error), text(of_engine.0, error).as_str()), (error.to_string(), named));
+    }
+}

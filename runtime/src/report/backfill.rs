@@ -38,6 +38,8 @@ pub struct BackfillReport {
     pub late: u64,
     /// Historical events that were not what was ordered, and ends of no order.
     pub stray: u64,
+    /// Ticks by which replies came later, since a handler's retry held up their symbol.
+    pub postponed: u64,
     /// Completed ranges that were forgotten, for their age or for want of room.
     pub forgotten: u64,
     /// Blocks of tapes that were read.
@@ -69,6 +71,7 @@ impl BackfillReport {
             events: counters.events,
             late: counters.late,
             stray: counters.unfit + desk.stray_ends + desk.replies_lost,
+            postponed: desk.postponed,
             forgotten: counters.forgotten_by_age + counters.forgotten_by_count,
             blocks_read: reader.blocks,
             reasons: reader.reasons.clone(),

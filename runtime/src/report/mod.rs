@@ -27,6 +27,7 @@ pub mod json;
 pub mod latency;
 pub mod requests;
 pub mod slow;
+mod spill;
 pub mod text;
 pub mod topics;
 pub mod verdict;
@@ -38,6 +39,7 @@ pub use health::{HealthReport, LogCounts, MemoryReport, RateReport};
 pub use latency::Summary;
 pub use requests::Requests;
 pub use slow::{SlowEvent, TimelineReport};
+pub use spill::Spilled;
 pub use topics::{TopicReport, Watermark};
 pub use verdict::{CoreEvidence, Evidence, Verdict, judge};
 
@@ -125,6 +127,9 @@ pub struct Report {
     /// What became of what handlers asked of the past; not there where no history is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backfill: Option<BackfillReport>,
+    /// What went through the store of spilled events; not there where no topic could spill.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spill: Option<Spilled>,
     /// Bytes of the process, and of the shards' structures.
     pub memory: MemoryReport,
     /// Log records.

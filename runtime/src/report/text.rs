@@ -5,9 +5,10 @@
 
 use super::handlers::slowest;
 use super::latency::{BEYOND_MIN, Summary};
-use super::{Capture, CaptureTally, Events, Manifest, Named, Report, Speed};
+use super::{Capture, CaptureTally, Events, Manifest, Named, Report, Speed, Spilled};
+use crate::jitter::GAP_NS;
 use std::fmt::Write as _;
-use tapeline_core::shard::{ERROR_NO_ROOM, schema_reason};
+use tapeline_core::shard::{ERROR_NO_ROOM, INVALID_NAME, NO_ROOM_NAME, schema_reason};
 
 /// Width of the table.
 pub const COLUMNS: usize = 100;
@@ -47,6 +48,14 @@ pub fn table(report: &Report) -> String {
         let _ = write!(speed, "; {} allocations on hot cores", count(allocations));
     }
     page.words("speed", &speed);
+    let probes: Vec<_> = report.measured_cores.iter().filter_map(|core| core.probe).collect();
+    if let Some(first) = probes.first()
+        && probes.iter().all(|probe| probe.gaps == 0)
+    {
+        // Where there were gaps, the notes have them.
+        let text = format!("{} idle before the run: no gap over {}", duration(first.watched_ns), duration(GAP_NS));
+        page.words("jitter", &text);
+    }
     page.blank();
     topics(&mut page, report);
     handlers(&mut page, report);
@@ -159,6 +168,7 @@ fn failures(page: &mut Page, report: &Report) {
     }
     requests(page, report);
     backfill(page, report);
+    spill(page, report);
     let retries = &report.retries;
     if retries.failures == 0 {
         return;
@@ -171,8 +181,9 @@ fn failures(page: &mut Page, report: &Report) {
     let left = report.dead_letters.iter().map(|left| {
         let error = match (left.error, left.panicked) {
             (_, true) => "panic".to_owned(),
-            (Some(ERROR_NO_ROOM), _) => "its topic was full".to_owned(),
-            (Some(code), _) => match schema_reason(code) {
+            (Some(ERROR_NO_ROOM), _) if left.handler == NO_ROOM_NAME => "its topic was full".to_owned(),
+            // A handler's own code may be any number.
+            (Some(code), _) => match schema_reason(code).filter(|_| left.handler == INVALID_NAME) {
                 Some(reason) => format!("breaks its schema ({})", reason.name()),
                 None => format!("error {code}"),
             },
@@ -281,12 +292,29 @@ fn backfill(page: &mut Page, report: &Report) {
         ("events", backfill.events),
         ("late", backfill.late),
         ("stray", backfill.stray),
+        ("ticks later for retries", backfill.postponed),
     ];
     let counts = counts.iter().filter(|(_, number)| *number > 0);
     let mut line: Vec<String> = counts.map(|(what, number)| named(what, *number)).collect();
     line.extend(backfill.refused_by.iter().map(|(reason, number)| format!("refused ({reason}) {}", count(*number))));
     page.list("backfill", &line);
     backfill.reasons.iter().for_each(|reason| page.words("backfill", reason));
+}
+
+/// What went through the store of spilled events. Nothing where nothing did.
+fn spill(page: &mut Page, report: &Report) {
+    let Some(spill) = report.spill.as_ref().filter(|spill| **spill != Spilled::default()) else { return };
+    let counts = [
+        ("spilled", spill.spilled),
+        ("came back", spill.returned),
+        ("refused (full)", spill.refused_full),
+        ("refused (a write had failed)", spill.refused_failed),
+        ("blocks written", spill.files.blocks_written),
+        ("most at a time", spill.files.blocks_most),
+    ];
+    let counts = counts.iter().filter(|(_, number)| *number > 0);
+    page.list("spill", &counts.map(|(what, number)| named(what, *number)).collect::<Vec<_>>());
+    spill.files.reasons.iter().for_each(|reason| page.words("spill", &plain(reason)));
 }
 
 /// Verdict, and what heads the report beside it.

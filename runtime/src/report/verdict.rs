@@ -5,7 +5,7 @@
 //! SATURATED. What could not be read is a note, never a reason.
 
 use super::text::{count, duration};
-use crate::jitter::GAP_NS;
+use crate::jitter::{GAP_NS, IdleProbe};
 use serde::Serialize;
 
 /// Median pacer lag above which a paced run is invalid, in ns. A schedule that is usually this late adds as much to
@@ -17,8 +17,8 @@ pub const PACER_MISSED_NS: u64 = 2 * GAP_NS;
 /// Share of events that the pacer may miss, and of samples that may be due while the machine held a core. Above it not
 /// even p99 would be the engine's own.
 pub const SHARE_MAX: f64 = 0.01;
-/// Involuntary switches a second on one measured core above which a paced run is invalid. Each may hide an absence of up
-/// to [`GAP_NS`], which no gap shows: this many could cover [`SHARE_MAX`] of the time (0.01 / 50 us = 200).
+/// Involuntary switches a second on one measured core above which a paced run is invalid, those left out that the loop asked for itself. Each may
+/// hide an absence of up to [`GAP_NS`], which no gap shows: this many could cover [`SHARE_MAX`] of the time of the run (0.01 / 50 us = 200).
 pub const INVOLUNTARY_PER_SECOND_MAX: f64 = SHARE_MAX * 1e9 / GAP_NS as f64;
 
 /// How the schedule was kept.
@@ -39,7 +39,9 @@ pub struct CoreEvidence {
     pub core: Option<u32>,
     /// What ran there: `source`, `shard 0`.
     pub role: String,
-    /// Time watched, ns.
+    /// Time of its loop, from the time at which all began to its end, ns: steal, switches and gaps are told by it.
+    pub elapsed_ns: u64,
+    /// Of that, the time in which gaps were looked for, ns: turns without work.
     pub watched_ns: u64,
     /// Scheduler gaps over [`GAP_NS`].
     pub gaps: u64,
@@ -51,6 +53,10 @@ pub struct CoreEvidence {
     pub steal_ns: Option<u64>,
     /// Times that the loop's thread was switched out against its will; `null` = could not be read.
     pub involuntary_switches: Option<u64>,
+    /// Times that the loop gave its core to whoever waited for it. Linux counts a switch that follows among the involuntary ones.
+    pub yields: u64,
+    /// What its thread saw before the run, with nothing to do; `null` = it did not look.
+    pub probe: Option<IdleProbe>,
 }
 
 impl CoreEvidence {
@@ -62,9 +68,9 @@ impl CoreEvidence {
         }
     }
 
-    /// `part` of the watched time, 0 when nothing was watched.
+    /// `part` of the loop's time, 0 when there was none.
     fn share(&self, part_ns: u64) -> f64 {
-        if self.watched_ns == 0 { 0.0 } else { part_ns as f64 / self.watched_ns as f64 }
+        if self.elapsed_ns == 0 { 0.0 } else { part_ns as f64 / self.elapsed_ns as f64 }
     }
 }
 
@@ -193,8 +199,20 @@ fn judge_gaps(evidence: &Evidence, reasons: &mut Vec<String>, notes: &mut Vec<St
     }
 }
 
-/// Steal and involuntary switches of one core. Without a schedule to keep they are worth a note only.
+/// What the probe saw, steal and involuntary switches of one core. What was before the run is worth a note only: gaps of the run tell
+/// what it went through. Without a schedule to keep they are worth a note only.
 fn judge_core(core: &CoreEvidence, paced: bool, reasons: &mut Vec<String>, notes: &mut Vec<String>) {
+    if let Some(probe) = core.probe.filter(|probe| probe.gaps > 0) {
+        notes.push(format!(
+            "jitter probe: before the run, idle, {} was kept from running for {} ({}) of {}, in {} gaps, the longest {}",
+            core.name(),
+            duration(probe.gap_ns),
+            percent(probe.share()),
+            duration(probe.watched_ns),
+            count(probe.gaps),
+            duration(probe.longest_ns)
+        ));
+    }
     match core.steal_ns {
         Some(steal_ns) if steal_ns > 0 => {
             let share = core.share(steal_ns);
@@ -211,9 +229,21 @@ fn judge_core(core: &CoreEvidence, paced: bool, reasons: &mut Vec<String>, notes
     }
     match core.involuntary_switches {
         Some(switches) if switches > 0 => {
-            let per_second = if core.watched_ns == 0 { 0.0 } else { switches as f64 * 1e9 / core.watched_ns as f64 };
-            let text =
-                format!("involuntary switches: {} on {}, {per_second:.1} a second", count(switches), core.name());
+            // Which of the switches were asked for, nobody tells: at least these were not.
+            let forced = switches.saturating_sub(core.yields);
+            let per_second = if core.elapsed_ns == 0 { 0.0 } else { forced as f64 * 1e9 / core.elapsed_ns as f64 };
+            let own = format!("the {} times that its loop gave the core away itself", count(core.yields));
+            let name = core.name();
+            let text = match (core.yields, forced) {
+                (0, _) => format!("involuntary switches: {} on {name}, {per_second:.1} a second", count(switches)),
+                (_, 0) => format!(
+                    "involuntary switches: {} on {name}, no more than {own}, which count with them: gaps tell what they took",
+                    count(switches)
+                ),
+                _ => {
+                    format!("involuntary switches: {} on {name} beyond {own}, {per_second:.1} a second", count(forced))
+                }
+            };
             if paced && per_second > INVOLUNTARY_PER_SECOND_MAX {
                 reasons.push(format!("{text}, above {INVOLUNTARY_PER_SECOND_MAX:.0}"));
             } else {
@@ -247,7 +277,9 @@ mod tests {
         CoreEvidence {
             core: Some(1),
             role: "shard 0".to_owned(),
-            watched_ns: 10 * SECOND,
+            elapsed_ns: 10 * SECOND,
+            // Half of the turns had work.
+            watched_ns: 5 * SECOND,
             steal_ns: Some(0),
             involuntary_switches: Some(0),
             ..CoreEvidence::default()
@@ -317,6 +349,32 @@ mod tests {
     }
 
     #[test]
+    fn what_the_loop_asked_for_itself_is_no_reason() {
+        let of = |switches, yields| {
+            let core = CoreEvidence { involuntary_switches: Some(switches), yields, ..core() };
+            judge(&Evidence { cores: vec![core], ..flawless() })
+        };
+        assert!(!of(9_000, 0).valid);
+        let verdict = of(9_000, 20_000);
+        let text = "involuntary switches: 9,000 on core 1 (shard 0), no more than the 20,000 times that its loop gave the core away itself, which count \
+                    with them: gaps tell what they took";
+        assert_eq!((verdict.valid, &verdict.notes[..]), (true, &[text.to_owned()][..]));
+        assert!(of(9_000, 7_000).valid);
+        let text = "involuntary switches: 2,001 on core 1 (shard 0) beyond the 6,999 times that its loop gave the core away itself, 200.1 a second, above 200";
+        assert_eq!(of(9_000, 6_999).reasons, [text]);
+    }
+
+    #[test]
+    fn what_the_probe_saw_before_the_run_is_a_note() {
+        let of = |probe| judge(&Evidence { cores: vec![CoreEvidence { probe: Some(probe), ..core() }], ..flawless() });
+        let quiet = IdleProbe { watched_ns: SECOND / 10, ..IdleProbe::default() };
+        assert_eq!(of(quiet).notes, [""; 0]);
+        let verdict = of(IdleProbe { gaps: 12, gap_ns: SECOND / 100, longest_ns: 1_200_000, ..quiet });
+        let text = "jitter probe: before the run, idle, core 1 (shard 0) was kept from running for 10.0 ms (10.0 %) of 100 ms, in 12 gaps, the longest 1.20 ms";
+        assert_eq!((verdict.valid, &verdict.notes[..]), (true, &[text.to_owned()][..]));
+    }
+
+    #[test]
     fn forgotten_gaps_count_by_time() {
         let holed = CoreEvidence { gaps: 500, gap_ns: SECOND / 2, longest_gap_ns: SECOND / 10, ..core() };
         let evidence = Evidence { cores: vec![core(), holed], samples_in_gaps: 10, ..flawless() };
@@ -366,7 +424,8 @@ mod tests {
 
     #[test]
     fn nothing_watched_and_nothing_measured_divides_by_nothing() {
-        let empty = CoreEvidence { watched_ns: 0, steal_ns: Some(5), involuntary_switches: Some(5), ..core() };
+        let empty =
+            CoreEvidence { elapsed_ns: 0, watched_ns: 0, steal_ns: Some(5), involuntary_switches: Some(5), ..core() };
         let verdict = judge(&Evidence {
             pacer: Some(PacerEvidence { events: 0, lag_p50_ns: 0, missed: 3 }),
             cores: vec![empty],

@@ -10,15 +10,16 @@ use crate::report::latency::{new_histogram, stage_histogram};
 use crate::report::slow::SlowEvent;
 use crate::report::topics::{self, TopicReport, Watermark};
 use crate::slowest::Slowest;
+use crate::spill::{SpillCounts, SpillPort};
 use crate::stamp::{due_ns, hop_stamp, lag_ns, left_ns, root_due_ns};
 use crate::timeline::Timeline;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use tapeline_core::bus::Chain;
-use tapeline_core::event::{EventRef, Flags, Kind};
+use tapeline_core::event::{EventRef, Flags, Kind, Slot};
 use tapeline_core::lanes::Lanes;
 use tapeline_core::ledger::Ledger;
-use tapeline_core::limits::{KIND_ROWS, STAGED_SLOTS_MAX};
+use tapeline_core::limits::{KIND_ROWS, SPAN_SLOTS_MAX, STAGED_SLOTS_MAX};
 use tapeline_core::log::Record;
 use tapeline_core::queue::Waits;
 use tapeline_core::requests;
@@ -275,16 +276,23 @@ impl Default for StageTimes {
     }
 }
 
-/// The way out of a shard: a ring to the sink's thread, or nowhere.
+/// The way out of a shard: a ring to the sink's thread, or nowhere; and the store of what it spills.
 pub struct Egress {
     ring: Option<Producer>,
+    spill: Option<SpillPort>,
 }
 
 impl Egress {
     /// A way out through `ring`; without one, outputs are counted and digested only.
     #[must_use]
     pub fn new(ring: Option<Producer>) -> Self {
-        Self { ring }
+        Self { ring, spill: None }
+    }
+
+    /// The same, with a store for events whose topics spill; without one they are refused.
+    #[must_use]
+    pub fn spilling_to(self, spill: Option<SpillPort>) -> Self {
+        Self { spill, ..self }
     }
 }
 
@@ -300,6 +308,14 @@ impl Outbox for Egress {
             let is_sent = ring.push(output.slots()).is_ok();
             assert!(is_sent || ring.is_abandoned(), "Invariant: the shard asks for room before it begins an event");
         }
+    }
+
+    fn spill(&mut self, event: EventRef<'_>) -> bool {
+        self.spill.as_mut().is_some_and(|port| port.spill(event))
+    }
+
+    fn unspill(&mut self, event: &mut [Slot; SPAN_SLOTS_MAX]) -> usize {
+        self.spill.as_mut().map_or(0, |port| port.unspill(event))
     }
 }
 
@@ -354,6 +370,8 @@ pub struct ShardReport {
     pub watermarks: Vec<Watermark>,
     /// Whether what was dispatched, or its order, depended on load.
     pub has_acted: bool,
+    /// What went through its store of spilled events; `None` without one.
+    pub spill: Option<SpillCounts>,
     /// Bytes per structure.
     pub bytes: Vec<(&'static str, usize)>,
     /// Scheduler gaps of its core.
@@ -448,6 +466,7 @@ impl<C: Chain> Station for ShardStation<C> {
             topics,
             watermarks,
             has_acted,
+            spill: self.egress.spill.as_ref().map(|port| *port.counts()),
             ledger: self.shard.ledger().clone(),
             derived: self.shard.derived().clone(),
             digest: self.shard.digest_total(),

@@ -93,6 +93,8 @@ pub struct SourceReport {
     pub end_marks: u64,
     /// Polls that found a ring full.
     pub full_polls: u64,
+    /// Times that it gave its core away, since there was nothing to send: the reader may need it.
+    pub yields: u64,
     /// The replay was ended early.
     pub is_interrupted: bool,
     /// Scheduler gaps of its core.
@@ -209,6 +211,7 @@ impl SourceStation {
                 symbols_found: 0,
                 end_marks: 0,
                 full_polls: 0,
+                yields: 0,
                 is_interrupted: false,
                 gaps,
                 samples_in_gaps: 0,
@@ -591,6 +594,7 @@ impl Station for SourceStation {
         }
         let Some(block) = self.block.take() else {
             // Starved: the reader may need this very core.
+            self.report.yields += 1;
             std::thread::yield_now();
             return 0;
         };

@@ -3,6 +3,7 @@
 
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
+use tapeline_runtime::jitter::IdleProbe;
 use tapeline_runtime::jobs::{KindReport, WorkersReport};
 use tapeline_runtime::report::health::FindingReport;
 use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
@@ -149,12 +150,15 @@ pub(crate) fn eventful() -> Report {
         measured_cores: vec![CoreEvidence {
             core: Some(1),
             role: "source".to_owned(),
+            elapsed_ns: 61_500_000_000,
             watched_ns: 60_000_000_000,
             gaps: 1_234,
             gap_ns: 5_900_000_000,
             longest_gap_ns: 12_345_678,
             steal_ns: None,
             involuntary_switches: Some(5),
+            yields: 9,
+            probe: Some(IdleProbe { watched_ns: 100_000_000, ..IdleProbe::default() }),
         }],
         allocations: Some(0),
         retries: Retries {
@@ -167,6 +171,7 @@ pub(crate) fn eventful() -> Report {
             refused_by: [("slots_full", 3)].into_iter().collect(),
         },
         backfill: None,
+        spill: None,
         requests: Requests {
             asked: 1_204,
             refused_by: [("symbol_full", 4)].into_iter().collect(),
@@ -367,6 +372,7 @@ pub(crate) fn plain() -> Report {
         allocations: None,
         retries: Retries::default(),
         backfill: None,
+        spill: None,
         requests: Requests::default(),
         handlers: vec![],
         dead_letters: vec![],

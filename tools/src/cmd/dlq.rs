@@ -41,6 +41,8 @@ struct Line<'a> {
     handler: &'a str,
     /// Code of the handler's own; null for a panic, and where nothing failed yet.
     error: Option<u16>,
+    /// What the engine's own codes stand for (`out_of_range`, `no_room`, ...); null for a handler's code.
+    error_name: Option<&'static str>,
     panicked: bool,
     state: &'static str,
     cause: Option<&'static str>,
@@ -80,6 +82,7 @@ impl<'a> From<&'a Letter> for Line<'a> {
             part: letter.part,
             handler: &letter.handler,
             error: letter.error.filter(|code| *code != ERROR_PANIC),
+            error_name: letter.error_name(),
             panicked: letter.error == Some(ERROR_PANIC),
             state: state(letter),
             cause: letter.cause.map(|cause| cause.name()),
@@ -124,20 +127,21 @@ fn list(args: &DlqListArgs, letters: &Letters) -> u8 {
     }
     let mut text = String::new();
     if !page.letters.is_empty() {
-        let (symbols, handlers) = (
+        let (symbols, handlers, errors) = (
             width("symbol", page.letters.iter().map(|letter| plain(&letter.symbol))),
             width("handler", page.letters.iter().map(|letter| plain(&letter.handler))),
+            width("error", page.letters.iter().map(|letter| letter.error_text())),
         );
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{:>6}  {:<23}  {:<symbols$}  {:<12}  {:<handlers$}  {:>6}  {:<11}  {:>8}",
+            "{:>6}  {:<23}  {:<symbols$}  {:<12}  {:<handlers$}  {:>errors$}  {:<11}  {:>8}",
             "id", "last failure (UTC)", "symbol", "kind", "handler", "error", "cause", "failures"
         );
         for letter in &page.letters {
             let _ = writeln!(
                 text,
-                "{:>6}  {:<23}  {:<symbols$}  {:<12}  {:<handlers$}  {:>6}  {:<11}  {:>8}",
+                "{:>6}  {:<23}  {:<symbols$}  {:<12}  {:<handlers$}  {:>errors$}  {:<11}  {:>8}",
                 letter.id,
                 utc(letter.last_failure.0),
                 plain(&letter.symbol),
@@ -210,6 +214,12 @@ fn redrive(args: &DlqRedriveArgs, letters: &Letters) -> u8 {
         Err(why) => return out::fail(why, 2),
     };
     let found = format!("{} events of {} dead letters", count(redrive.events), count(redrive.letters));
+    if redrive.of_schema > 0 {
+        let broken = count(redrive.of_schema);
+        out::note(format_args!(
+            "{broken} of the letters break their schema: a build with the schemas of that run takes them no more than it did"
+        ));
+    }
     let Some(output) = args.output.as_deref().filter(|_| !args.dry_run) else {
         out::note(format_args!("dry run: {found} would be redriven; nothing was written"));
         return 0;

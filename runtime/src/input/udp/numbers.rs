@@ -117,6 +117,7 @@ impl Contiguous {
             }
         }
         let oldest = self.gaps.missing(STREAM, SymbolId::NONE).next();
+        let given_up_before = self.gaps.counts(STREAM).given_up;
         match self.gaps.observe(STREAM, SymbolId::NONE, Numbers::Run { first, count }) {
             Verdict::Malformed => return None,
             Verdict::First => {
@@ -125,18 +126,19 @@ impl Contiguous {
             }
             Verdict::Gap { from, to } => {
                 self.is_whole = false;
-                // One range more than there is room for: the oldest makes room.
-                let is_left = self.gaps.missing(STREAM, SymbolId::NONE).next() == oldest;
-                if let Some(range) = oldest.filter(|_| !is_left) {
-                    if self.given_up.len() == GIVEN_UP_MAX {
-                        self.given_up.pop_front();
-                    }
-                    self.given_up.push_back(range);
-                }
                 let gap = Gap { expected: from, received: to + 1, missing: to - from + 1 };
                 self.open = Some(Open { gap, ts_recv, ts_event, source, told: 0 });
             }
             _ => {}
+        }
+        // One range more than there is room for, since a gap began or a late packet made two of one: what is oldest makes room. A packet lies within
+        // the range that it divides, so that what was given up begins where the oldest range began.
+        let given_up = self.gaps.counts(STREAM).given_up.wrapping_sub(given_up_before);
+        if let Some((first, _)) = oldest.filter(|_| given_up > 0) {
+            if self.given_up.len() == GIVEN_UP_MAX {
+                self.given_up.pop_front();
+            }
+            self.given_up.push_back((first, first + given_up - 1));
         }
         Some(fresh)
     }
@@ -230,17 +232,25 @@ impl Contiguous {
         self.duplicates += messages;
     }
 
-    /// Whether a packet from `first` on is beyond a hole that a second line may fill: there is one, since something came twice.
+    /// Whether a packet from `first` on is beyond a hole, which a late packet or a second line may fill.
     #[inline]
     #[must_use]
     pub fn is_beyond_hole(&self, first: u64) -> bool {
-        self.duplicates > 0 && self.next().is_some_and(|next| first > next)
+        self.next().is_some_and(|next| first > next)
+    }
+
+    /// Whether there is a second line: something came twice.
+    #[inline]
+    #[must_use]
+    pub const fn has_pair(&self) -> bool {
+        self.duplicates > 0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
     use tapeline_core::testing::Prng;
 
     const NOW: UnixNanos = UnixNanos(5);
@@ -285,39 +295,111 @@ mod tests {
         assert_eq!((numbers.too_late(), numbers.duplicates()), (2 + 9 + 9, 2 + 3));
     }
 
-    /// Packets of one to four messages over two lines that lose, repeat and delay: what is new is each number once, as a set knows.
     #[test]
-    fn two_lines_give_what_a_set_gives() {
-        for seed in 0..200 {
+    fn what_a_late_packet_makes_us_give_up_is_too_late_and_no_duplicate() {
+        let mut numbers = Contiguous::new(8);
+        [(1, 1), (10, 1), (20, 1), (30, 1)]
+            .into_iter()
+            .for_each(|(first, count)| drop(take(&mut numbers, first, count)));
+        // A fourth range: of 2 to 9, what is before the late packet is given up.
+        assert_eq!(take(&mut numbers, 5, 1), [5]);
+        assert_eq!((take(&mut numbers, 2, 3), take(&mut numbers, 6, 2)), (vec![], vec![6, 7]));
+        assert_eq!((numbers.too_late(), numbers.duplicates()), (3, 0));
+        // Or of the oldest range, all of it.
+        assert_eq!(take(&mut numbers, 25, 1), [25]);
+        assert_eq!((take(&mut numbers, 8, 2), take(&mut numbers, 21, 4)), (vec![], vec![21, 22, 23, 24]));
+        assert_eq!((numbers.too_late(), numbers.duplicates(), numbers.has_pair()), (3 + 2, 0, false));
+    }
+
+    /// What is known of numbers, as sets.
+    #[derive(Default)]
+    struct Naive {
+        begin: Option<u64>,
+        next: u64,
+        missing: BTreeSet<u64>,
+        /// Runs that were given up, as far as they are remembered.
+        given_up: VecDeque<BTreeSet<u64>>,
+        duplicates: u64,
+        too_late: u64,
+    }
+
+    impl Naive {
+        /// The numbers of a packet that are new.
+        fn take(&mut self, first: u64, count: u64) -> Vec<u64> {
+            let begin = *self.begin.get_or_insert_with(|| {
+                self.next = first;
+                first
+            });
+            self.missing.extend(self.next..first);
+            let next = self.next;
+            self.next = next.max(first + count);
+            let mut new = Vec::new();
+            for number in first..first + count {
+                if number >= next || self.missing.remove(&number) {
+                    new.push(number);
+                } else if number < begin || self.given_up.iter().any(|run| run.contains(&number)) {
+                    self.too_late += 1;
+                } else {
+                    self.duplicates += 1;
+                }
+            }
+            while self.runs() > GAP_RANGES_MAX {
+                let first = *self.missing.first().expect("there are runs");
+                let run: BTreeSet<u64> = (first..).take_while(|number| self.missing.remove(number)).collect();
+                if self.given_up.len() == GIVEN_UP_MAX {
+                    self.given_up.pop_front();
+                }
+                self.given_up.push_back(run);
+            }
+            new
+        }
+
+        fn runs(&self) -> usize {
+            self.missing.iter().filter(|number| !self.missing.contains(&(*number - 1))).count()
+        }
+    }
+
+    /// Packets of one to nine messages over two lines that lose, repeat, divide and delay: what is new, what came twice and what came too late is
+    /// what sets say, at every packet.
+    #[test]
+    fn two_lines_give_what_sets_give() {
+        let (mut given_up, mut too_late, mut divided) = (0, 0, 0);
+        for seed in 0..300 {
             let mut prng = Prng::new(seed);
-            let (mut numbers, mut seen) = (Contiguous::new(8), std::collections::BTreeSet::new());
-            let (mut at, mut late, mut begin) = (1, Vec::new(), None);
+            let (mut numbers, mut naive) = (Contiguous::new(8), Naive::default());
+            let (mut at, mut late) = (1, Vec::new());
             for _ in 0..300 {
-                let count = prng.in_range(1..5);
+                let count = prng.in_range(1..10);
                 let mut packets = vec![(at, count)];
                 at += count;
                 if prng.one_in(3) {
                     packets.push(packets[0]);
                 }
-                if prng.one_in(20) {
+                if prng.one_in(10) {
                     late.append(&mut packets);
                 }
-                if prng.one_in(4) && !late.is_empty() {
-                    packets.push(late.remove(0));
+                if prng.one_in(5) && !late.is_empty() {
+                    let (first, count) = late.swap_remove(prng.index(late.len()));
+                    // All of it, or a part: the rest comes later, or never.
+                    let from = prng.in_range(0..count);
+                    let part = (first + from, prng.in_range(1..count - from + 1));
+                    divided += u64::from(part.1 < count);
+                    packets.push(part);
+                    if prng.one_in(2) {
+                        late.push((first, count));
+                    }
                 }
                 for (first, count) in packets {
-                    let lost_before = numbers.counts().given_up;
-                    // What is before the first that came is not waited for.
-                    let begin = *begin.get_or_insert(first);
-                    let is_new = |number: &u64| *number >= begin && !seen.contains(number);
-                    let expected: Vec<u64> = (first..first + count).filter(is_new).collect();
-                    let got = take(&mut numbers, first, count);
-                    // What was given up may not come back; nothing may come twice.
-                    assert!(got == expected || numbers.counts().given_up + lost_before > 0, "seed {seed}: {got:?}");
-                    assert!(got.iter().all(|number| seen.insert(*number)), "seed {seed}: {got:?} came before");
+                    let (got, expected) = (take(&mut numbers, first, count), naive.take(first, count));
+                    assert_eq!(got, expected, "seed {seed}: {first} and {count}");
+                    let counts = (numbers.duplicates(), numbers.too_late());
+                    assert_eq!(counts, (naive.duplicates, naive.too_late), "seed {seed}: {first} and {count}");
                 }
             }
+            given_up += naive.given_up.len();
+            too_late += naive.too_late;
         }
+        assert!(given_up > 1_000 && too_late > 1_000 && divided > 1_000, "{given_up} {too_late} {divided}");
     }
 
     #[test]

@@ -77,7 +77,10 @@ fn lines_written_by_hand_need_little() {
     assert_eq!((&trade["price"], &trade["size"], &trade["source"]), (&json!("1.5"), &json!("0.002"), &json!("ndjson")));
     assert_eq!((&trade["ts_recv"], &trade["flags"]), (&json!(7), &json!(["last", "unsequenced"])));
     let level = &got.events[1];
-    assert_eq!((&level["action"], &level["flags"], &level["ts_event"]), (&json!("delete"), &json!(["last"]), &Value::Null));
+    assert_eq!(
+        (&level["action"], &level["flags"], &level["ts_event"]),
+        (&json!("delete"), &json!(["last"]), &Value::Null)
+    );
 }
 
 #[test]

@@ -54,7 +54,9 @@ enum Fault {
     NoTime,
     #[error("`{0}` is out of range")]
     Range(&'static str),
-    #[error("a symbol longer than {SYMBOL_BYTES_MAX} bytes, or a source that is empty or longer than {SOURCE_BYTES_MAX}")]
+    #[error(
+        "a symbol longer than {SYMBOL_BYTES_MAX} bytes, or a source that is empty or longer than {SOURCE_BYTES_MAX}"
+    )]
     Name,
     #[error("a text or levels that do not fit {SPAN_BYTES_MAX} bytes")]
     Span,
@@ -287,7 +289,9 @@ fn event(kind: Kind, members: &Members<'_>) -> Result<EventBuf, Fault> {
             let (size, scale) = of.0.optional_size("size")?;
             let action = match of.0.value("action").unwrap_or_default() {
                 Value::Null => (if size == 0 { LevelAction::Delete } else { LevelAction::Set }) as u8,
-                _ => of.code("action", |text| [&b"set"[..], b"delete", b"clear"].iter().position(|word| *word == text))?,
+                _ => {
+                    of.code("action", |text| [&b"set"[..], b"delete", b"clear"].iter().position(|word| *word == text))?
+                }
             };
             let level = BookLevel {
                 price: of.0.optional_price("price")?,
@@ -317,8 +321,7 @@ fn event(kind: Kind, members: &Members<'_>) -> Result<EventBuf, Fault> {
         Kind::BAR => {
             let (volume, scale) = of.0.optional_size("volume")?;
             let price = |name| of.0.optional_price(name);
-            let mut event =
-                single(&Bar { open: price("open")?, high: price("high")?, low: price("low")? }, scale);
+            let mut event = single(&Bar { open: price("open")?, high: price("high")?, low: price("low")? }, scale);
             let rest = BarRest {
                 close: price("close")?,
                 volume,
@@ -359,8 +362,7 @@ fn event(kind: Kind, members: &Members<'_>) -> Result<EventBuf, Fault> {
         }
         _ => {
             let number = |name| of.0.optional_integer(name);
-            let gap =
-                Gap { expected: number("expected")?, received: number("received")?, missing: number("missing")? };
+            let gap = Gap { expected: number("expected")?, received: number("received")?, missing: number("missing")? };
             Ok(single(&gap, 0))
         }
     }

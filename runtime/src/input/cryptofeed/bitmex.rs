@@ -1,10 +1,10 @@
 //! Messages of BitMEX.
 
-use crate::input::members::{MemberError, Members};
 use super::message::{Message, Stream};
 use super::{Refusal, Told};
 use crate::input::decimal::{DecimalError, PRICE_DECIMALS};
 use crate::input::lines::{Head, Sides, Skipped};
+use crate::input::members::{MemberError, Members};
 use std::collections::{BTreeMap, BTreeSet};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::Flags;

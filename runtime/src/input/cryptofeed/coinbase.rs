@@ -1,10 +1,10 @@
 //! Messages of Coinbase (Exchange, formerly Pro).
 
-use crate::input::members::{MemberError, Members, price, side, size};
 use super::message::{Message, Stream};
 use super::{Refusal, Told};
 use crate::input::json::Scanner;
 use crate::input::lines::Sides;
+use crate::input::members::{MemberError, Members, price, side, size};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::Flags;
 use tapeline_core::event::payload::Trade;

@@ -1,10 +1,10 @@
 //! Messages of Kraken Futures.
 
-use crate::input::members::{MemberError, Members};
 use super::message::{Message, Stream};
 use super::{Refusal, Told};
 use crate::input::binance::{GAP_STREAMS, gap_slot};
 use crate::input::lines::{Head, Sides};
+use crate::input::members::{MemberError, Members};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::Flags;
 use tapeline_core::event::payload::Trade;

@@ -32,7 +32,7 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Replay captures through the engine and report latency, with a verdict on the run
     Replay(Box<ReplayArgs>),
-    /// Generate a session from the seeded market model, as a tape
+    /// Generate a session from the seeded market model, as a tape or as NASDAQ ITCH 5.0
     Gen(GenArgs),
     /// Decode captures, merge them in time order, and write a tape
     #[command(visible_alias = "merge")]
@@ -208,13 +208,16 @@ pub(crate) struct ReplayArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct GenArgs {
-    /// Tape to write
+    /// File to write
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
+    /// What to write: a tape of the market model, or a day of NASDAQ ITCH 5.0 as a BinaryFILE or in packets
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = GenFormat::Tape)]
+    pub(crate) format: GenFormat,
     /// Seed: the same seed and parameters give the same bytes
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Events
+    /// Events; of ITCH, messages
     #[arg(long, default_value_t = 1_000_000)]
     pub(crate) events: u64,
     /// Symbols
@@ -229,12 +232,23 @@ pub(crate) struct GenArgs {
     /// Exponent of Zipf's law over the symbols
     #[arg(long, default_value_t = 1.1)]
     pub(crate) zipf: f64,
-    /// Compress blocks with zstd
+    /// Compress blocks of a tape with zstd
     #[arg(long)]
     pub(crate) compress: bool,
     /// Overwrite a file that exists
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// What `gen` writes.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum GenFormat {
+    /// A tape of every kind of event
+    Tape,
+    /// ITCH 5.0 in a BinaryFILE, as Nasdaq offers its days for download
+    Itch,
+    /// ITCH 5.0 over MoldUDP64, UDP and Ethernet, in a pcap of ns
+    ItchPcap,
 }
 
 /// What is wanted of a tape.

@@ -685,7 +685,7 @@ pub static SECTIONS: &[Section] = &[
                 "tapes",
                 Form::Paths,
                 backfill.tapes,
-                "Tapes, and folders whose *.tape files are meant. Parquet is refused. None at all = history is refused to who asks."
+                "Tapes and Parquet files, and folders whose *.tape and *.parquet files are meant. None at all = history is refused to who asks."
             ),
             key!(
                 "jobs",

@@ -8,6 +8,7 @@ use super::csv::{ColumnMap, CsvInput};
 use super::dbn::DbnInput;
 use super::itch::ItchConfig;
 use super::ndjson::NdjsonInput;
+use super::parquet::{self, ParquetConfig, ParquetInput};
 use super::pcap::PcapInput;
 use super::tape::TapeInput;
 use super::udp::{Feeds, all_feeds};
@@ -39,6 +40,8 @@ pub enum Format {
     Itch,
     /// Events as objects of JSON, one a line.
     Ndjson,
+    /// Columns of trades, quotes or bars.
+    Parquet,
 }
 
 /// How an input is to be opened.
@@ -53,6 +56,8 @@ pub struct OpenOptions {
     pub schemas: Schemas,
     /// How ITCH is read.
     pub itch: ItchConfig,
+    /// How Parquet is read.
+    pub parquet: ParquetConfig,
     /// What the columns of a CSV are that does not say it itself.
     pub csv: Option<Arc<ColumnMap>>,
 }
@@ -64,6 +69,7 @@ impl Default for OpenOptions {
             sha256: None,
             schemas: Schemas::builtin(),
             itch: ItchConfig::default(),
+            parquet: ParquetConfig::default(),
             csv: None,
         }
     }
@@ -102,6 +108,7 @@ pub fn open_source(mut source: ByteSource, options: &OpenOptions) -> Result<Box<
             let path = source.path().to_owned();
             Ok(Box::new(DbnInput::new(Box::new(source), &path)?))
         }
+        Some(Format::Parquet) => Ok(Box::new(ParquetInput::new(source, &options.parquet)?)),
         None => {
             let why = match CsvInput::recognise(source.peek(PEEK_BYTES_MAX), options.csv.as_deref()) {
                 Ok(Some(layout)) => return Ok(Box::new(CsvInput::new(source, layout, options.line_bytes_max))),
@@ -122,6 +129,8 @@ pub fn format_of(start: &[u8]) -> Option<Format> {
         Some(Format::Dbn)
     } else if PcapInput::recognises(start) {
         Some(Format::Pcap)
+    } else if start.starts_with(parquet::MAGIC) {
+        Some(Format::Parquet)
     } else if is_dbz(start) {
         Some(Format::Dbz)
     } else if NdjsonInput::recognises(start) {
@@ -137,7 +146,7 @@ pub fn format_of(start: &[u8]) -> Option<Format> {
 /// What the first bytes of a file of no known format look like.
 fn describe(start: &[u8]) -> String {
     const KNOWN: [(&[u8], &str); 9] = [
-        (b"PAR1", "Parquet"),
+        (b"PARE", "Parquet that is encrypted"),
         (b"PK\x03\x04", "a zip archive: unpack it first"),
         (b"BZh", "bzip2: only gzip and zstd are unpacked"),
         (b"\xfd7zXZ\0", "xz: only gzip and zstd are unpacked"),
@@ -227,7 +236,7 @@ mod tests {
     fn what_is_not_recognised_is_described_and_exits_2() {
         for (bytes, why) in [
             (&b""[..], "f: format not recognised at offset 0: the file is empty"),
-            (b"PAR1", "f: format not recognised at offset 0: it looks like Parquet"),
+            (b"PARE", "f: format not recognised at offset 0: it looks like Parquet that is encrypted"),
             (
                 b"time,price\n1,2\n",
                 "f: format not recognised at offset 0: no known format is text that begins with \"time,price\"; \

@@ -20,6 +20,7 @@ mod lines;
 mod members;
 pub mod mold;
 pub mod ndjson;
+pub mod parquet;
 pub mod pcap;
 pub mod tape;
 pub mod udp;

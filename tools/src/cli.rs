@@ -2,7 +2,6 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 use tapeline_core::dead::ERROR_PANIC;
 use tapeline_core::event::Kind;
@@ -12,7 +11,6 @@ use tapeline_core::log::Follow;
 use tapeline_core::shard::{ERROR_NO_ROOM, schema_error};
 use tapeline_core::units::UnixNanos;
 use tapeline_runtime::config::{self, Config, Form, Raw, Value};
-use tapeline_runtime::input::csv::ColumnMap;
 use tapeline_runtime::input::detect::OpenOptions;
 use tapeline_runtime::input::itch::{ItchConfig, SessionDate};
 
@@ -85,16 +83,21 @@ pub(crate) struct CaptureArgs {
 }
 
 impl CaptureArgs {
-    /// How captures are to be opened, with this map of the columns of CSVs.
-    pub(crate) fn options(&self, csv: Option<Arc<ColumnMap>>) -> OpenOptions {
-        OpenOptions { itch: ItchConfig { date: self.date, ..ItchConfig::default() }, csv, ..OpenOptions::default() }
+    /// How captures are to be opened, with the maps of columns of that configuration.
+    pub(crate) fn options(&self, config: &Config) -> OpenOptions {
+        OpenOptions {
+            itch: ItchConfig { date: self.date, ..ItchConfig::default() },
+            csv: config.csv_map(),
+            parquet: config.parquet.clone(),
+            ..OpenOptions::default()
+        }
     }
 }
 
 /// Where the map of the columns of CSVs is told.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MapArgs {
-    /// Configuration: a file of TOML, of which [csv] says what the columns of a CSV are; default: the file that TAPELINE_CONFIG names
+    /// Configuration: a file of TOML, of which [csv] and [parquet] say what columns are; default: the file that TAPELINE_CONFIG names
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Set any key of the configuration; may be repeated. `tapeline config reference` lists the keys
@@ -510,6 +513,9 @@ pub(crate) struct CapacityArgs {
     /// Write the curve as CSV
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
+    /// Write the curve as a page with a plot: response times against load, what has to hold, the knee
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Overwrite a file that exists
     #[arg(long)]
     pub(crate) force: bool,
@@ -525,9 +531,12 @@ pub(crate) struct DoctorArgs {
     /// Form of the answer
     #[arg(long, default_value = "text")]
     pub(crate) format: Format,
-    /// Watch an idle core for scheduler gaps this long; 0s leaves it out
+    /// Watch every core for scheduler gaps this long, all at once; 0s leaves it out
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub(crate) probe: Duration,
+    /// Measure how long a cache line takes between every two cores, in this time at most; 0s leaves it out
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub(crate) matrix: Duration,
 }
 
 #[derive(Args, Debug)]

@@ -20,6 +20,7 @@ mod csv;
 mod key;
 mod layers;
 mod mapper;
+mod parquet;
 mod publisher;
 mod retry;
 mod table;
@@ -45,6 +46,7 @@ use crate::driver::{Driver, Idle};
 use crate::engine::Setup;
 use crate::ingest::Capture;
 use crate::input::csv::ColumnMap;
+use crate::input::parquet::ParquetConfig;
 use crate::jobs;
 use crate::log::{self, LogFormat};
 use crate::pacer::{Arrivals, Pace};
@@ -105,6 +107,8 @@ pub struct Config {
     pub health: Thresholds,
     /// What the columns of CSV captures are: [`Config::csv_map`] for who opens them.
     pub csv: ColumnMap,
+    /// What the columns of Parquet captures are where their names do not tell: for [`crate::input::detect::OpenOptions`].
+    pub parquet: ParquetConfig,
     /// Parameters of the default handlers.
     pub pipeline: Parameters,
 }
@@ -476,6 +480,7 @@ impl Config {
             session: _,
             health: _,
             csv: _,
+            parquet: _,
             pipeline,
         } = self;
         let Engine {

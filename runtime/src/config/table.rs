@@ -6,6 +6,7 @@ use super::key::{ARRIVALS, DRIVERS, IDLES, Key, LEVELS, LOG_FORMATS, Names, OVER
 use super::mapper::{
     day_names, days, group_names, hours, hours_mut, rule_names, rule_plan, rule_plan_mut, rules, set_days, set_rules,
 };
+use super::parquet::PARQUET;
 use super::publisher;
 use super::retry::{GROWTHS, ORDERS, SPREADS};
 use super::topics::{KEYS, LANES, ON_INVALID, POLICIES, kind_names};
@@ -1230,4 +1231,5 @@ pub static SECTIONS: &[Section] = &[
         ],
     },
     CSV,
+    PARQUET,
 ];

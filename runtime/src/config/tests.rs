@@ -47,7 +47,7 @@ fn effect(config: &Config) -> String {
             // The report's: `tapeline replay` hands it on.
             &config.health,
             // Of who opens captures: see `tests/csv_map.rs`.
-            config.csv_map(),
+            (config.csv_map(), &config.parquet),
         )
     )
 }

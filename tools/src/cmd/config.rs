@@ -71,7 +71,7 @@ pub(crate) fn open_options(captures: &CaptureArgs, map: &MapArgs) -> Result<Open
     read_layers(&mut layers, map.config.as_deref())?;
     set_layers(&mut layers, &map.set);
     let loaded = layers.finish().map_err(|faults| tell(&faults, 2))?;
-    Ok(captures.options(loaded.config.csv_map()))
+    Ok(captures.options(&loaded.config))
 }
 
 /// Tells everything that is wrong, a line each, and returns the exit code.

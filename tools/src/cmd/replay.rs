@@ -57,7 +57,7 @@ pub(crate) fn run<A: Assembly>(args: &ReplayArgs, pipeline: impl Fn(BusBuilder<E
         None => None,
     };
     // A capture that cannot be opened is told before anything starts.
-    let captures = match files::open_all(&args.captures, &args.capture_args.options(loaded.config.csv_map())) {
+    let captures = match files::open_all(&args.captures, &args.capture_args.options(&loaded.config)) {
         Ok((captures, _)) if !captures.is_empty() => captures,
         Ok(_) => built_in(),
         Err(error) => return out::fail(&error, error.exit_code()),

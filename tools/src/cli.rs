@@ -107,7 +107,7 @@ pub(crate) struct MapArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
-    /// Captures (tape, pcap, Binance and cryptofeed lines, DBN, ITCH, CSV; also gzip or zstd), merged in time order; - is stdin. Without one: a built-in
+    /// Captures (tape, pcap, Binance and cryptofeed lines, DBN, ITCH, CSV, NDJSON; also gzip or zstd), merged in time order; - is stdin. Without one: a built-in
     /// session, generated
     pub(crate) captures: Vec<String>,
     #[command(flatten)]

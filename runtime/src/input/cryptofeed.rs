@@ -40,17 +40,16 @@
 mod bitmex;
 mod coinbase;
 mod kraken;
-mod members;
 mod message;
 
 use super::bytes::{ByteSource, Line, LineTooLong};
-use super::decimal::{self, DecimalError};
+use super::decimal;
 use super::json::{JsonError, Scanner};
 use super::lines::{Decoded, LineDecoder, Lines, Outcome, Skipped};
+use super::members::{MemberError, Members};
 use super::{Input, InputError, MESSAGE_SLOTS_MAX, SlotBuf, Status, Tally};
 use bitmex::Bitmex;
 use kraken::Kraken;
-use members::Members;
 use message::Message;
 use std::collections::BTreeMap;
 use tapeline_core::catalog::Catalog;
@@ -69,16 +68,8 @@ enum Fault {
     NoTime,
     #[error(transparent)]
     Json(#[from] JsonError),
-    #[error("`{0}` is missing")]
-    Missing(&'static str),
-    #[error("`{0}` is not what it should be")]
-    WrongType(&'static str),
-    #[error("`{0}`: {1}")]
-    Decimal(&'static str, DecimalError),
-    #[error("`{0}` is no time")]
-    Time(&'static str),
-    #[error("`{0}` is no side")]
-    Side(&'static str),
+    #[error(transparent)]
+    Member(#[from] MemberError),
     #[error("a symbol that is empty, longer than {SYMBOL_BYTES_MAX} bytes with its exchange, or not printable")]
     Symbol,
     #[error("{0} events are more than the {MESSAGE_SLOTS_MAX} that fit at once")]

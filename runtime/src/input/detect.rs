@@ -7,6 +7,7 @@ use super::cryptofeed::CryptofeedInput;
 use super::csv::{ColumnMap, CsvInput};
 use super::dbn::DbnInput;
 use super::itch::ItchConfig;
+use super::ndjson::NdjsonInput;
 use super::parquet::{self, ParquetConfig, ParquetInput};
 use super::pcap::PcapInput;
 use super::tape::TapeInput;
@@ -37,6 +38,8 @@ pub enum Format {
     Cryptofeed,
     /// A BinaryFILE of ITCH 5.0.
     Itch,
+    /// Events as objects of JSON, one a line.
+    Ndjson,
     /// Columns of trades, quotes or bars.
     Parquet,
 }
@@ -93,6 +96,7 @@ pub fn open_source(mut source: ByteSource, options: &OpenOptions) -> Result<Box<
     let unrecognised = |source: &ByteSource, why| InputError::Unrecognised { path: source.path().to_owned(), why };
     match format {
         Some(Format::Binance) => Ok(Box::new(BinanceInput::new(source, options.line_bytes_max))),
+        Some(Format::Ndjson) => Ok(Box::new(NdjsonInput::new(source, options.line_bytes_max))),
         Some(Format::Cryptofeed) => Ok(Box::new(CryptofeedInput::new(source, options.line_bytes_max))),
         Some(Format::Pcap) => Ok(Box::new(PcapInput::with_feeds(source, Feeds::new(all_feeds(&options.itch)))?)),
         Some(Format::Itch) => Ok(Box::new(BinaryFileInput::new(source, &options.itch))),
@@ -129,6 +133,8 @@ pub fn format_of(start: &[u8]) -> Option<Format> {
         Some(Format::Parquet)
     } else if is_dbz(start) {
         Some(Format::Dbz)
+    } else if NdjsonInput::recognises(start) {
+        Some(Format::Ndjson)
     } else if starts_with_itch(start) {
         Some(Format::Itch)
     } else {
@@ -207,6 +213,8 @@ mod tests {
             (b"wss://ws-feed.pro.coinbase.com <-> 1618677816.8434298\n", Some(Format::Cryptofeed)),
             (b"wss://ws-feed.pro.coinbase.com 1618677816.8434298\n", None),
             (b"{\"u\":1}", None),
+            (b"{\"kind\":\"trade\",", Some(Format::Ndjson)),
+            (b"\n{ \"price\": 1, \"kind\" : \"x\"", Some(Format::Ndjson)),
             (&late, Some(Format::Binance)),
             (b"", None),
             (b"\n\n", None),

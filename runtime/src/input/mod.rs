@@ -17,7 +17,9 @@ pub mod iex;
 pub mod itch;
 pub mod json;
 mod lines;
+mod members;
 pub mod mold;
+pub mod ndjson;
 pub mod parquet;
 pub mod pcap;
 pub mod tape;
@@ -99,7 +101,7 @@ pub enum Status {
 
 /// A capture that is being decoded.
 pub trait Input: Send {
-    /// Name of the format, as `info` prints it: `tape`, `pcap`, `pcapng`, `binance`, `cryptofeed`, `tardis`, `csv`, `dbn`, `itch`, `generated`.
+    /// Name of the format, as `info` prints it: `tape`, `pcap`, `pcapng`, `binance`, `cryptofeed`, `ndjson`, `tardis`, `csv`, `dbn`, `itch`, `generated`.
     fn format(&self) -> &'static str;
 
     /// Whether the capture says of itself that a model made it.

@@ -1,10 +1,10 @@
 //! Messages of BitMEX.
 
-use super::members::Members;
 use super::message::{Message, Stream};
-use super::{Fault, Refusal, Told};
+use super::{Refusal, Told};
 use crate::input::decimal::{DecimalError, PRICE_DECIMALS};
 use crate::input::lines::{Head, Sides, Skipped};
+use crate::input::members::{MemberError, Members};
 use std::collections::{BTreeMap, BTreeSet};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::Flags;
@@ -29,7 +29,7 @@ pub(super) struct Bitmex {
 }
 
 /// What a price of more decimals than prices have here is.
-const TOO_FINE: Fault = Fault::Decimal("price", DecimalError::TooFine(PRICE_DECIMALS));
+const TOO_FINE: MemberError = MemberError::Decimal("price", DecimalError::TooFine(PRICE_DECIMALS));
 
 /// What is done with the rows of a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Bitmex {
             b"insert" => Action::Insert,
             b"update" => Action::Update,
             b"delete" => Action::Delete,
-            _ => return Err(Fault::WrongType("action").into()),
+            _ => return Err(MemberError::WrongType("action").into()),
         };
         let told = match table {
             b"orderBookL2" | b"orderBookL2_25" => {
@@ -66,7 +66,7 @@ impl Bitmex {
                 rows(members, QUOTE, message, catalog, skipped, |row, head, message| {
                     let (bid, ask) = (row.optional_size("bidSize")?, row.optional_size("askSize")?);
                     let sides = Sides::new(row.optional_price("bidPrice")?, bid, row.optional_price("askPrice")?, ask)
-                        .map_err(|error| Fault::Decimal("askSize", error))?;
+                        .map_err(|error| MemberError::Decimal("askSize", error))?;
                     message.push_quote(head, &sides);
                     Ok(())
                 })?;
@@ -188,7 +188,7 @@ fn rows(
     message: &mut Message,
     catalog: &mut Catalog,
     skipped: &mut Skipped,
-    mut event: impl FnMut(&Members<'_>, &Head, &mut Message) -> Result<(), Fault>,
+    mut event: impl FnMut(&Members<'_>, &Head, &mut Message) -> Result<(), MemberError>,
 ) -> Result<(), Refusal> {
     let mut before = None;
     members.each("data", |scanner| {
@@ -199,11 +199,11 @@ fn rows(
             message.end();
         }
         match event(&row, &head, message) {
-            Err(Fault::Decimal(_, DecimalError::TooFine(PRICE_DECIMALS))) => {
+            Err(MemberError::Decimal(_, DecimalError::TooFine(PRICE_DECIMALS))) => {
                 skipped.count(stream.source, b" finer than 1e-9");
                 Ok(())
             }
-            done => done.map_err(Refusal::Bad),
+            done => Ok(done?),
         }
     })
 }

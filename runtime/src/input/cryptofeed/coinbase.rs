@@ -1,10 +1,10 @@
 //! Messages of Coinbase (Exchange, formerly Pro).
 
-use super::members::{Members, price, side, size};
 use super::message::{Message, Stream};
 use super::{Refusal, Told};
 use crate::input::json::Scanner;
 use crate::input::lines::Sides;
+use crate::input::members::{MemberError, Members, price, side, size};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::Flags;
 use tapeline_core::event::payload::Trade;
@@ -53,7 +53,7 @@ pub(super) fn message<'a>(
         b"ticker" => {
             let (bid, ask) = (members.optional_size("best_bid_size")?, members.optional_size("best_ask_size")?);
             let sides = Sides::new(members.optional_price("best_bid")?, bid, members.optional_price("best_ask")?, ask)
-                .map_err(|error| super::Fault::Decimal("best_ask_size", error))?;
+                .map_err(|error| MemberError::Decimal("best_ask_size", error))?;
             let (seq, at) = (members.integer("sequence")?, members.instant("time")?);
             let head = message.head(TICKER, members.text("product_id")?, Some(seq), at, catalog)?;
             message.push_quote(&head, &sides);

@@ -1,10 +1,10 @@
 //! Messages of Kraken Futures.
 
-use super::members::Members;
 use super::message::{Message, Stream};
-use super::{Fault, Refusal, Told};
+use super::{Refusal, Told};
 use crate::input::binance::{GAP_STREAMS, gap_slot};
 use crate::input::lines::{Head, Sides};
+use crate::input::members::{MemberError, Members};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::Flags;
 use tapeline_core::event::payload::Trade;
@@ -80,7 +80,7 @@ impl Kraken {
             b"ticker" | b"ticker_lite" => {
                 let (bid, ask) = (members.optional_size("bid_size")?, members.optional_size("ask_size")?);
                 let sides = Sides::new(members.optional_price("bid")?, bid, members.optional_price("ask")?, ask)
-                    .map_err(|error| Fault::Decimal("ask_size", error))?;
+                    .map_err(|error| MemberError::Decimal("ask_size", error))?;
                 let symbol = members.text("product_id")?;
                 let at = members.millis("time")?;
                 let head = message.head(TICKER, symbol, None, at, catalog)?;

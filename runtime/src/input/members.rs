@@ -1,8 +1,7 @@
-//! The members of one object, by name, over the scanner of this crate.
+//! The members of one object of JSON, by name, over the scanner of this crate: for formats whose messages are of many shapes.
 
-use super::Fault;
-use crate::input::decimal::{self, DecimalError};
-use crate::input::json::{JsonError, Scanner, Value};
+use super::decimal::{self, DecimalError};
+use super::json::{JsonError, Scanner, Text, Value};
 use jiff::Timestamp;
 use tapeline_core::units::{PRICE_UNDEFINED, Side, UnixNanos};
 
@@ -10,6 +9,21 @@ use tapeline_core::units::{PRICE_UNDEFINED, Side, UnixNanos};
 const MEMBERS_MAX: usize = 32;
 /// No number that fits is longer when its escapes are undone.
 const SCRATCH_BYTES: usize = 64;
+
+/// Why a member is not what is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum MemberError {
+    #[error("`{0}` is missing")]
+    Missing(&'static str),
+    #[error("`{0}` is not what it should be")]
+    WrongType(&'static str),
+    #[error("`{0}`: {1}")]
+    Decimal(&'static str, DecimalError),
+    #[error("`{0}` is no time")]
+    Time(&'static str),
+    #[error("`{0}` is no side")]
+    Side(&'static str),
+}
 
 /// One member: its key, its value, and the scanner before the value.
 #[derive(Clone, Copy)]
@@ -63,79 +77,93 @@ impl<'a> Members<'a> {
     }
 
     /// A text without escapes that must be there.
-    pub(super) fn text(&self, name: &'static str) -> Result<&'a [u8], Fault> {
-        self.find(name).ok_or(Fault::Missing(name))?;
-        self.plain(name).ok_or(Fault::WrongType(name))
+    pub(super) fn text(&self, name: &'static str) -> Result<&'a [u8], MemberError> {
+        self.find(name).ok_or(MemberError::Missing(name))?;
+        self.plain(name).ok_or(MemberError::WrongType(name))
     }
 
-    fn value(&self, name: &'static str) -> Result<Value<'a>, Fault> {
-        self.find(name).map(|member| member.value).ok_or(Fault::Missing(name))
+    /// A text that may have escapes and must be there.
+    pub(super) fn any_text(&self, name: &'static str) -> Result<Text<'a>, MemberError> {
+        match self.value(name)? {
+            Value::Text(text) => Ok(text),
+            _ => Err(MemberError::WrongType(name)),
+        }
+    }
+
+    /// Any value that must be there.
+    pub(super) fn value(&self, name: &'static str) -> Result<Value<'a>, MemberError> {
+        self.find(name).map(|member| member.value).ok_or(MemberError::Missing(name))
     }
 
     /// A price, as a number or in a text.
-    pub(super) fn price(&self, name: &'static str) -> Result<i64, Fault> {
+    pub(super) fn price(&self, name: &'static str) -> Result<i64, MemberError> {
         price(name, self.value(name)?)
     }
 
     /// A price that is undefined where it is missing or null.
-    pub(super) fn optional_price(&self, name: &'static str) -> Result<i64, Fault> {
+    pub(super) fn optional_price(&self, name: &'static str) -> Result<i64, MemberError> {
         if self.has_value(name) { self.price(name) } else { Ok(PRICE_UNDEFINED) }
     }
 
     /// A size, as a number or in a text.
-    pub(super) fn size(&self, name: &'static str) -> Result<(u64, u8), Fault> {
+    pub(super) fn size(&self, name: &'static str) -> Result<(u64, u8), MemberError> {
         size(name, self.value(name)?)
     }
 
     /// A size that is 0 where it is missing or null.
-    pub(super) fn optional_size(&self, name: &'static str) -> Result<(u64, u8), Fault> {
+    pub(super) fn optional_size(&self, name: &'static str) -> Result<(u64, u8), MemberError> {
         if self.has_value(name) { self.size(name) } else { Ok((0, 0)) }
     }
 
     /// An unsigned number.
-    pub(super) fn integer(&self, name: &'static str) -> Result<u64, Fault> {
+    pub(super) fn integer(&self, name: &'static str) -> Result<u64, MemberError> {
         match self.value(name)? {
-            Value::Number(digits) => decimal::integer(digits).map_err(|error| Fault::Decimal(name, error)),
-            _ => Err(Fault::WrongType(name)),
+            Value::Number(digits) => decimal::integer(digits).map_err(|error| MemberError::Decimal(name, error)),
+            _ => Err(MemberError::WrongType(name)),
         }
     }
 
+    /// An unsigned number that is 0 where it is missing or null.
+    pub(super) fn optional_integer(&self, name: &'static str) -> Result<u64, MemberError> {
+        if self.has_value(name) { self.integer(name) } else { Ok(0) }
+    }
+
     /// A time in ms since 1970; unknown where it is missing or null.
-    pub(super) fn millis(&self, name: &'static str) -> Result<UnixNanos, Fault> {
+    pub(super) fn millis(&self, name: &'static str) -> Result<UnixNanos, MemberError> {
         if !self.has_value(name) {
             return Ok(UnixNanos::UNKNOWN);
         }
         match self.value(name)? {
-            Value::Number(digits) => decimal::fixed(digits, 6).map(UnixNanos).map_err(|_| Fault::Time(name)),
-            _ => Err(Fault::Time(name)),
+            Value::Number(digits) => decimal::fixed(digits, 6).map(UnixNanos).map_err(|_| MemberError::Time(name)),
+            _ => Err(MemberError::Time(name)),
         }
     }
 
     /// A time of RFC 3339; unknown where it is missing or null.
-    pub(super) fn instant(&self, name: &'static str) -> Result<UnixNanos, Fault> {
+    pub(super) fn instant(&self, name: &'static str) -> Result<UnixNanos, MemberError> {
         if !self.has_value(name) {
             return Ok(UnixNanos::UNKNOWN);
         }
-        let text = std::str::from_utf8(self.text(name)?).map_err(|_| Fault::Time(name))?;
-        let at: Timestamp = text.parse().map_err(|_| Fault::Time(name))?;
-        u64::try_from(at.as_nanosecond()).ok().filter(|ns| *ns < u64::MAX).map(UnixNanos).ok_or(Fault::Time(name))
+        let text = std::str::from_utf8(self.text(name)?).map_err(|_| MemberError::Time(name))?;
+        let at: Timestamp = text.parse().map_err(|_| MemberError::Time(name))?;
+        u64::try_from(at.as_nanosecond()).ok().filter(|ns| *ns < u64::MAX).map(UnixNanos).ok_or(MemberError::Time(name))
     }
 
     /// A side by the exchanges' words.
-    pub(super) fn side(&self, name: &'static str) -> Result<Side, Fault> {
+    pub(super) fn side(&self, name: &'static str) -> Result<Side, MemberError> {
         side(name, self.text(name)?)
     }
 
     /// The elements of an array: each is handed the scanner before it, which it has to pass.
-    pub(super) fn each<E: From<JsonError> + From<Fault>>(
+    pub(super) fn each<E: From<JsonError> + From<MemberError>>(
         &self,
         name: &'static str,
         mut element: impl FnMut(&mut Scanner<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let member = self.find(name).ok_or(Fault::Missing(name))?;
+        let member = self.find(name).ok_or(MemberError::Missing(name))?;
         let mut scanner = member.at;
         if !scanner.take(b'[') {
-            return Err(Fault::WrongType(name).into());
+            return Err(MemberError::WrongType(name).into());
         }
         let mut first = true;
         while scanner.more(b']', &mut first)? {
@@ -146,21 +174,21 @@ impl<'a> Members<'a> {
 }
 
 /// A side by the exchanges' words.
-pub(super) fn side(name: &'static str, text: &[u8]) -> Result<Side, Fault> {
+pub(super) fn side(name: &'static str, text: &[u8]) -> Result<Side, MemberError> {
     match text {
         b"buy" | b"Buy" => Ok(Side::Bid),
         b"sell" | b"Sell" => Ok(Side::Ask),
-        _ => Err(Fault::Side(name)),
+        _ => Err(MemberError::Side(name)),
     }
 }
 
 /// A price, as a number or in a text.
-pub(super) fn price(name: &'static str, value: Value<'_>) -> Result<i64, Fault> {
+pub(super) fn price(name: &'static str, value: Value<'_>) -> Result<i64, MemberError> {
     written(name, value, decimal::number_price)
 }
 
 /// A size, as a number or in a text.
-pub(super) fn size(name: &'static str, value: Value<'_>) -> Result<(u64, u8), Fault> {
+pub(super) fn size(name: &'static str, value: Value<'_>) -> Result<(u64, u8), MemberError> {
     written(name, value, decimal::number_size)
 }
 
@@ -168,14 +196,14 @@ fn written<T>(
     name: &'static str,
     value: Value<'_>,
     read: impl FnOnce(&[u8]) -> Result<T, DecimalError>,
-) -> Result<T, Fault> {
-    let told = |error| Fault::Decimal(name, error);
+) -> Result<T, MemberError> {
+    let told = |error| MemberError::Decimal(name, error);
     match value {
         Value::Number(digits) => read(digits).map_err(told),
         Value::Text(text) => {
             let mut scratch = [0; SCRATCH_BYTES];
             read(text.bytes(&mut scratch).ok_or(told(DecimalError::OutOfRange))?).map_err(told)
         }
-        _ => Err(Fault::WrongType(name)),
+        _ => Err(MemberError::WrongType(name)),
     }
 }

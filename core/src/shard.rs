@@ -50,6 +50,7 @@ use crate::limits::{BATCH_SLOTS, DRAIN_NS_MAX, SPAN_SLOTS_MAX, STAGED_SLOTS_MAX,
 use crate::log::Record;
 use crate::mesh::Pending;
 use crate::requests::Requests;
+use crate::retry::RetryShare;
 use crate::ring::{Consumer, Producer};
 use crate::stats::Rates;
 use crate::units::{SourceId, SymbolId, UnixNanos};
@@ -334,6 +335,8 @@ pub struct Shard<C: Chain, P: Probe = ()> {
     /// Kinds that change a book; none when there are no books.
     book_kinds: KindSet,
     letters: DeadLetters,
+    /// What each symbol's live events leave for its retries, where that is bounded.
+    retry_share: Option<RetryShare>,
     /// Of each event among the dead letters, by its handle's index.
     origins: Box<[letters::Origin]>,
     staging: Staging,
@@ -411,8 +414,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// at this one's place; both may be empty when no handler crosses symbols.
     ///
     /// # Panics
-    /// When the bus crosses symbols and the rings do not match the number of shards, a kind has a retry policy that is not there, or the
-    /// buses of topics cannot be open together.
+    /// When the bus crosses symbols and the rings do not match the number of shards, a kind has a retry policy that is not there, the retry
+    /// share's parameters are none, or the buses of topics cannot be open together.
     #[must_use]
     pub fn new(
         mut config: Config,
@@ -469,6 +472,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             history,
             origins: vec![letters::Origin::default(); letters.entries].into_boxed_slice(),
             letters: DeadLetters::new(&letters, &config.retry),
+            retry_share: config.retry_share.map(|share| {
+                RetryShare::new(share, symbols_max).unwrap_or_else(|error| panic!("retry share: {error}"))
+            }),
             unfinished: Unfinished::new(),
             pending: Pending::new(if bus.crosses_symbols() { config.mesh_pending_slots } else { SPAN_SLOTS_MAX }),
             hops: (config.has_dues && bus.crosses_symbols()).then(|| hops::Hops::new(config.mesh_pending_slots)),

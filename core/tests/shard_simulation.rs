@@ -46,7 +46,7 @@ use tapeline_core::handler::{Ask, Ctx, Handler, Job, JobSet, RequestEnd, Request
 use tapeline_core::ledger::Refusal;
 use tapeline_core::limits::TIME_NS_MAX;
 use tapeline_core::queue::Priority;
-use tapeline_core::retry::{Backoff, Factor, Jitter, Order, PARTS, Policy, RetryConfig};
+use tapeline_core::retry::{Backoff, Factor, Jitter, Order, PARTS, Policy, RetryConfig, ShareConfig};
 use tapeline_core::scanner::Scanner;
 use tapeline_core::shard::{Config, Limit};
 use tapeline_core::testing::{PrintOnPanic, Prng, for_seeds};
@@ -461,6 +461,16 @@ fn seeds(all: Range<u64>) -> Range<u64> {
     one.map_or(all, |seed| seed..seed + 1)
 }
 
+/// A bound on the retries of a symbol, often a tight one.
+fn share(prng: &mut Prng) -> ShareConfig {
+    ShareConfig {
+        parts: prng.in_range(0..u64::from(PARTS) + 1) as u16,
+        free_per_window: 1 + prng.in_range(0..4) as u32,
+        window_ns: MILLI * (1 + prng.in_range(0..30)),
+        burst: prng.in_range(0..20) as u32,
+    }
+}
+
 /// Tables that are too small, dead letters that are redriven at any time, then calm.
 fn rough(seed: u64, prng: &mut Prng, met: &mut Met) {
     let order = if prng.one_in(3) { Order::Released } else { Order::Held };
@@ -489,8 +499,9 @@ fn rough(seed: u64, prng: &mut Prng, met: &mut Met) {
     };
     let (dedup, history) = (prng.in_range(0..300) as usize, [0, 64, 512][prng.index(3)]);
     let (capacity, per_symbol, budget) = (prng.in_range(0..40) as usize, prng.in_range(0..8) as u32, 1 + prng.index(6));
+    let share = prng.one_in(2).then(|| share(prng));
     let set = |config: &mut Config| {
-        (config.letters, config.retry) = (letters, vec![retry]);
+        (config.letters, config.retry, config.retry_share) = (letters, vec![retry], share);
         (config.dedup_capacity, config.history_slots) = (dedup, history);
         (config.requests.queue.capacity, config.requests.queue.per_symbol) = (capacity, per_symbol);
         (config.requests.service_budget, config.requests.retry) = (budget, retry);
@@ -646,12 +657,14 @@ fn equal(seed: u64, prng: &mut Prng, met: &mut Met) {
     let (trouble, retry) = (Trouble::draw(prng), policy(prng, order));
     let count = prng.in_range(50..300);
     let events = traffic(prng, count, 3);
+    let share = prng.one_in(2).then(|| share(prng));
     let mut first: Option<shard_rig::Result> = None;
     for shards in [1, 1 + prng.index(3), 3] {
         let world = World::new(trouble, order);
         let sizes = Sizes { source_ring: 64 << prng.in_range(0..5), ..Sizes::of(shards) };
         let mut rig = Rig::configured(|catalog| world.bus(catalog), events.clone(), sizes, &|config| {
             config.retry = vec![retry];
+            config.retry_share = share;
             config.requests.retry = retry;
             config.requests.service_budget = 1_024;
             // What the window forgets by count depends on who shares it.

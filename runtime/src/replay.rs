@@ -267,6 +267,7 @@ fn retries(shards: &[Box<ShardReport>]) -> Retries {
     for (stats, parked) in shards.iter().map(|shard| &shard.letters) {
         sum.failures += stats.failures;
         sum.retries += stats.retries;
+        sum.postponed += stats.postponed;
         sum.held += stats.held;
         sum.succeeded += stats.succeeded;
         sum.parked += *parked as u64;

@@ -131,6 +131,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         match self.root_as {
             Active::Source => {
                 letters::settle(&mut self.ledger, self.root_kind, self.root_fate);
+                if let Some(share) = &mut self.retry_share {
+                    share.live(self.site.root.symbol.index());
+                }
                 let is_sample = self.sample(samples);
                 if P::TIMES_HANDLERS
                     && let Some(marks) = self.marks.take()

@@ -6,7 +6,7 @@ use crate::limits::{
     MESH_PENDING_DEFAULT,
 };
 use crate::log::Filter;
-use crate::retry::Policy;
+use crate::retry::{Policy, ShareConfig};
 use crate::route::RouteTable;
 use crate::schema::Schemas;
 
@@ -39,6 +39,9 @@ pub struct Config {
     pub retry: Vec<Policy>,
     /// Number of the policy for events of each kind, by [`crate::event::Kind::row`].
     pub retry_of: [u8; KIND_ROWS],
+    /// Retries of a symbol as a share of its live events; `None` = each letter's attempts are the only bound, and live events are not
+    /// counted by symbol.
+    pub retry_share: Option<ShareConfig>,
     /// The request queue and the service of requests.
     pub requests: crate::requests::Config,
     /// Buses whose topics say what waits, and what happens without room, where the source cannot wait (`--overload live`); `None` = it
@@ -102,6 +105,7 @@ impl Config {
             letters: crate::dead::Config::default(),
             retry: vec![Policy::STANDARD],
             retry_of: [0; KIND_ROWS],
+            retry_share: None,
             requests: crate::requests::Config::default(),
             live: None,
             book_pages: 0,

@@ -2,7 +2,7 @@
 
 use super::{Active, Limit, Shard, logging};
 use crate::bus::{Chain, Missed};
-use crate::dead::{Cause, Change, DeadLetters, Failure, Fate, Handle, Outcome, Refused, Site, Subject};
+use crate::dead::{Cause, Change, DeadLetters, Failure, Fate, Handle, Outcome, Refused, Site, State, Subject};
 use crate::event::{EventRef, Kind};
 use crate::handler::TimerRequest;
 use crate::hash;
@@ -123,6 +123,14 @@ impl<C: Chain, P: Probe> Shard<C, P> {
     /// Takes a dead letter out to its handler. Nothing happens when it is gone, which a timer cannot know.
     pub(super) fn begin_retry(&mut self, letter: Handle) {
         let Some(entry) = self.letters.get(letter).copied() else { return };
+        // What was held and is the first now has not failed.
+        if let Some(share) = &mut self.retry_share
+            && entry.state() == State::Waiting
+            && let Err(later) = share.admit(entry.symbol().index(), self.clock)
+        {
+            self.postpone_retry(letter, later);
+            return;
+        }
         let Some(event) = self.letters.event(letter, &mut self.scratch) else { return };
         self.scratch_span = event.slots().len();
         let head = self.scratch[0];
@@ -136,6 +144,23 @@ impl<C: Chain, P: Probe> Shard<C, P> {
         let handler = self.catalog.source_hash(self.bus.source(entry.handler()));
         let id = [u64::from(RETRY), handler, u64::from(entry.failures()), made_by, self.clock.0];
         self.site.timer = hash::stable(bytemuck::bytes_of(&id));
+    }
+
+    /// The symbol has had its share of retries: this one waits for the next window, and stays in flight.
+    #[cold]
+    fn postpone_retry(&mut self, letter: Handle, later: UnixNanos) {
+        let is_waiting = self.letters.postpone(letter, later);
+        debug_assert!(is_waiting, "Invariant: its timer has fired, and it was looked up");
+        if set_retry(&mut self.wheel, &mut self.letters, letter, later) {
+            self.update_quiet();
+            return;
+        }
+        self.limits_hit[Limit::Timers as usize] += 1;
+        if let Ok(parked) = self.letters.park(letter, Cause::TimersFull) {
+            let origin = origin(&self.origins, &self.letters, letter);
+            apply(&mut self.ledger, &mut self.derived, parked.change, origin);
+        }
+        self.update_quiet();
     }
 
     /// The handler has had the dead letter again.

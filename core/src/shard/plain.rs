@@ -117,6 +117,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                     break 'books true;
                 }
                 self.ledger.deliver(kind);
+                if let Some(share) = &mut self.retry_share {
+                    share.live(slot.symbol.index());
+                }
                 delivered += 1;
                 self.input.at = at + 1;
                 if self.input.has_dues {

@@ -12,6 +12,7 @@ use crate::handler::RequestRefusal;
 use crate::history::History;
 use crate::ledger::{Ledger, Refusal};
 use crate::requests::Requests;
+use crate::retry::RetryShare;
 use crate::stats::{Counts, LetterCounts, Rates, Series, Stats};
 use crate::units::UnixNanos;
 
@@ -245,7 +246,12 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             ("staging", self.staging.bytes()),
             ("dedup", self.dedup.as_ref().map_or(0, DedupWindow::bytes)),
             ("history", self.history.as_ref().map_or(0, History::bytes)),
-            ("dead letters", self.letters.bytes() + size_of_val(&*self.origins)),
+            (
+                "dead letters",
+                self.letters.bytes()
+                    + size_of_val(&*self.origins)
+                    + self.retry_share.as_ref().map_or(0, RetryShare::bytes),
+            ),
             ("rates", self.rates.bytes()),
         ]
     }

@@ -141,6 +141,9 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             }
             if number + 1 < consumed {
                 self.ledger.settle(head.kind(), Outcome::Delivered);
+                if let Some(share) = &mut self.retry_share {
+                    share.live(head.symbol.index());
+                }
                 let _ = self.sample(samples);
                 self.input.at += head.span();
             } else {

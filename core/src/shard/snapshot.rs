@@ -1,7 +1,7 @@
 //! A whole shard as a list of [sections](crate::section) of plain bytes, and back.
 //!
 //! The first, "shard": what the shard itself keeps, and the length of each part behind it. The parts: catalog, timers, requests, the desk of backfills,
-//! duplicates, history, books, dead letters, events that wait for their time, handlers. Each is checked by its own rules as it is read, and then those that lie between
+//! duplicates, history, books, dead letters, their share, events that wait for their time, handlers. Each is checked by its own rules as it is read, and then those that lie between
 //! them: every timer is of a handler, a letter or a request that is there, and every letter and request that waits for a timer has one. The table of timers by
 //! name follows from the timers and is built anew; so are rates and histograms, which begin at nothing.
 //!
@@ -28,17 +28,18 @@ use crate::invariant::{Broken, COUNT_MAX, require, require_counts};
 use crate::ledger::Ledger;
 use crate::limits::{TICK_NS, TIME_NS_MAX};
 use crate::mesh::Pending;
+use crate::retry::RetryShare;
 use crate::section::{self, RestoreError, Section, Shape};
 use crate::units::UnixNanos;
 use crate::wheel::Wheel;
 
 const NAME: &str = "shard";
-const PARTS: usize = 10;
+const PARTS: usize = 11;
 const LIMITS: usize = Limit::ALL.len();
 /// Settings, numbers, limits, lengths of parts.
 const NUMBERS: usize = 4 + 9 + LIMITS + PARTS;
 const LAYOUT: &str = "u64: shard seed symbols handlers; clock source_time source_done clamped timers_fired cancelled stale batches plain; limits*10; \
-    bytes of catalog timers requests desk dedup history books letters pending handlers; ledger, derived: rows*8 u64, refused_by, control; \
+    bytes of catalog timers requests desk dedup history books letters share pending handlers; ledger, derived: rows*8 u64, refused_by, control; \
     digest: outputs, chain and count of each symbol; serials of each symbol: timers requests; origins: made_by, flags and depth u64";
 
 const _: () = assert!(LIMITS == 10, "the layout's text says so");
@@ -191,7 +192,8 @@ impl<C: Chain, P: Probe> Shard<C, P> {
             5 => self.history.iter().for_each(|history| history.snapshot(out)),
             6 => self.books.iter().for_each(|books| books.snapshot(out)),
             7 => self.letters.snapshot(out),
-            8 => self.pending.snapshot(out),
+            8 => self.retry_share.iter().for_each(|share| share.snapshot(out)),
+            9 => self.pending.snapshot(out),
             _ => self.bus.snapshot(self.catalog.symbols(), out),
         }
     }
@@ -232,7 +234,11 @@ impl<C: Chain, P: Probe> Shard<C, P> {
                 let config = crate::dead::Config { symbols, seed, instance, ..self.config.letters };
                 self.letters = DeadLetters::restore(&config, &self.config.retry, own)?;
             }
-            8 => self.pending = Pending::restore(self.pending.capacity(), symbols_max, own)?,
+            8 => match (&mut self.retry_share, self.config.retry_share) {
+                (Some(share), Some(config)) => *share = RetryShare::restore(config, symbols_max, own)?,
+                _ => absent("retry share")?,
+            },
+            9 => self.pending = Pending::restore(self.pending.capacity(), symbols_max, own)?,
             _ => self.bus.restore(self.catalog.symbols(), own)?,
         }
         Ok(())

@@ -35,7 +35,7 @@ mod tests;
 pub use key::{Key, Make, Names, Section, Setting};
 pub use layers::{FAULTS_TOLD_MAX, FILE_BYTES_MAX, FILE_VARIABLE, Fault, Faults, Layers, Loaded, Origin};
 pub use publisher::{ShareKeys, TierNames};
-pub use retry::{Growth, Retry, RetryPolicy, STANDARD, Spread};
+pub use retry::{Growth, Retry, RetryPolicy, STANDARD, Share, Spread};
 pub use table::SECTIONS;
 pub use tell::{Style, reference, sample};
 pub use topics::{OnInvalid, TopicKeys, Topics};
@@ -567,6 +567,7 @@ impl Config {
                 book_orders: *orders,
                 retry: policies,
                 retry_of,
+                retry_share: retry.share.config(),
                 invalid_kept: topics.invalid_kept(),
                 requests: requests::Config {
                     queue: *queue,

@@ -4,7 +4,7 @@ use super::key::words;
 use super::value::Value;
 use tapeline_core::event::Kind;
 use tapeline_core::limits::{KIND_ROWS, RETRY_POLICIES_MAX};
-use tapeline_core::retry::{Backoff, Factor, Jitter, Order, PARTS, Policy, RetryConfig, RetryError};
+use tapeline_core::retry::{Backoff, Factor, Jitter, Order, PARTS, Policy, RetryConfig, RetryError, ShareConfig};
 
 /// Name of the policy that is always there, and that every kind uses unless it is told another.
 pub const STANDARD: &str = "standard";
@@ -115,6 +115,37 @@ fn common_divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a.max(1) } else { common_divisor(b, a % b) }
 }
 
+/// How many retries a symbol may have beside its live events.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Share {
+    /// Whether there is a bound.
+    pub is_limited: bool,
+    /// Retries for each live event, 0 to 1.
+    pub of_live: f64,
+    /// Retries that a window allows without any live event.
+    pub free: u32,
+    /// Its length in ns.
+    pub window_ns: u64,
+    /// Retries that live events may earn ahead.
+    pub burst: u32,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { is_limited: false, of_live: 0.5, free: 16, window_ns: 1_000_000_000, burst: 1_024 }
+    }
+}
+
+impl Share {
+    /// For the shards; `None` without a bound.
+    #[must_use]
+    pub fn config(&self) -> Option<ShareConfig> {
+        let Self { is_limited, of_live, free, window_ns, burst } = *self;
+        let parts = (of_live * f64::from(PARTS)).round() as u16;
+        is_limited.then_some(ShareConfig { parts, free_per_window: free, window_ns, burst })
+    }
+}
+
 /// All policies, and who uses which.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Retry {
@@ -122,6 +153,8 @@ pub struct Retry {
     pub policies: Vec<(String, RetryPolicy)>,
     /// Name of the policy for each kind, in the order of [`Kind::ALL`].
     pub kinds: Vec<String>,
+    /// Retries of a symbol beside its live events.
+    pub share: Share,
 }
 
 impl Default for Retry {
@@ -129,6 +162,7 @@ impl Default for Retry {
         Self {
             policies: vec![(STANDARD.to_owned(), RetryPolicy::default())],
             kinds: vec![STANDARD.to_owned(); Kind::ALL.len()],
+            share: Share::default(),
         }
     }
 }
@@ -199,7 +233,7 @@ impl Retry {
     /// # Panics
     /// When [`Retry::check`] finds something.
     pub(super) fn tables(&self) -> (Vec<Policy>, [u8; KIND_ROWS]) {
-        let Self { policies, kinds } = self;
+        let Self { policies, kinds, share: _ } = self;
         let mut rows = [0; KIND_ROWS];
         for (kind, name) in Kind::ALL.iter().zip(kinds) {
             rows[kind.row()] = self.number(name);

@@ -19,8 +19,8 @@ use tapeline_core::limits::{
     BACKFILL_ASKS_MAX, BACKFILL_IN_FLIGHT_MAX, BACKFILL_IN_FLIGHT_SYMBOL_MAX, BACKFILL_JOBS_MAX,
     BACKFILL_REMEMBERED_MAX, BOOK_ORDERS_MAX, BOOK_PAGES_MAX, BRIDGE_BATCH_MAX, BRIDGE_NS_MAX, DEDUP_CAPACITY_MAX,
     HISTORY_SLOTS_MAX, LANE_SLOTS_MAX, MAPPER_EXPIRES_NS_MAX, PUBLISHER_NS_MAX, REQUEST_AGING_NS_MAX,
-    REQUEST_TURN_BITS_MAX, REQUESTS_MAX, RETRY_ATTEMPTS_MAX, RING_SLOTS_MAX, SERVICE_BUDGET_MAX, SHARDS_MAX,
-    SLOT_BYTES, SYMBOLS_MAX, TICK_NS, TIMERS_MAX,
+    REQUEST_TURN_BITS_MAX, REQUESTS_MAX, RETRY_ATTEMPTS_MAX, RETRY_SHARE_BURST_MAX, RING_SLOTS_MAX, SERVICE_BUDGET_MAX,
+    SHARDS_MAX, SLOT_BYTES, SYMBOLS_MAX, TICK_NS, TIMERS_MAX,
 };
 use tapeline_core::mapper::Plan;
 use tapeline_core::scanner::breakout::RANGE_BARS_MAX;
@@ -483,6 +483,34 @@ pub static SECTIONS: &[Section] = &[
                 Form::Choice(ORDERS),
                 order,
                 "Whether later events of the symbol wait for that handler, or go on."
+            ),
+        ],
+    },
+    Section {
+        path: "retry.share",
+        doc: "How many retries a symbol may have beside its live events, so that what fails does not crowd out what \
+                 still works. A retry beyond that waits for the next window.",
+        names: None,
+        keys: &[
+            key!("limited", Form::Switch, retry.share.is_limited, "Whether there is such a bound beside the attempts."),
+            key!(
+                "of_live",
+                Form::Number { min: 0.0, max: 1.0 },
+                retry.share.of_live,
+                "Retries for each live event of the symbol, in 1024 parts."
+            ),
+            key!(
+                "free",
+                count(1, 1 << 20),
+                retry.share.free,
+                "Retries that each window allows without any live event, so that the last ones end."
+            ),
+            key!("window", time(1, DAY_NS), retry.share.window_ns, "Length of a window, in shard time."),
+            key!(
+                "burst",
+                count(0, RETRY_SHARE_BURST_MAX as u64),
+                retry.share.burst,
+                "Retries that live events may earn ahead."
             ),
         ],
     },

@@ -92,7 +92,8 @@ fn silent(settings: &[Setting], config: &Config) -> Vec<String> {
 
 /// Keys under which every other one matters: a policy that differs from the standard one, a time of day, and topics that may lose what
 /// they hold.
-const BASE: [(&str, &str); 30] = [
+const BASE: [(&str, &str); 31] = [
+    ("retry.share.limited", "true"),
     ("retry.policy.other.attempts", "2"),
     ("mapper.hours.open.from", "\"09:30\""),
     ("topics.trades.lossy", "true"),

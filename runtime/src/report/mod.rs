@@ -364,6 +364,8 @@ pub struct Retries {
     pub failures: u64,
     /// Calls that were given a time to try again.
     pub retries: u64,
+    /// Retries that were put off to a later window, as their symbol had had its share of its live events.
+    pub postponed: u64,
     /// Events that waited behind one of their symbol.
     pub held: u64,
     /// Entries whose handler was done in the end.

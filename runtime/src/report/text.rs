@@ -175,6 +175,7 @@ fn failures(page: &mut Page, report: &Report) {
     }
     let counts = [("retries", retries.retries), ("held", retries.held), ("succeeded", retries.succeeded)];
     let mut line: Vec<String> = counts.iter().map(|(what, number)| named(what, *number)).collect();
+    line.extend((retries.postponed > 0).then(|| named("retries put off", retries.postponed)));
     line.extend(retries.parked_by.iter().map(|(cause, number)| format!("parked ({cause}) {}", count(*number))));
     line.extend(retries.refused_by.iter().map(|(reason, number)| format!("not kept ({reason}) {}", count(*number))));
     page.list("failures", &line);

@@ -164,6 +164,7 @@ pub(crate) fn eventful() -> Report {
         retries: Retries {
             failures: 70,
             retries: 24,
+            postponed: 0,
             held: 1_005,
             succeeded: 22,
             parked: 46,

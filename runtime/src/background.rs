@@ -1,6 +1,6 @@
 //! A thread beside the cores: told to end, joined, or left behind. What reads history, does jobs and keeps spilled events are such.
 
-use crate::ending::{GIVE_UP_AFTER, end_until};
+use crate::ending::{GIVE_UP_AFTER, end_until, join_until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -30,6 +30,13 @@ impl<R> Background<R> {
     pub fn finish(mut self) -> Option<R> {
         self.tell();
         self.thread.take()?.join().ok()
+    }
+
+    /// The same, waited for until then at most: `None` when it died, or has not ended by then and is left behind.
+    #[must_use]
+    pub fn finish_until(mut self, until: Instant) -> Option<R> {
+        self.tell();
+        join_until(self.thread.take()?, until)?.ok()
     }
 }
 

@@ -1,9 +1,13 @@
 //! What on this machine will spoil a measurement, and the command that would mend it.
 //!
-//! [`examine`] is a pure function of the facts ([`crate::machine`]) and of a look at an idle loop ([`crate::jitter`]);
-//! [`text`] prints its answer, [`json`] gives it as one object on one line. Nothing is changed on the machine.
+//! [`examine`] is a pure function of the facts ([`crate::machine`]) and of what was looked at: idle loops ([`crate::jitter`]) and lines between cores
+//! ([`crate::core_lines`]). [`text`] prints its answer, [`json`] gives it as one object on one line. Nothing is changed on the machine.
+//!
+//! Each item has a *score*, 0 to 100: 100 as it should be, 50 where it works at a price, 0 where it spoils measurements; what is a share of time or a ratio is
+//! in between by how much it is. What could not be read has none.
 
-use crate::jitter::{GAP_NS, IdleProbe};
+use crate::core_lines::CoreLines;
+use crate::jitter::{CoreProbe, GAP_NS};
 use crate::machine::{Fact, IoUringRefused, Limits, Machine};
 use crate::report::text::{core_list, duration};
 use serde::Serialize;
@@ -17,6 +21,9 @@ const MEND_MEMLOCK: &str = "ulimit -l unlimited, or `* - memlock unlimited` in /
 const GAP_SHARE_BAD: f64 = crate::report::verdict::SHARE_MAX;
 /// Share of a core's time stolen since the machine started that deserves a word.
 const STEAL_SHARE_NOTABLE: f64 = 0.000_1;
+
+/// Share of the time to the farthest core that the nearest takes, below which it matters which cores a run has: beyond twice lies another cache or socket.
+const APART_MIN: f64 = 0.5;
 
 /// How an item stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -52,6 +59,8 @@ pub struct Item {
     pub name: &'static str,
     /// How it stands.
     pub state: State,
+    /// The same as a number, 0 to 100; `null` = could not be read.
+    pub score: Option<u8>,
     /// What was read.
     pub value: String,
     /// The command, or the change to the machine, that would mend it; `null` when there is nothing to mend.
@@ -67,8 +76,17 @@ pub struct Driver {
     pub why: String,
 }
 
+/// What was looked at beside the facts.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Looked {
+    /// What busy loops on the cores saw; none = nobody has looked.
+    pub idle: Vec<CoreProbe>,
+    /// How far the cores lie apart; `None` = nobody has looked.
+    pub lines: Option<CoreLines>,
+}
+
 /// The answer of `doctor`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Diagnosis {
     /// Always `tapeline`.
     pub tool: &'static str,
@@ -76,24 +94,37 @@ pub struct Diagnosis {
     pub version: &'static str,
     /// The verb: `doctor`.
     pub command: &'static str,
+    /// Mean of the scores of all items that have one, 0 to 100; `null` = none has.
+    pub score: Option<u8>,
     /// What was looked at, in a fixed order.
     pub items: Vec<Item>,
     /// The driver of a run.
     pub driver: Driver,
+    /// What a busy loop on each core saw; empty = nobody has looked.
+    pub idle_cores: Vec<CoreProbe>,
+    /// How far the cores lie apart; `null` = nobody has looked.
+    pub core_to_core: Option<CoreLines>,
 }
 
-/// What of `machine` bears on latencies, and what a busy loop on one of its cores saw, where one was run.
+/// What of `machine`, and of what was looked at, bears on latencies.
 #[must_use]
-pub fn examine(machine: &Machine, idle: Option<&IdleProbe>) -> Diagnosis {
+pub fn examine(machine: &Machine, looked: &Looked) -> Diagnosis {
     let mut items = vec![io_uring(machine), memlock(machine), cores(machine), clock(machine), isolated(machine)];
     items.extend([governor(machine), turbo(machine), smt(machine), huge_pages(machine), steal(machine)]);
-    items.extend(idle.map(gaps));
+    let worst = looked.idle.iter().max_by(|a, b| a.probe.share().total_cmp(&b.probe.share()));
+    items.extend(worst.map(|worst| gaps(worst, looked.idle.len())));
+    items.extend(looked.lines.as_ref().map(distance));
+    let scores: Vec<u32> = items.iter().filter_map(|item| item.score).map(u32::from).collect();
+    let score = (!scores.is_empty()).then(|| (scores.iter().sum::<u32>() / scores.len() as u32) as u8);
     Diagnosis {
         tool: "tapeline",
         version: env!("CARGO_PKG_VERSION"),
         command: "doctor",
+        score,
         items,
         driver: driver(machine),
+        idle_cores: looked.idle.clone(),
+        core_to_core: looked.lines.clone(),
     }
 }
 
@@ -121,15 +152,32 @@ pub fn refusal(limits: &Limits, executors: usize) -> Option<String> {
     }
 }
 
-/// The diagnosis as lines: state, name, value; then what would mend it. The driver comes last.
+/// Cores of which the text has the matrix; of more it has the sum of it.
+const SHOWN_MAX: usize = 24;
+
+/// The diagnosis as lines: score, state, name, value; then what would mend it. Then how far the cores lie apart. The driver comes last.
 #[must_use]
 pub fn text(diagnosis: &Diagnosis) -> String {
-    let mut text = String::new();
+    let mut text = String::from("score  state           item            what was found\n");
+    let score = |score: Option<u8>| score.map_or_else(|| "-".to_owned(), |score| score.to_string());
     for item in &diagnosis.items {
-        let _ = writeln!(text, "{:<16}{:<16}{}", item.state.words(), item.name, item.value);
+        let _ = writeln!(text, "{:>5}  {:<16}{:<16}{}", score(item.score), item.state.words(), item.name, item.value);
         if let Some(mend) = &item.mend {
-            let _ = writeln!(text, "{:<16}{:<16}-> {mend}", "", "");
+            let _ = writeln!(text, "{:>5}  {:<16}{:<16}-> {mend}", "", "", "");
         }
+    }
+    let known = diagnosis.items.iter().filter(|item| item.score.is_some()).count();
+    let _ = writeln!(text, "{:>5}  of 100: the mean of {known} items", score(diagnosis.score));
+    if let Some(lines) = diagnosis.core_to_core.as_ref().filter(|lines| (2..=SHOWN_MAX).contains(&lines.cores.len())) {
+        let _ = write!(text, "\ncore to core, ns one way\n     ");
+        lines.cores.iter().for_each(|core| _ = write!(text, "{core:>6}"));
+        for (core, row) in lines.cores.iter().zip(&lines.ns) {
+            let _ = write!(text, "\n{core:>5}");
+            for ns in row {
+                let _ = write!(text, "{:>6}", ns.map_or_else(|| "-".to_owned(), |ns| format!("{ns:.0}")));
+            }
+        }
+        text.push_str("\n\n");
     }
     let _ = writeln!(text, "driver: {} because {}", diagnosis.driver.name, diagnosis.driver.why);
     text
@@ -143,7 +191,18 @@ pub fn json(diagnosis: &Diagnosis) -> String {
 
 /// An item of which the fact is known.
 fn item(name: &'static str, state: State, value: impl Into<String>, mend: Option<&str>) -> Item {
-    Item { name, state, value: value.into(), mend: mend.map(str::to_owned) }
+    let score = match state {
+        State::Good => Some(100),
+        State::CouldBeBetter => Some(50),
+        State::Bad => Some(0),
+        State::Unknown => None,
+    };
+    Item { name, state, score, value: value.into(), mend: mend.map(str::to_owned) }
+}
+
+/// 100 for nothing, 0 for `worst` and more.
+fn graded(share: f64, worst: f64) -> Option<u8> {
+    Some(((1.0 - share / worst) * 100.0).clamp(0.0, 100.0) as u8)
 }
 
 /// The item that `known` makes of a fact, or an unknown one.
@@ -314,28 +373,37 @@ fn steal(machine: &Machine) -> Item {
     of(NAME, &machine.steal_share, |&share| {
         let value = format!("{:.3} % of the worst core's time since the machine started", share * 100.0);
         let mend = "a machine, or an instance type, whose cores are not shared";
-        if share > GAP_SHARE_BAD {
+        let item = if share > GAP_SHARE_BAD {
             item(NAME, State::Bad, value, Some(mend))
         } else if share > STEAL_SHARE_NOTABLE {
             item(NAME, State::CouldBeBetter, value, Some(mend))
         } else {
             item(NAME, State::Good, value, None)
-        }
+        };
+        Item { score: graded(share, GAP_SHARE_BAD), ..item }
     })
 }
 
-fn gaps(idle: &IdleProbe) -> Item {
+/// The worst of so many cores.
+fn gaps(worst: &CoreProbe, cores: usize) -> Item {
     const NAME: &str = "scheduler gaps";
+    let idle = &worst.probe;
+    let on = match worst.core {
+        Some(core) if cores > 1 => format!(", on core {core}, the worst of {cores}"),
+        Some(core) => format!(", on core {core}"),
+        None => String::new(),
+    };
     if idle.gaps == 0 {
+        let on = if cores > 1 { format!(" on any of {cores} cores") } else { on };
         return item(
             NAME,
             State::Good,
-            format!("none over {} in {}", duration(GAP_NS), duration(idle.watched_ns)),
+            format!("none over {} in {}{on}", duration(GAP_NS), duration(idle.watched_ns)),
             None,
         );
     }
     let value = format!(
-        "{} over {} in {}, the longest {}, {:.3} % of the time",
+        "{} over {} in {}, the longest {}, {:.3} % of the time{on}",
         idle.gaps,
         duration(GAP_NS),
         duration(idle.watched_ns),
@@ -343,7 +411,42 @@ fn gaps(idle: &IdleProbe) -> Item {
         idle.share() * 100.0
     );
     let state = if idle.share() > GAP_SHARE_BAD { State::Bad } else { State::CouldBeBetter };
-    item(NAME, state, value, Some("stop what else runs, isolate the cores, move interrupts off them"))
+    let found = item(NAME, state, value, Some("stop what else runs, isolate the cores, move interrupts off them"));
+    Item { score: graded(idle.share(), GAP_SHARE_BAD), ..found }
+}
+
+/// How far the cores lie apart, the farthest pair against the nearest.
+fn distance(lines: &CoreLines) -> Item {
+    const NAME: &str = "core to core";
+    let left_out = match lines.left_out {
+        0 => String::new(),
+        count => format!("; {count} more cores were not looked at"),
+    };
+    let nearest = lines.pairs().min_by(|a, b| a.2.total_cmp(&b.2));
+    let farthest = lines.pairs().max_by(|a, b| a.2.total_cmp(&b.2));
+    let (Some(nearest), Some(farthest)) = (nearest, farthest) else {
+        let why = if lines.cores.len() < 2 {
+            "there is one core"
+        } else {
+            "no thread could be kept to its core, or got to run"
+        };
+        return item(NAME, State::Unknown, format!("unknown ({why})"), None);
+    };
+    let of = |(first, second, ns): (usize, usize, f64)| {
+        format!("{ns:.0} ns from core {} to core {}", lines.cores[first], lines.cores[second])
+    };
+    if lines.pairs().count() == 1 {
+        return item(NAME, State::Good, of(nearest) + &left_out, None);
+    }
+    let value = format!("from {} to {}{left_out}", of(nearest), of(farthest));
+    let ratio = nearest.2 / farthest.2;
+    if ratio >= APART_MIN {
+        return item(NAME, State::Good, value, None);
+    }
+    let mend =
+        format!("use cores that lie close together: --cores {}", core_list(&lines.close_together(APART_MIN.recip())));
+    let score = (ratio / APART_MIN * 100.0).clamp(0.0, 99.0) as u8;
+    Item { score: Some(score), ..item(NAME, State::CouldBeBetter, value, Some(&mend)) }
 }
 
 /// Bytes in binary units, whole where they are.

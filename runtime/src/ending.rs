@@ -9,16 +9,17 @@ pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(2);
 /// Time between two looks at a thread.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 
-/// Joins `thread` if it ends before `until`; what it has to say, nobody is there to hear. False when it was left behind.
-pub(crate) fn end_until<T>(thread: JoinHandle<T>, until: Instant) -> bool {
+/// Joins `thread` if it ends before `until`: what it has to say, or how it died. `None` when it was left behind.
+pub(crate) fn join_until<T>(thread: JoinHandle<T>, until: Instant) -> Option<thread::Result<T>> {
     while !thread.is_finished() && Instant::now() < until {
         thread::sleep(LOOK_EVERY);
     }
-    let is_over = thread.is_finished();
-    if is_over {
-        let _ = thread.join();
-    }
-    is_over
+    thread.is_finished().then(|| thread.join())
+}
+
+/// As [`join_until`]; what it has to say, nobody is there to hear. False when it was left behind.
+pub(crate) fn end_until<T>(thread: JoinHandle<T>, until: Instant) -> bool {
+    join_until(thread, until).is_some()
 }
 
 #[cfg(test)]

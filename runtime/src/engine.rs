@@ -1,6 +1,7 @@
 //! The engine of a replay: rings, stations and threads, put together, run to the end, and taken apart.
 
 mod beside;
+mod cores;
 
 use crate::backfill::{Archive, Backfill, Listed, ReaderReport};
 use crate::background::keep_to;
@@ -21,6 +22,7 @@ use crate::spill::{self, Spill, SpillError, SpillReport};
 use crate::station::shard::{Egress, RunProbe};
 use crate::station::{Overload, ShardStation, SourceConfig, SourceStation, Station};
 use beside::Beside;
+use cores::{background_cores, idle_cores, steal};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -563,35 +565,12 @@ fn mesh(shards: usize, is_meshed: bool, slots: usize, has_dues: bool) -> (Vec<Pe
     (peers, outlets)
 }
 
-/// Cores for the reader: those without a shard, or all where every core has one.
-fn background_cores(allowed: &[usize], plan: &Plan) -> Vec<usize> {
-    let is_shards = |core: &usize| {
-        let shards = plan.cores.iter().filter(|plan| plan.seats.iter().any(|seat| *seat != Seat::Source));
-        shards.filter_map(|plan| plan.core).any(|taken| taken == *core)
-    };
-    let free: Vec<usize> = allowed.iter().copied().filter(|core| !is_shards(core)).collect();
-    if free.is_empty() { allowed.to_vec() } else { free }
-}
-
-/// Cores for what reads history: those that have no station, or all where every core has one.
-fn idle_cores(allowed: &[usize], plan: &Plan) -> Vec<usize> {
-    let taken = plan.pinned_cores();
-    let free: Vec<usize> = allowed.iter().copied().filter(|core| !taken.contains(core)).collect();
-    if free.is_empty() { allowed.to_vec() } else { free }
-}
-
 /// Waits until the reader has filled its blocks, has ended, or has had its time.
 fn prefill(queue: &BlockQueue, is_ended: impl Fn() -> bool) {
     let begun = Instant::now();
     while queue.ready() < BLOCKS && !is_ended() && begun.elapsed() < PREFILL_MAX {
         thread::sleep(Duration::from_micros(200));
     }
-}
-
-/// Steal time of each pinned core so far.
-fn steal(plan: &Plan) -> Vec<Option<u64>> {
-    let all = crate::machine::steal_ns(std::path::Path::new("/"), crate::machine::ticks_per_second()).ok();
-    plan.cores.iter().map(|core| all.as_ref()?.get(&(u32::try_from(core.core?).ok()?)).copied()).collect()
 }
 
 #[cfg(test)]

@@ -177,6 +177,34 @@ pub fn idle_probe(duration: Duration) -> IdleProbe {
     idle_probe_on(|| u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX), duration)
 }
 
+/// What one core saw.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct CoreProbe {
+    /// The core; `null` = the thread was kept to none.
+    pub core: Option<u32>,
+    /// What a busy loop there saw.
+    #[serde(flatten)]
+    pub probe: IdleProbe,
+}
+
+/// [`idle_probe`] on each of these cores, all at the same time, as a run takes them; on the calling thread where there are none.
+#[must_use]
+pub fn idle_probes(cores: &[u32], duration: Duration) -> Vec<CoreProbe> {
+    if cores.is_empty() {
+        return vec![CoreProbe { core: None, probe: idle_probe(duration) }];
+    }
+    std::thread::scope(|scope| {
+        let look = |core: u32| {
+            move || CoreProbe {
+                core: Some(core).filter(|core| crate::placement::pin_here(*core)),
+                probe: idle_probe(duration),
+            }
+        };
+        let threads: Vec<_> = cores.iter().map(|core| scope.spawn(look(*core))).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    })
+}
+
 /// As [`idle_probe`], on a clock in ns that starts anywhere. It ends once the clock says so: a clock that stands still
 /// never lets it end.
 pub(crate) fn idle_probe_on(mut clock: impl FnMut() -> u64, duration: Duration) -> IdleProbe {
@@ -293,6 +321,15 @@ mod tests {
         assert_eq!(probe, IdleProbe { watched_ns: 299_900, gaps: 3, gap_ns: 297_000, longest_ns: 100_000 });
         assert!((probe.share() - 297.0 / 299.9).abs() < 1e-12);
         assert_eq!(IdleProbe::default().share(), 0.0);
+    }
+
+    #[test]
+    fn every_core_is_looked_at() {
+        let allowed = crate::machine::Machine::here().limits.affinity.unwrap_or_default();
+        let probes = idle_probes(&allowed, Duration::from_millis(2));
+        assert_eq!(probes.len(), allowed.len().max(1));
+        assert!(probes.iter().zip(&allowed).all(|(probe, core)| probe.core == Some(*core)), "{probes:?}");
+        assert!(probes.iter().all(|probe| probe.probe.watched_ns >= 2_000_000));
     }
 
     #[test]

@@ -139,6 +139,17 @@ impl fmt::Display for Plan {
     }
 }
 
+/// Keeps the calling thread to one core; false where the kernel refuses, or there can be no such core.
+pub(crate) fn pin_here(core: u32) -> bool {
+    let mut set = rustix::thread::CpuSet::new();
+    let core = core as usize;
+    if core >= rustix::thread::CpuSet::MAX_CPU {
+        return false;
+    }
+    set.set(core);
+    rustix::thread::sched_setaffinity(None, &set).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -240,7 +240,7 @@ pub fn tell(run: Run, request: &Request) -> Told {
         memory: MemoryReport::of(run.log.resident_most, &sums.bytes),
         log: LogCounts { written: run.log.written, dropped: shards.iter().map(|shard| shard.log_dropped).sum() },
         rates: rates(&runs),
-        timeline: TimelineReport::of(&sums.timeline),
+        timeline: TimelineReport::of(&sums.timeline, noise),
         slowest,
         handlers,
         events,

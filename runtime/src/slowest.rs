@@ -29,8 +29,9 @@ pub struct Slow {
     pub batch: u64,
     /// Time between due and done in which the core was taken away, ns, as far as it is known.
     pub gap_ns: u64,
-    /// What the thread went through since it was looked at before, at least [`LOOK_NS`] earlier; `None` for who came between two looks, for the first look, and
-    /// where it cannot be read. Events of one batch share it.
+    /// What the thread went through since it was looked at before: at least [`LOOK_NS`] before it was done, and at most that long before it was due. `None` for
+    /// who came between two looks, where the look before was earlier than that (what it would tell might be of any other event), and where it cannot be
+    /// read. Events of one batch share it.
     pub went_through: Option<Ordeal>,
 }
 
@@ -151,9 +152,17 @@ impl Slowest {
         if self.looked_ns.is_some_and(|at| done_ns.saturating_sub(at) < LOOK_NS) {
             return;
         }
-        self.looked_ns = Some(done_ns);
+        let before = self.looked_ns.replace(done_ns);
         let went_through = self.thread.since();
-        self.kept.iter_mut().filter(|slow| slow.done_ns == done_ns).for_each(|slow| slow.went_through = went_through);
+        self.told(done_ns, before, went_through);
+    }
+
+    /// What the thread went through between two looks, to those of the batch that was done at the second, as far as it is about them.
+    fn told(&mut self, done_ns: u64, before: Option<u64>, went_through: Option<Ordeal>) {
+        for slow in self.kept.iter_mut().filter(|slow| slow.done_ns == done_ns) {
+            let is_about = before.is_some_and(|at| at.saturating_add(LOOK_NS) >= slow.due_ns);
+            slow.went_through = went_through.filter(|_| is_about);
+        }
     }
 
     fn insert(&mut self, slow: Slow) {
@@ -255,6 +264,22 @@ mod tests {
         if let Some(since) = counts.since() {
             assert!(since.faults > 0, "new pages were touched: {since:?}");
         }
+    }
+
+    #[test]
+    fn what_happened_long_before_an_event_is_not_told_of_it() {
+        let ordeal = Some(Ordeal { faults: 9, waited_ns: 9 });
+        let told = |before| {
+            let mut slowest = Slowest::new(2);
+            slowest.insert(slow(60_000_000_000, 5_000_000));
+            slowest.told(60_005_000_000, before, ordeal);
+            slowest.events()[0].went_through
+        };
+        assert_eq!(told(Some(60_002_000_000)), ordeal, "a look while it was on its way");
+        assert_eq!(told(Some(60_000_000_000 - LOOK_NS)), ordeal, "and just before");
+        assert_eq!(told(Some(60_000_000_000 - LOOK_NS - 1)), None);
+        assert_eq!(told(Some(0)), None, "a minute ago");
+        assert_eq!(told(None), None);
     }
 
     #[test]

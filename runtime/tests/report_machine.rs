@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use tapeline_runtime::doctor::{self, State};
-use tapeline_runtime::jitter::IdleProbe;
+use tapeline_runtime::core_lines::CoreLines;
+use tapeline_runtime::doctor::{self, Looked, State};
+use tapeline_runtime::jitter::{CoreProbe, IdleProbe};
 use tapeline_runtime::machine::{self, IoUringRefused, Limits, Machine, Unknown};
 
 /// A folder with files, removed at the end.
@@ -107,11 +108,14 @@ fn a_tuned_server_is_read_and_found_good() {
     );
     assert_eq!((machine.cores_usable(), machine.unread()), (4, vec![]));
     let quiet = IdleProbe { watched_ns: 200_000_000, ..IdleProbe::default() };
-    let diagnosis = doctor::examine(&machine, Some(&quiet));
+    let idle = (0..4).map(|core| CoreProbe { core: Some(core), probe: quiet }).collect();
+    let looked = Looked { idle, lines: Some(lines(&[55.0, 60.0, 62.0, 58.0, 61.0, 70.0])) };
+    let diagnosis = doctor::examine(&machine, &looked);
     for item in &diagnosis.items {
-        assert_eq!((item.state, &item.mend), (State::Good, &None), "{item:?}");
+        assert_eq!((item.state, item.score, &item.mend), (State::Good, Some(100), &None), "{item:?}");
     }
-    assert_eq!(diagnosis.driver.name, "glommio");
+    assert_eq!((diagnosis.driver.name, diagnosis.score), ("glommio", Some(100)));
+    assert!(doctor::text(&diagnosis).contains("none over 50.0 µs in 200 ms on any of 4 cores\n"));
 }
 
 #[test]
@@ -133,7 +137,7 @@ fn an_empty_tree_is_unknown_with_reasons_and_never_fails() {
     );
     assert!(machine::steal_ns(&root.0, 100).is_err());
     assert!(machine::involuntary_switches(&root.0).is_err());
-    let diagnosis = doctor::examine(&machine, None);
+    let diagnosis = doctor::examine(&machine, &Looked::default());
     let known = ["io_uring", "locked memory"];
     for item in &diagnosis.items {
         assert_eq!(item.state == State::Unknown, !known.contains(&item.name), "{item:?}");
@@ -167,7 +171,7 @@ fn malformed_files_are_unknown_and_never_a_panic() {
         assert!(machine.cpu.is_err() && machine.numa.as_ref().is_ok_and(BTreeMap::is_empty) | machine.numa.is_err());
         assert!(machine.huge_pages.is_err() || text.parse::<u64>().is_ok(), "{text:?}");
         let _ = (machine::steal_ns(&root.0, 0), machine::involuntary_switches(&root.0), machine.cores_usable());
-        let diagnosis = doctor::examine(&machine, None);
+        let diagnosis = doctor::examine(&machine, &Looked::default());
         let (lines, json) = (doctor::text(&diagnosis), doctor::json(&diagnosis));
         assert!(lines.lines().count() >= diagnosis.items.len() && !json.contains('\n'));
         serde_json::from_str::<serde_json::Value>(&json).unwrap();
@@ -250,30 +254,46 @@ fn doctor_names_what_would_mend_each_item() {
         io_uring: Err(IoUringRefused::NotPermitted),
     };
     let idle = IdleProbe { watched_ns: 200_000_000, gaps: 12, gap_ns: 9_000_000, longest_ns: 3_990_000 };
-    let diagnosis = doctor::examine(&root.read(poor), Some(&idle));
+    let quiet = IdleProbe { gaps: 1, gap_ns: 60_000, ..idle };
+    let idle = [(0, quiet), (3, idle)].map(|(core, probe)| CoreProbe { core: Some(core), probe });
+    let mut apart = lines(&[61.4, 140.0, 151.0, 139.0, 148.0, 60.0]);
+    (apart.ns[1][2], apart.ns[2][1], apart.left_out) = (None, None, 12);
+    let diagnosis = doctor::examine(&root.read(poor), &Looked { idle: idle.to_vec(), lines: Some(apart) });
     let expected = "\
-could be better io_uring        io_uring_setup is not permitted (EPERM): kernel.io_uring_disabled, or a container's seccomp filter; kernel.io_uring_disabled is 2
-                                -> sudo sysctl kernel.io_uring_disabled=0
-could be better locked memory   limit 64 KiB, glommio needs 512 KiB
-                                -> ulimit -l unlimited, or `* - memlock unlimited` in /etc/security/limits.conf
-bad             cores           4 of 4 online: 0-3, quota 1.50
-                                -> raise the quota to the number of cores (docker run --cpus, Kubernetes limits.cpu), or pin by cpuset
-could be better clock source    hpet, tsc is available
-                                -> echo tsc | sudo tee /sys/devices/system/clocksource/clocksource0/current_clocksource
-could be better isolated cores  none: other threads may run on the measured cores
-                                -> kernel command line: isolcpus=managed_irq,domain,1-N nohz_full=1-N rcu_nocbs=1-N
-could be better governor        performance, powersave
-                                -> sudo cpupower frequency-set -g performance
-could be better turbo           on: the frequency depends on heat and on other cores
-                                -> echo 1 | sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo (or echo 0 to cpufreq/boost)
-could be better core siblings   cores share a physical one: 0-1
-                                -> use one of each group: --cores 0,2-3
-could be better huge pages      transparent: always, set aside: 512
-                                -> echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled
-bad             steal           10.000 % of the worst core's time since the machine started
-                                -> a machine, or an instance type, whose cores are not shared
-bad             scheduler gaps  12 over 50.0 µs in 200 ms, the longest 3.99 ms, 4.500 % of the time
-                                -> stop what else runs, isolate the cores, move interrupts off them
+score  state           item            what was found
+   50  could be better io_uring        io_uring_setup is not permitted (EPERM): kernel.io_uring_disabled, or a container's seccomp filter; kernel.io_uring_disabled is 2
+                                       -> sudo sysctl kernel.io_uring_disabled=0
+   50  could be better locked memory   limit 64 KiB, glommio needs 512 KiB
+                                       -> ulimit -l unlimited, or `* - memlock unlimited` in /etc/security/limits.conf
+    0  bad             cores           4 of 4 online: 0-3, quota 1.50
+                                       -> raise the quota to the number of cores (docker run --cpus, Kubernetes limits.cpu), or pin by cpuset
+   50  could be better clock source    hpet, tsc is available
+                                       -> echo tsc | sudo tee /sys/devices/system/clocksource/clocksource0/current_clocksource
+   50  could be better isolated cores  none: other threads may run on the measured cores
+                                       -> kernel command line: isolcpus=managed_irq,domain,1-N nohz_full=1-N rcu_nocbs=1-N
+   50  could be better governor        performance, powersave
+                                       -> sudo cpupower frequency-set -g performance
+   50  could be better turbo           on: the frequency depends on heat and on other cores
+                                       -> echo 1 | sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo (or echo 0 to cpufreq/boost)
+   50  could be better core siblings   cores share a physical one: 0-1
+                                       -> use one of each group: --cores 0,2-3
+   50  could be better huge pages      transparent: always, set aside: 512
+                                       -> echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled
+    0  bad             steal           10.000 % of the worst core's time since the machine started
+                                       -> a machine, or an instance type, whose cores are not shared
+    0  bad             scheduler gaps  12 over 50.0 µs in 200 ms, the longest 3.99 ms, 4.500 % of the time, on core 3, the worst of 2
+                                       -> stop what else runs, isolate the cores, move interrupts off them
+   79  could be better core to core    from 60 ns from core 2 to core 3 to 151 ns from core 0 to core 3; 12 more cores were not looked at
+                                       -> use cores that lie close together: --cores 2-3
+   39  of 100: the mean of 12 items
+
+core to core, ns one way
+          0     1     2     3
+    0     -    61   140   151
+    1    61     -     -   148
+    2   140     -     -    60
+    3   151   148    60     -
+
 driver: threads because io_uring_setup is not permitted (EPERM): kernel.io_uring_disabled, or a container's seccomp filter
 ";
     assert_eq!(doctor::text(&diagnosis), expected);
@@ -285,6 +305,18 @@ driver: threads because io_uring_setup is not permitted (EPERM): kernel.io_uring
         "ulimit -l unlimited, or `* - memlock unlimited` in /etc/security/limits.conf"
     );
     assert_eq!(json["driver"]["name"], "threads");
+    assert_eq!((&json["score"], &json["items"][0]["score"]), (&39.into(), &50.into()));
+    assert_eq!((&json["core_to_core"]["ns"][0][1], &json["core_to_core"]["left_out"]), (&61.4.into(), &12.into()));
+    assert_eq!((&json["idle_cores"][1]["core"], &json["idle_cores"][1]["gaps"]), (&3.into(), &12.into()));
+}
+
+/// Four cores; the pairs in the order 01, 02, 03, 12, 13, 23.
+fn lines(ns: &[f64; 6]) -> CoreLines {
+    let mut lines = CoreLines { cores: vec![0, 1, 2, 3], ns: vec![vec![None; 4]; 4], left_out: 0 };
+    for ((a, b), ns) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)].into_iter().zip(ns) {
+        (lines.ns[a][b], lines.ns[b][a]) = (Some(*ns), Some(*ns));
+    }
+    lines
 }
 
 #[test]
@@ -308,6 +340,6 @@ fn this_machine_can_be_read() {
     let before = machine::involuntary_switches(Path::new("/")).expect("/proc is mounted where the tests run");
     assert!(machine::involuntary_switches(Path::new("/")).unwrap() >= before);
     assert!(machine::ticks_per_second() > 0);
-    let diagnosis = doctor::examine(&machine, None);
+    let diagnosis = doctor::examine(&machine, &Looked::default());
     assert!(doctor::text(&diagnosis).ends_with(&format!("because {}\n", diagnosis.driver.why)));
 }

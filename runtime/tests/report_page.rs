@@ -7,6 +7,9 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use reports::{eventful, filled, plain, timeline};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tapeline_runtime::lab::capacity::{Capacity, Plan, Search, Step};
+use tapeline_runtime::lab::result::Tail;
+use tapeline_runtime::lab::slo::Slo;
 use tapeline_runtime::replay::Told;
 use tapeline_runtime::report::latency::{new_histogram, stage_histogram};
 use tapeline_runtime::report::{Report, csv, hlog, html};
@@ -115,24 +118,52 @@ fn browser() -> Option<PathBuf> {
     std::env::split_paths(&folders).flat_map(|folder| names.map(|name| folder.join(name))).find(|path| path.is_file())
 }
 
+/// A search that has found something.
+fn found() -> Capacity {
+    let slo = Slo::parse("p50<5us,p99.9<200us").unwrap();
+    let mut search = Search::new(Plan { slo, from: 1e5, to: 8e5, repeats: 1, is_strict: false });
+    for (rate, p50, p99) in [(1e5, 800.0, 3e3), (2e5, 850.0, 4e3), (4e5, 950.0, 9e4), (8e5, 5e8, 9e8)] {
+        let response = Tail {
+            count: 100_000,
+            p50: Some(p50),
+            p90: Some(p50),
+            p99: Some(p99),
+            p99_9: Some(p99 * 2.0),
+            p99_99: None,
+            max: Some(p99 * 9.0),
+        };
+        let reason = Some("steal".to_owned()).filter(|_| rate == 4e5);
+        search.record(rate, Step { achieved: rate, response, saturated: rate == 8e5, valid: reason.is_none(), reason });
+    }
+    search.found(7.5e5, "0.1.0")
+}
+
 #[test]
-fn the_page_fits_a_desk_and_a_phone_in_light_and_dark() {
+fn the_pages_fit_a_desk_and_a_phone_in_light_and_dark() {
     let Some(browser) = browser() else {
+        let is_required = std::env::var_os("TAPELINE_TEST_BROWSER").is_some_and(|value| value == "required");
+        assert!(!is_required, "TAPELINE_TEST_BROWSER=required, and there is no browser");
         eprintln!("skipped: no browser");
         return;
     };
-    let folder = std::env::temp_dir().join(format!("tapeline-page-{}", std::process::id()));
+    fits(&browser, "report", &html::page(&told(eventful())), "3");
+    fits(&browser, "capacity", &html::capacity(&found(), &["a/b.tape".to_owned()]), "1");
+}
+
+/// Opens a page with so many plots.
+fn fits(browser: &Path, name: &str, page: &str, plots: &str) {
+    let folder = std::env::temp_dir().join(format!("tapeline-page-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     // A copy that says how it came out, as the page itself runs nothing.
     let probe = "<script>addEventListener('load',()=>{const d=document.documentElement;document.title=[d.scrollWidth<=d.clientWidth,\
         document.querySelectorAll('svg').length,getComputedStyle(document.body).backgroundColor,[...document.querySelectorAll('.tile b')]\
         .every(t=>t.scrollWidth<=t.parentElement.clientWidth)].join('|')})</script></body>";
-    let page = html::page(&told(eventful())).replace("</body>", probe);
+    let page = page.replace("</body>", probe);
     let path = folder.join("page.html");
     std::fs::write(&path, page).unwrap();
     let mut colours = Vec::new();
     for (width, dark) in [(1_280, false), (1_280, true), (390, false), (390, true)] {
-        let mut command = Command::new(&browser);
+        let mut command = Command::new(browser);
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--virtual-time-budget=2000"]);
         command
             .arg(format!("--window-size={width},1200"))
@@ -145,7 +176,11 @@ fn the_page_fits_a_desk_and_a_phone_in_light_and_dark() {
         let title = dom.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")).map(|(title, _)| title);
         let said: Vec<&str> = title.unwrap_or_default().split('|').collect();
         assert!(said.len() == 4, "width {width}: {title:?} {}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!((said[0], said[1], said[3]), ("true", "3", "true"), "width {width}, dark {dark}: {said:?}");
+        assert_eq!(
+            (said[0], said[1], said[3]),
+            ("true", plots, "true"),
+            "{name}, width {width}, dark {dark}: {said:?}"
+        );
         colours.push(said[2].to_owned());
     }
     assert_eq!((&colours[0], &colours[1]), (&colours[2], &colours[3]));

@@ -30,7 +30,7 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Replay captures through the engine and report latency, with a verdict on the run
     Replay(Box<ReplayArgs>),
-    /// Generate a session from the seeded market model, as a tape
+    /// Generate a session from the seeded market model, as a tape or as NASDAQ ITCH 5.0
     Gen(GenArgs),
     /// Decode captures, merge them in time order, and write a tape
     #[command(visible_alias = "merge")]
@@ -83,15 +83,31 @@ pub(crate) struct CaptureArgs {
 }
 
 impl CaptureArgs {
-    /// How captures are to be opened.
-    pub(crate) fn options(&self) -> OpenOptions {
-        OpenOptions { itch: ItchConfig { date: self.date, ..ItchConfig::default() }, ..OpenOptions::default() }
+    /// How captures are to be opened, with the maps of columns of that configuration.
+    pub(crate) fn options(&self, config: &Config) -> OpenOptions {
+        OpenOptions {
+            itch: ItchConfig { date: self.date, ..ItchConfig::default() },
+            csv: config.csv_map(),
+            parquet: config.parquet.clone(),
+            ..OpenOptions::default()
+        }
     }
+}
+
+/// Where the map of the columns of CSVs is told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MapArgs {
+    /// Configuration: a file of TOML, of which [csv] and [parquet] say what columns are; default: the file that TAPELINE_CONFIG names
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Set any key of the configuration; may be repeated. `tapeline config reference` lists the keys
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
-    /// Captures (tape, pcap, Binance lines, DBN, ITCH; also gzip or zstd), merged in time order; - is stdin. Without one: a built-in
+    /// Captures (tape, pcap, Binance and cryptofeed lines, DBN, ITCH, CSV; also gzip or zstd), merged in time order; - is stdin. Without one: a built-in
     /// session, generated
     pub(crate) captures: Vec<String>,
     #[command(flatten)]
@@ -195,13 +211,16 @@ pub(crate) struct ReplayArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct GenArgs {
-    /// Tape to write
+    /// File to write
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
+    /// What to write: a tape of the market model, or a day of NASDAQ ITCH 5.0 as a BinaryFILE or in packets
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = GenFormat::Tape)]
+    pub(crate) format: GenFormat,
     /// Seed: the same seed and parameters give the same bytes
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Events
+    /// Events; of ITCH, messages
     #[arg(long, default_value_t = 1_000_000)]
     pub(crate) events: u64,
     /// Symbols
@@ -216,12 +235,23 @@ pub(crate) struct GenArgs {
     /// Exponent of Zipf's law over the symbols
     #[arg(long, default_value_t = 1.1)]
     pub(crate) zipf: f64,
-    /// Compress blocks with zstd
+    /// Compress blocks of a tape with zstd
     #[arg(long)]
     pub(crate) compress: bool,
     /// Overwrite a file that exists
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// What `gen` writes.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum GenFormat {
+    /// A tape of every kind of event
+    Tape,
+    /// ITCH 5.0 in a BinaryFILE, as Nasdaq offers its days for download
+    Itch,
+    /// ITCH 5.0 over MoldUDP64, UDP and Ethernet, in a pcap of ns
+    ItchPcap,
 }
 
 /// What is wanted of a tape.
@@ -294,6 +324,8 @@ pub(crate) struct ImportArgs {
     pub(crate) captures: Vec<String>,
     #[command(flatten)]
     pub(crate) capture_args: CaptureArgs,
+    #[command(flatten)]
+    pub(crate) map_args: MapArgs,
     /// Tape to write
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -303,7 +335,7 @@ pub(crate) struct ImportArgs {
     /// Overwrite a file that exists
     #[arg(long)]
     pub(crate) force: bool,
-    /// Say how fast it went: messages, events and bytes a second, and the most memory that was resident
+    /// Say how fast it went: rows (of formats with one a line), messages, events and bytes a second, and the most memory that was resident
     #[arg(long)]
     pub(crate) stats: bool,
     /// Symbols that fit
@@ -317,6 +349,8 @@ pub(crate) struct InfoArgs {
     pub(crate) capture: String,
     #[command(flatten)]
     pub(crate) capture_args: CaptureArgs,
+    #[command(flatten)]
+    pub(crate) map_args: MapArgs,
     /// Form of the answer
     #[arg(long, default_value = "text")]
     pub(crate) format: Format,
@@ -337,6 +371,8 @@ pub(crate) struct DumpArgs {
     pub(crate) capture: String,
     #[command(flatten)]
     pub(crate) capture_args: CaptureArgs,
+    #[command(flatten)]
+    pub(crate) map_args: MapArgs,
     /// Stop after this many events
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
@@ -477,6 +513,9 @@ pub(crate) struct CapacityArgs {
     /// Write the curve as CSV
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
+    /// Write the curve as a page with a plot: response times against load, what has to hold, the knee
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Overwrite a file that exists
     #[arg(long)]
     pub(crate) force: bool,
@@ -492,9 +531,12 @@ pub(crate) struct DoctorArgs {
     /// Form of the answer
     #[arg(long, default_value = "text")]
     pub(crate) format: Format,
-    /// Watch an idle core for scheduler gaps this long; 0s leaves it out
+    /// Watch every core for scheduler gaps this long, all at once; 0s leaves it out
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub(crate) probe: Duration,
+    /// Measure how long a cache line takes between every two cores, in this time at most; 0s leaves it out
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub(crate) matrix: Duration,
 }
 
 #[derive(Args, Debug)]

@@ -26,6 +26,11 @@ pub(crate) fn code(written: u8, other: u8) -> u8 {
     if written == 0 { other } else { written }
 }
 
+/// Of several exit codes the one that is told: 130, then 2, then 3, then 1. An unbalanced ledger's 1 comes before 3, which who knows of it has to say.
+pub(crate) fn first_of(codes: &[u8]) -> u8 {
+    [130, 2, 3, 1].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
+}
+
 /// Writes one line of notice to stderr.
 pub(crate) fn note(text: impl Display) {
     // Nobody can be told that stderr is closed.
@@ -36,4 +41,17 @@ pub(crate) fn note(text: impl Display) {
 pub(crate) fn fail(text: impl Display, code: u8) -> u8 {
     let _ = writeln!(io::stderr().lock(), "tapeline: error: {text}");
     code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupt_comes_first_then_what_could_not_be_done_then_damage() {
+        assert_eq!(first_of(&[3, 130, 2]), 130);
+        assert_eq!(first_of(&[3, 1, 2, 0]), 2);
+        assert_eq!(first_of(&[1, 3]), 3);
+        assert_eq!((first_of(&[0, 1]), first_of(&[0, 0]), first_of(&[])), (1, 0, 0));
+    }
 }

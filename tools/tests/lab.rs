@@ -140,6 +140,22 @@ fn two_configurations_are_replayed_in_turn() {
     assert_eq!(found.exits(3).json()["outputs"], "equal");
 }
 
+/// What could not be done comes before damage, an interrupt before all.
+#[test]
+fn of_several_exit_codes_the_first_of_the_design_is_told() {
+    let (place, mut result) = prepared();
+    write(&place, "a.json", &result, 1_000..1_003);
+    let mut cut = place.read("a.json");
+    cut.truncate(cut.len() - 100);
+    place.write("cut.json", &cut);
+    // Damaged, and not to be compared with what has a schedule.
+    result["latency_ns"]["response"] = result["latency_ns"]["service"].clone();
+    write(&place, "paced.json", &result, 1_000..1_003);
+    let ran = place.run("compare paced.json cut.json").exits(2);
+    assert!(ran.stderr.contains("by a schedule") && ran.stderr.contains("cut.json"), "{}", ran.stderr);
+    place.run("compare a.json cut.json").exits(3);
+}
+
 #[test]
 fn so_many_messages_are_replayed_whatever_the_passes() {
     let (place, whole) = prepared();
@@ -163,7 +179,7 @@ fn so_many_messages_are_replayed_whatever_the_passes() {
 #[test]
 fn a_capacity_has_an_answer_and_a_curve() {
     let (place, _) = prepared();
-    let line = "capacity a.tape --slo max<3600s --from 5000 --to 20000 --time 100ms --driver threads --shards 1 --csv c.csv --format json";
+    let line = "capacity a.tape --slo max<3600s --from 5000 --to 20000 --time 100ms --driver threads --shards 1 --csv c.csv --html c.html --format json";
     let ran = place.run(line);
     let found = ran.json();
     assert_eq!((&found["tool"], &found["command"]), (&"tapeline".into(), &"capacity".into()), "{found}");
@@ -182,7 +198,14 @@ fn a_capacity_has_an_answer_and_a_curve() {
     }
     let csv = String::from_utf8(place.read("c.csv")).unwrap();
     assert_eq!(csv.lines().count(), points.len() + 1, "{csv}");
+    let page = String::from_utf8(place.read("c.html")).unwrap();
+    assert_eq!(page.matches("<tr>").count(), points.len() + 1, "{page}");
+    assert!(page.contains("a.tape - tapeline capacity") && page.contains(">max below "), "{page}");
     place.run(line).exits(2).says_once(&["c.csv"]);
+    // The other file cannot be made: the one that was made goes, and nothing runs.
+    std::fs::remove_file(place.path("c.csv")).unwrap();
+    place.run(line).exits(2).says_once(&["c.html"]);
+    assert!(!place.path("c.csv").exists());
 
     // Nobody answers within a nanosecond; and a percentile needs its samples. Whatever else a busy machine makes of it.
     for (slo, time) in [("p50<1ns", "100ms"), ("p99.99<1s", "400ms")] {
@@ -204,6 +227,7 @@ fn mistakes_of_a_capacity_are_told_before_anything_runs() {
         ("capacity a.tape --slo p50<1ms --from 10 --to 5", ["--from 10", "--to 5"]),
         ("capacity - --slo p50<1ms", ["-:", "many replays"]),
         ("capacity a.tape --slo p50<1ms --csv a.tape --force", ["a.tape", "itself"]),
+        ("capacity a.tape --slo p50<1ms --html a.tape --force", ["a.tape", "itself"]),
     ] {
         place.run(line).exits(2).says_once(&parts);
     }

@@ -208,8 +208,14 @@ fn dump_stops_at_its_limit_and_doctor_names_the_driver() {
     let some = place.run("dump a.tape --limit 17").exits(0).stdout;
     assert_eq!(some.lines().count(), 17);
     assert!(all.starts_with(&some));
-    let doctor = place.run("doctor --probe 10ms --format json").exits(0);
-    assert_eq!((doctor.stdout.lines().count(), &doctor.json()["command"]), (1, &"doctor".into()));
+    let doctor = place.run("doctor --probe 10ms --matrix 20ms --format json").exits(0);
+    let found = doctor.json();
+    assert_eq!((doctor.stdout.lines().count(), &found["command"]), (1, &"doctor".into()));
+    let cores = found["core_to_core"]["cores"].as_array().unwrap().len();
+    assert_eq!(found["core_to_core"]["ns"].as_array().unwrap().len(), cores);
+    assert!(!found["idle_cores"].as_array().unwrap().is_empty() && found["score"].is_u64(), "{found}");
+    let without = place.run("doctor --probe 0s --matrix 0s --format json").exits(0).json();
+    assert!(without["core_to_core"].is_null() && without["idle_cores"].as_array().unwrap().is_empty(), "{without}");
 }
 
 #[test]

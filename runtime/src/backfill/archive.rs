@@ -1,6 +1,8 @@
-//! The tapes that history is read from: their indices and names, read once at the start.
+//! The tapes and Parquet files that history is read from: their indices and names, read once at the start.
 
+use super::groups::RowGroups;
 use super::{FAILED_DAMAGED, FAILED_FORMAT, FAILED_MISSING, FAILED_NAMES, TAPES_MAX};
+use crate::input::InputError;
 use crate::tape::index::TapeIndex;
 use crate::tape::{TapeError, TapeReader};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +13,7 @@ use tapeline_core::catalog::{Catalog, CatalogError, SeqRule, definition_text};
 use tapeline_core::event::payload::SourceDef;
 use tapeline_core::event::{EventRef, Kind};
 use tapeline_core::limits::SYMBOL_BYTES_MAX;
-use tapeline_core::units::{SourceId, UnixNanos};
+use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
 
 /// Why history cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +35,9 @@ pub enum Fault {
         /// The place and what is wrong with it.
         error: TapeError,
     },
-    /// A file is Parquet.
-    #[error("{}: history is not read from Parquet yet: import it to a tape", .0.display())]
-    Parquet(PathBuf),
+    /// A Parquet file is damaged, or has none of the columns that are known. The error names the file.
+    #[error("{0}")]
+    Parquet(InputError),
     /// A file is no tape.
     #[error("{}: it is no tape: {why}", .path.display())]
     NoTape {
@@ -67,15 +69,18 @@ impl Fault {
         match self {
             Self::Missing { .. } | Self::TooMany { .. } => FAILED_MISSING,
             Self::Damaged { .. } => FAILED_DAMAGED,
+            Self::Parquet(InputError::Damaged { .. }) => FAILED_DAMAGED,
+            Self::Parquet(InputError::Open { .. }) => FAILED_MISSING,
+            Self::Parquet(InputError::Catalog { .. }) => FAILED_NAMES,
             Self::Parquet(_) | Self::NoTape { .. } => FAILED_FORMAT,
             Self::Names { .. } => FAILED_NAMES,
         }
     }
 
-    /// Exit code of a command whose history it failed: 3 where a tape is damaged, else 2.
+    /// Exit code of a command whose history it failed: 3 where a file is damaged, else 2.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
-        if matches!(self, Self::Damaged { .. }) { 3 } else { 2 }
+        if matches!(self, Self::Damaged { .. } | Self::Parquet(InputError::Damaged { .. })) { 3 } else { 2 }
     }
 
     /// What a tape's reader says.
@@ -89,7 +94,14 @@ impl Fault {
     }
 }
 
-/// One tape.
+/// How a place in a file is found.
+#[derive(Debug)]
+pub(super) enum Places {
+    Tape(TapeIndex),
+    Parquet(RowGroups),
+}
+
+/// One file: a tape, or Parquet.
 #[derive(Debug)]
 pub(super) struct Tape {
     pub(super) path: PathBuf,
@@ -97,7 +109,7 @@ pub(super) struct Tape {
     pub(super) origin: u64,
     /// Events on it, without definitions; `None` where its end cannot be read.
     events: Option<u64>,
-    pub(super) index: TapeIndex,
+    pub(super) places: Places,
     /// Time of the first event.
     pub(super) first: UnixNanos,
     /// Ids of each symbol on the tape.
@@ -216,7 +228,7 @@ fn open(path: &Path, catalog: &mut Catalog) -> Result<Option<Tape>, Fault> {
     let mut magic = [0; 4];
     let have = crate::tape::fill(&mut File::open(path).map_err(missing)?, &mut magic).map_err(missing)?;
     if magic[..have] == *b"PAR1" {
-        return Err(Fault::Parquet(path.to_owned()));
+        return open_parquet(path, catalog);
     }
     let index = TapeIndex::open(path).map_err(damaged)?;
     let (mut symbols, mut sources) = (BTreeMap::<Vec<u8>, Vec<u32>>::new(), vec![SourceId::NONE]);
@@ -251,11 +263,35 @@ fn open(path: &Path, catalog: &mut Catalog) -> Result<Option<Tape>, Fault> {
         return Err(Fault::Names { path: path.to_owned(), error });
     }
     let Some(first) = first_time(path).map_err(damaged)? else { return Ok(None) };
-    let name = path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
-    let origin = tapeline_core::hash::stable(&name);
+    let origin = origin_of(path);
     let count = index.count(File::open(path).map_err(missing)?);
     let events = count.ok().and_then(|count| count.checked_sub(definitions));
-    Ok(Some(Tape { path: path.to_owned(), origin, events, index, first, symbols, sources }))
+    Ok(Some(Tape { path: path.to_owned(), origin, events, places: Places::Tape(index), first, symbols, sources }))
+}
+
+/// Stable hash of a file's name.
+fn origin_of(path: &Path) -> u64 {
+    let name = path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
+    tapeline_core::hash::stable(&name)
+}
+
+/// A Parquet file, after one pass over it.
+fn open_parquet(path: &Path, catalog: &mut Catalog) -> Result<Option<Tape>, Fault> {
+    let (groups, first, events) = RowGroups::read(path, catalog.symbols_max()).map_err(Fault::Parquet)?;
+    let Some(first) = first else { return Ok(None) };
+    let names = groups.catalog();
+    let mut symbols = BTreeMap::<Vec<u8>, Vec<u32>>::new();
+    for id in 1..names.symbols() as u32 {
+        symbols.entry(names.symbol_text(SymbolId(id)).to_vec()).or_default().push(id);
+    }
+    let mut sources = vec![SourceId::NONE];
+    for id in 1..names.sources() as u8 {
+        let (text, rule) = (names.source_name(SourceId(id)), names.seq_rule(SourceId(id)));
+        let source = catalog.source(text, rule).map_err(|error| Fault::Names { path: path.to_owned(), error })?;
+        sources.push(source);
+    }
+    let (path, origin) = (path.to_owned(), origin_of(path));
+    Ok(Some(Tape { path, origin, events: Some(events), places: Places::Parquet(groups), first, symbols, sources }))
 }
 
 /// The time of the first event of a tape that has one; definitions have none.

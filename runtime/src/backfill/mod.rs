@@ -1,4 +1,5 @@
-//! History for handlers that ask for it ([`tapeline_core::backfill`]): read off the hot cores, from tapes, on a thread of its own.
+//! History for handlers that ask for it ([`tapeline_core::backfill`]): read off the hot cores, from tapes and Parquet files, on a thread of its
+//! own.
 //!
 //! ```text
 //!  shard core                                           backfill thread (on cores that no station has, where there are any)
@@ -14,13 +15,14 @@
 //!   of the tape). So nothing of a range is left out where a capture's times go back, and adjacent ranges have each event once.
 //! - **By name.** A tape's ids are its own. Its sources are interned in the engine's catalog at the start, before anything else is; the symbol
 //!   is the one that was ordered.
-//! - **Bounded.** A block of each tape that has something in the range now, and what the ring holds.
+//! - **Bounded.** A block of each tape that has something in the range now, and what the ring holds. Of a Parquet file, what its input keeps.
 //! - **What cannot be read fails the order**, with a reason that the report names: see [`FAILED_MISSING`] and its neighbours. What came
 //!   before the damage has come.
 //!
 //! Outputs of other runs on a tape (derived events) are no history.
 
 mod archive;
+mod groups;
 mod reading;
 mod thread;
 
@@ -52,7 +54,7 @@ pub const RING_SLOTS_DEFAULT: usize = 4_096;
 /// What history is read from, and how.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Settings {
-    /// Tapes, and folders of tapes (files whose names end in `.tape`).
+    /// Tapes and Parquet files, and folders of them (files whose names end in `.tape` and `.parquet`).
     pub paths: Vec<PathBuf>,
     /// Slots of the ring to each shard, a power of two.
     pub ring_slots: usize,

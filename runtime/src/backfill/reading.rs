@@ -1,7 +1,8 @@
 //! One order: the events of a symbol, of some kinds, in a range of time, from all tapes, in order.
 
 use super::OPEN_MAX;
-use super::archive::{Archive, Fault, Tape};
+use super::archive::{Archive, Fault, Places, Tape};
+use super::groups::Rows;
 use crate::tape::TapeReader;
 use std::fs::File;
 use tapeline_core::backfill::HistoryOrder;
@@ -27,7 +28,7 @@ pub(super) enum Look {
 struct Feed {
     /// Its number in the archive.
     tape: usize,
-    reader: TapeReader<File>,
+    reader: Blocks,
     /// Slots of the block that was read last: how many there are, and the next one to look at.
     len: usize,
     at: usize,
@@ -35,6 +36,33 @@ struct Feed {
     time: u64,
     /// Where the next event that is wanted stands; `None` = it has to be looked for.
     found: Option<usize>,
+}
+
+/// The events of a file, some at a time.
+enum Blocks {
+    Tape(TapeReader<File>),
+    Parquet(Box<Rows>),
+}
+
+impl Blocks {
+    /// Reads some more. `None` at the end, else how many slots there are now.
+    fn next(&mut self, tape: &Tape) -> Result<Option<usize>, Fault> {
+        match self {
+            Self::Tape(reader) => match reader.next_block() {
+                Ok(block) => Ok(block.map(|block| block.slots.len())),
+                Err(error) => Err(Fault::of(&tape.path, error)),
+            },
+            Self::Parquet(rows) => rows.next().map_err(Fault::Parquet),
+        }
+    }
+
+    /// The slots that were read last, and maybe others after them.
+    fn buffer(&self) -> &[Slot] {
+        match self {
+            Self::Tape(reader) => reader.buffer(),
+            Self::Parquet(rows) => rows.slots(),
+        }
+    }
 }
 
 /// See the [module](self). Allocates: it runs off the hot cores.
@@ -85,15 +113,15 @@ impl Reading {
                 self.feeds.remove(at); // Past the range.
                 continue;
             }
-            match feed.reader.next_block() {
-                Ok(Some(block)) => {
-                    (feed.at, feed.len) = (0, block.slots.len());
+            match feed.reader.next(tape) {
+                Ok(Some(slots)) => {
+                    (feed.at, feed.len) = (0, slots);
                     self.blocks += 1;
                 }
                 Ok(None) => {
                     self.feeds.remove(at);
                 }
-                Err(error) => return Look::Failed(Fault::of(&tape.path, error)),
+                Err(fault) => return Look::Failed(fault),
             }
             return Look::Busy;
         }
@@ -194,10 +222,20 @@ impl Feed {
     /// The tape, at the place from which on nothing of `from` or later is missed.
     fn open(number: usize, tape: &Tape, from: UnixNanos) -> Result<Self, Fault> {
         let missing = |error| Fault::Missing { path: tape.path.clone(), error };
-        let file = File::open(&tape.path).map_err(missing)?;
-        let reader = tape.index.seek(file, from).map_err(|error| Fault::of(&tape.path, error))?;
+        let (reader, time) = match &tape.places {
+            Places::Tape(index) => {
+                let file = File::open(&tape.path).map_err(missing)?;
+                let reader = index.seek(file, from).map_err(|error| Fault::of(&tape.path, error))?;
+                let time = reader.chain().map_or(0, |chain| chain.ts_recv_max);
+                (Blocks::Tape(reader), time)
+            }
+            Places::Parquet(groups) => {
+                let (rows, time) = groups.seek(&tape.path, from).map_err(Fault::Parquet)?;
+                (Blocks::Parquet(Box::new(rows)), time)
+            }
+        };
         // Until more is known, it may go on from its beginning.
-        let time = reader.chain().map_or(0, |chain| chain.ts_recv_max).max(tape.first.0);
+        let time = time.max(tape.first.0);
         Ok(Self { tape: number, reader, len: 0, at: 0, time, found: None })
     }
 

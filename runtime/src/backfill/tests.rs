@@ -331,12 +331,8 @@ fn what_cannot_be_read_fails_with_a_code_and_a_reason() {
     let parquet = folder.0.join("bars.parquet");
     fs::write(&parquet, b"PAR1 and so on").unwrap();
     let (_, code, report) = run(std::slice::from_ref(&folder.0));
-    assert_eq!(code, 1 + u64::from(FAILED_FORMAT));
-    assert!(
-        report.reasons[0].ends_with("history is not read from Parquet yet: import it to a tape"),
-        "{:?}",
-        report.reasons
-    );
+    assert_eq!((code, report.exit), (1 + u64::from(FAILED_DAMAGED), Some(3)));
+    assert!(report.reasons[0].contains("bars.parquet: offset 14: the file is cut short"), "{:?}", report.reasons);
 
     let text = folder.0.join("text");
     fs::write(&text, b"this is no tape at all").unwrap();

@@ -3,6 +3,7 @@
 use super::archive::{Archive, Fault};
 use super::reading::{Look, Reading};
 use crate::background::Background;
+use crate::rest::Rest;
 use crossbeam_queue::ArrayQueue;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,8 +20,6 @@ use tapeline_core::shard::{Probe, Shard};
 
 /// Events that a desk sends before the next one has its turn.
 const TURN_EVENTS: usize = 256;
-/// How long the thread sleeps when there is nothing to do.
-const REST: Duration = Duration::from_micros(100);
 /// Reasons that a report names; more are counted only.
 const REASONS_MAX: usize = 16;
 
@@ -234,10 +233,13 @@ impl Backfill {
     /// When the system starts no thread.
     pub fn start(mut self, cores: Vec<usize>) -> std::io::Result<BackfillThread> {
         Background::spawn("backfill", cores, move |stop| {
-            let mut report = ReaderReport::default();
+            let (mut report, mut rest) = (ReaderReport::default(), Rest::new());
             while !stop.load(Ordering::Relaxed) {
-                if !self.poll(&mut report) {
-                    thread::sleep(REST);
+                let has_worked = self.poll(&mut report);
+                let is_open = self.desks.iter().any(|desk| desk.reading.is_some());
+                match rest.next(has_worked, is_open) {
+                    Duration::ZERO => {}
+                    time => thread::sleep(time),
                 }
             }
             report

@@ -16,9 +16,11 @@
 //!
 //! A key more: a field in the section's struct below (or in the engine's own type that the section holds), and a row in `table.rs`.
 
+mod csv;
 mod key;
 mod layers;
 mod mapper;
+mod parquet;
 mod publisher;
 mod retry;
 mod table;
@@ -43,12 +45,15 @@ use crate::backfill;
 use crate::driver::{Driver, Idle};
 use crate::engine::Setup;
 use crate::ingest::Capture;
+use crate::input::csv::ColumnMap;
+use crate::input::parquet::ParquetConfig;
 use crate::jobs;
 use crate::log::{self, LogFormat};
 use crate::pacer::{Arrivals, Pace};
 use crate::pipeline::Parameters;
 use crate::spill;
 use crate::station::Overload;
+use std::sync::Arc;
 use tapeline_core::backfill::DeskConfig;
 use tapeline_core::dead;
 use tapeline_core::health::Thresholds;
@@ -100,6 +105,10 @@ pub struct Config {
     pub session: Zone,
     /// From where on a part of the engine counts as degraded or failed: for [`crate::replay::Request`].
     pub health: Thresholds,
+    /// What the columns of CSV captures are: [`Config::csv_map`] for who opens them.
+    pub csv: ColumnMap,
+    /// What the columns of Parquet captures are where their names do not tell: for [`crate::input::detect::OpenOptions`].
+    pub parquet: ParquetConfig,
     /// Parameters of the default handlers.
     pub pipeline: Parameters,
 }
@@ -382,6 +391,9 @@ impl Config {
             let what = "one symbol that is held has to leave room for others: less than dead_letters.entries";
             tell("dead_letters.held_per_symbol", what.to_owned());
         }
+        if let Some((key, what)) = self.csv.check() {
+            tell(&format!("csv.{key}"), what);
+        }
         let Requests { jobs_min, jobs_max, .. } = self.requests;
         if jobs_min > jobs_max {
             tell("requests.jobs_min", format!("{jobs_min} is more than requests.jobs_max, {jobs_max}"));
@@ -435,6 +447,12 @@ impl Config {
         wrong
     }
 
+    /// The map of the columns of CSV captures, if there is one: for [`crate::input::detect::OpenOptions`].
+    #[must_use]
+    pub fn csv_map(&self) -> Option<Arc<ColumnMap>> {
+        self.csv.kind.is_some().then(|| Arc::new(self.csv.clone()))
+    }
+
     /// What the engine is made of, for these captures. Outputs are for the caller to add.
     ///
     /// # Panics
@@ -461,6 +479,8 @@ impl Config {
             zone: _,
             session: _,
             health: _,
+            csv: _,
+            parquet: _,
             pipeline,
         } = self;
         let Engine {

@@ -1,10 +1,12 @@
 //! The table of keys.
 
 use super::Config;
+use super::csv::CSV;
 use super::key::{ARRIVALS, DRIVERS, IDLES, Key, LEVELS, LOG_FORMATS, Names, OVERLOADS, REFUSALS, Section, Stored};
 use super::mapper::{
     day_names, days, group_names, hours, hours_mut, rule_names, rule_plan, rule_plan_mut, rules, set_days, set_rules,
 };
+use super::parquet::PARQUET;
 use super::publisher;
 use super::retry::{GROWTHS, ORDERS, SPREADS};
 use super::topics::{KEYS, LANES, ON_INVALID, POLICIES, kind_names};
@@ -684,7 +686,7 @@ pub static SECTIONS: &[Section] = &[
                 "tapes",
                 Form::Paths,
                 backfill.tapes,
-                "Tapes, and folders whose *.tape files are meant. Parquet is refused. None at all = history is refused to who asks."
+                "Tapes and Parquet files, and folders whose *.tape and *.parquet files are meant. None at all = history is refused to who asks."
             ),
             key!(
                 "jobs",
@@ -1228,4 +1230,6 @@ pub static SECTIONS: &[Section] = &[
             key!("news", time(0, DAY_NS), pipeline.crossover.news_ns, "How long news counts, in shard time."),
         ],
     },
+    CSV,
+    PARQUET,
 ];

@@ -46,6 +46,8 @@ fn effect(config: &Config) -> String {
             &config.pipeline,
             // The report's: `tapeline replay` hands it on.
             &config.health,
+            // Of who opens captures: see `tests/csv_map.rs`.
+            (config.csv_map(), &config.parquet),
         )
     )
 }
@@ -90,7 +92,7 @@ fn silent(settings: &[Setting], config: &Config) -> Vec<String> {
 
 /// Keys under which every other one matters: a policy that differs from the standard one, a time of day, and topics that may lose what
 /// they hold.
-const BASE: [(&str, &str); 8] = [
+const BASE: [(&str, &str); 30] = [
     ("retry.policy.other.attempts", "2"),
     ("mapper.hours.open.from", "\"09:30\""),
     ("topics.trades.lossy", "true"),
@@ -99,6 +101,29 @@ const BASE: [(&str, &str); 8] = [
     ("correlation.benchmark", "\"XBT\""),
     // Without a tape nobody reads.
     ("backfill.tapes", "[\"a.tape\"]"),
+    // A map that any kind finds its columns in, with and without a header.
+    ("csv.kind", "\"trade\""),
+    ("csv.symbol", "3"),
+    ("csv.time", "4"),
+    ("csv.recv_time", "5"),
+    ("csv.date", "6"),
+    ("csv.seq", "7"),
+    ("csv.price", "8"),
+    ("csv.size", "9"),
+    ("csv.side", "10"),
+    ("csv.snapshot", "11"),
+    ("csv.orders", "12"),
+    ("csv.bid_px", "13"),
+    ("csv.bid_sz", "14"),
+    ("csv.ask_px", "15"),
+    ("csv.ask_sz", "16"),
+    ("csv.open", "17"),
+    ("csv.high", "18"),
+    ("csv.low", "19"),
+    ("csv.close", "20"),
+    ("csv.volume", "21"),
+    ("csv.trade_count", "22"),
+    ("csv.vwap", "23"),
     // Without a folder nothing spills.
     ("spill.folders", "[\"spilled\"]"),
 ];
@@ -414,7 +439,7 @@ jobs_max = 4
     layers.flag("--set", "dedup.windw", "5ms");
     layers.flag("--symbols-max", "engine.symbols_max", "1");
     let told = layers.finish().unwrap_err().to_string();
-    let expected = r#"t.toml:1:1: top is no key; the nearest is log.level
+    let expected = r#"t.toml:1:1: top is no key; the nearest is csv.open
 t.toml:3:1: engine.shard is no key; the nearest is engine.shards
 t.toml:4:1: engine.shards = "two": an integer, 1 to 256; or "auto": one for each core but one
 t.toml:5:1: engine.symbols_max = 1: an integer, 2 to 16777216

@@ -8,6 +8,9 @@ use tapeline_core::limits::SYMBOL_BYTES_MAX;
 /// Longest name that a configuration gives to something, in bytes.
 const NAME_BYTES_MAX: usize = 32;
 
+/// Longest name of a column in bytes.
+const COLUMN_BYTES_MAX: usize = 96;
+
 /// A checked value, whatever it is a value of. Times are nanoseconds, sizes are bytes.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Value {
@@ -156,6 +159,8 @@ pub enum Form {
     Clock,
     /// The name of a time zone of the IANA.
     Zone,
+    /// A column of a CSV: its name, or its number from 1.
+    Column,
     /// A list of cores, as in `0,2-5`, in order.
     Cores,
 }
@@ -191,6 +196,14 @@ impl Form {
                 words.contains(&word).then(|| Value::Word(word.to_owned()))
             }
             Self::Symbol => raw.word().filter(|text| is_symbol(text)).map(|text| Value::Word(text.to_owned())),
+            Self::Column => {
+                let text = match raw {
+                    Raw::Integer(number) => number.to_string(),
+                    raw => raw.word()?.to_owned(),
+                };
+                let is_legal = (1..=COLUMN_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
+                is_legal.then_some(Value::Word(text))
+            }
             Self::Name => raw.word().filter(|word| is_name(word)).map(|word| Value::Word(word.to_owned())),
             Self::Words(known) => {
                 let words = match raw {
@@ -277,6 +290,7 @@ impl Form {
             Self::Symbols => format!("a list of texts of symbols, 1 to {SYMBOL_BYTES_MAX} bytes each"),
             Self::Clock => "a time of day, 00:00 to 24:00, as in \"09:30\"".to_owned(),
             Self::Zone => "a time zone of the IANA, as in \"America/New_York\"".to_owned(),
+            Self::Column => format!("the name of a column, 1 to {COLUMN_BYTES_MAX} bytes, or its number from 1"),
             Self::Cores => "a list of cores, as in \"0,2-5\"".to_owned(),
         }
     }
@@ -351,6 +365,10 @@ impl Form {
             Self::Zone => {
                 let is_utc = *value == Value::Word("UTC".to_owned());
                 Some(Value::Word(if is_utc { "America/New_York" } else { "UTC" }.to_owned()))
+            }
+            Self::Column => {
+                let is_one = *value == Value::Word("1".to_owned());
+                Some(Value::Word(if is_one { "2" } else { "1" }.to_owned()))
             }
             Self::Cores => Some(Value::Cores(if *value == Value::Cores(vec![0]) { vec![1] } else { vec![0] })),
             Self::Name => None,

@@ -75,7 +75,9 @@ impl Beside {
         let history =
             self.history.map(|history| history.finish().ok_or_else(|| EngineError::Backfill("died".to_owned())));
         let history = history.transpose()?;
-        let workers = self.jobs.map(|jobs| jobs.finish().ok_or_else(|| EngineError::Jobs("died".to_owned())));
+        let workers = self.jobs.map(|jobs| {
+            jobs.finish_until(Instant::now() + 2 * GIVE_UP_AFTER).ok_or_else(|| EngineError::Jobs("died".to_owned()))
+        });
         let workers = workers.transpose()?;
         let spill =
             self.spill.map(|spill| spill.finish().ok_or_else(|| EngineError::Spill("its thread died".to_owned())));

@@ -36,22 +36,17 @@
 //! A line that is no such thing, or lacks a field, or has a number that does not fit exactly, is *bad*: counted, named
 //! with its number (the first ten), and nothing of it is appended.
 
-use super::bytes::{ByteSource, LineReader, LineTooLong};
+use super::bytes::{ByteSource, Line, LineTooLong};
 use super::decimal::{self, DecimalError, Short};
 use super::json::{JsonError, Scanner, Text, Value};
-use super::{BAD_LINES_NAMED_MAX, Input, InputError, MESSAGE_SLOTS_MAX, Position, SlotBuf, Status, Tally};
-use std::collections::BTreeMap;
-use tapeline_core::catalog::{Catalog, CatalogError, SeqRule};
-use tapeline_core::event::payload::{BookLevel, Gap, LevelAction, Quote, QuoteWide, Trade};
-use tapeline_core::event::{EventBuf, Flags, KindVersion, Payload, Slot};
+use super::lines::{Decoded, Head, LineDecoder, Lines, Outcome, SKIPPED_NAME_BYTES_MAX, Sides, Skipped};
+use super::{Input, InputError, MESSAGE_SLOTS_MAX, SlotBuf, Status, Tally};
+use tapeline_core::catalog::{Catalog, SeqRule};
+use tapeline_core::event::payload::{BookLevel, Gap, LevelAction, Trade};
+use tapeline_core::event::{Flags, Slot};
 use tapeline_core::gaps::{GapDetector, Numbers, Verdict};
 use tapeline_core::limits::SYMBOL_BYTES_MAX;
 use tapeline_core::units::{PRICE_UNDEFINED, Side, SourceId, SymbolId, UnixNanos};
-
-/// Names of skipped messages that are counted apart; the others are counted as `other`.
-const SKIPPED_NAMES_MAX: usize = 64;
-/// Longest name of a skipped message in bytes.
-const SKIPPED_NAME_BYTES_MAX: usize = 64;
 
 /// Books that are watched for gaps: more than Binance trades on all its markets.
 pub const GAP_STREAMS: usize = 1 << 12;
@@ -220,26 +215,12 @@ enum Fault {
     TooManyEvents(usize),
 }
 
-/// Why a line gave no events.
-enum Refusal {
-    Bad(Fault),
-    /// A table is full: nothing that follows can be trusted to fit.
-    Catalog(CatalogError),
-}
+type Refusal = super::lines::Refusal<Fault>;
 
 impl<E: Into<Fault>> From<E> for Refusal {
     fn from(error: E) -> Self {
         Self::Bad(error.into())
     }
-}
-
-/// What became of a good line.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    /// Its events, if it has any, are appended.
-    Done,
-    /// Its events need this many slots, and there are fewer; nothing changed.
-    NoRoom(usize),
 }
 
 /// A level of a book message.
@@ -436,51 +417,18 @@ struct Seen {
     price: Option<i64>,
 }
 
-/// Head fields of a message's events.
-struct Head {
-    ts_recv: UnixNanos,
-    ts_event: UnixNanos,
-    seq: u64,
-    symbol: SymbolId,
-    source: SourceId,
-    flags: Flags,
-}
-
-impl Head {
-    fn slot<P: Payload>(&self, part: u16, scale: u8, payload: P) -> Slot {
-        let mut slot = Slot {
-            kind: KindVersion::new(P::KIND, P::VERSION),
-            flags: self.flags,
-            ts_recv: self.ts_recv,
-            ts_event: self.ts_event,
-            seq: self.seq,
-            symbol: self.symbol,
-            part,
-            source: self.source,
-            scale,
-            ..Slot::ZERO
-        };
-        *slot.payload_mut() = payload;
-        slot
-    }
-}
-
 /// A Binance capture that is being decoded.
 ///
 /// After its start a line allocates nothing, but for the first of a symbol or of a skipped name, one that is longer than
 /// any before, and the bad lines that are named. The symbols and sources are those
 /// of the one catalog that every call gets.
-pub struct BinanceInput {
-    lines: LineReader,
-    decoder: Decoder,
-    ended: bool,
-}
+pub struct BinanceInput(Lines<Decoder>);
 
 impl BinanceInput {
     /// Decodes `source` from where it stands. Lines longer than `line_bytes_max` are bad.
     #[must_use]
     pub fn new(source: ByteSource, line_bytes_max: usize) -> Self {
-        Self { lines: LineReader::new(source, line_bytes_max), decoder: Decoder::new(), ended: false }
+        Self(Lines::new(source, line_bytes_max, Decoder::new()))
     }
 
     /// Whether `start`, the first bytes of a file, has a line of this format that is begun: digits, white space, `{`.
@@ -498,64 +446,21 @@ impl BinanceInput {
     /// Lines read so far, blank and bad ones included.
     #[must_use]
     pub fn lines(&self) -> u64 {
-        self.lines.lines()
+        self.0.lines()
     }
 }
 
 impl Input for BinanceInput {
     fn format(&self) -> &'static str {
-        "binance"
+        self.0.format()
     }
 
     fn read(&mut self, catalog: &mut Catalog, out: &mut SlotBuf) -> Result<Status, InputError> {
-        while !self.ended {
-            let line = match self.lines.line() {
-                Ok(Some(line)) => line,
-                Ok(None) => break,
-                Err(error) => {
-                    self.ended = true;
-                    return Err(error);
-                }
-            };
-            let (number, cut, length) = (line.number, line.cut, out.slots().len());
-            let decoded = match line.text {
-                Ok(text) => self.decoder.line(text, catalog, out),
-                Err(too_long) => Err(Refusal::from(too_long)),
-            };
-            let fault = match decoded {
-                Ok(Outcome::Done) => None,
-                Ok(Outcome::NoRoom(slots)) if length == 0 => Some(Fault::TooManyEvents(slots)),
-                Ok(Outcome::NoRoom(_)) => return Ok(Status::More),
-                Err(Refusal::Bad(fault)) => Some(fault),
-                Err(Refusal::Catalog(error)) => {
-                    out.truncate(length);
-                    self.ended = true;
-                    let path = self.lines.source().path().to_owned();
-                    return Err(InputError::Catalog { path, at: Position::Line(number), error });
-                }
-            };
-            if let Some(fault) = fault {
-                out.truncate(length);
-                // What the stream's break left of a line is told by the error of the break.
-                if !cut {
-                    self.decoder.bad(number, fault);
-                }
-            }
-            self.lines.advance();
-        }
-        self.ended = true;
-        Ok(Status::End)
+        self.0.read(catalog, out)
     }
 
     fn tally(&self) -> Tally {
-        let messages = MESSAGE_NAME.iter().zip(self.decoder.messages).filter(|(_, count)| *count > 0);
-        Tally {
-            messages: messages.map(|(name, count)| ((*name).to_owned(), count)).collect(),
-            skipped: self.decoder.skipped.clone(),
-            bad_lines: self.decoder.bad_lines,
-            first_bad_lines: self.decoder.first_bad_lines.clone(),
-            ..Tally::default()
-        }
+        self.0.tally()
     }
 }
 
@@ -568,9 +473,29 @@ struct Decoder {
     /// Changes of books, by market and symbol.
     gaps: GapDetector,
     messages: [u64; MESSAGE_NAME.len()],
-    skipped: BTreeMap<String, u64>,
-    bad_lines: u64,
-    first_bad_lines: Vec<(u64, String)>,
+    skipped: Skipped,
+}
+
+impl LineDecoder for Decoder {
+    type Fault = Fault;
+
+    fn format(&self) -> &'static str {
+        "binance"
+    }
+
+    fn line(&mut self, _: &Line<'_>, text: &[u8], catalog: &mut Catalog, out: &mut SlotBuf) -> Decoded<Fault> {
+        self.text(text, catalog, out)
+    }
+
+    fn too_many(&self, slots: usize) -> Fault {
+        Fault::TooManyEvents(slots)
+    }
+
+    fn tally(&self, tally: &mut Tally) {
+        let messages = MESSAGE_NAME.iter().zip(self.messages).filter(|(_, count)| *count > 0);
+        tally.messages = messages.map(|(name, count)| ((*name).to_owned(), count)).collect();
+        tally.skipped = self.skipped.counts().clone();
+    }
 }
 
 impl Decoder {
@@ -585,21 +510,11 @@ impl Decoder {
             asks: Levels::new(),
             symbols: Vec::new(),
             messages: [0; MESSAGE_NAME.len()],
-            skipped: BTreeMap::new(),
-            bad_lines: 0,
-            first_bad_lines: Vec::new(),
+            skipped: Skipped::default(),
         }
     }
 
-    #[cold]
-    fn bad(&mut self, number: u64, fault: Fault) {
-        self.bad_lines += 1;
-        if self.first_bad_lines.len() < BAD_LINES_NAMED_MAX {
-            self.first_bad_lines.push((number, fault.to_string()));
-        }
-    }
-
-    fn line(&mut self, line: &[u8], catalog: &mut Catalog, out: &mut SlotBuf) -> Result<Outcome, Refusal> {
+    fn text(&mut self, line: &[u8], catalog: &mut Catalog, out: &mut SlotBuf) -> Result<Outcome, Refusal> {
         let line = line.trim_ascii();
         if line.is_empty() {
             return Ok(Outcome::Done);
@@ -703,23 +618,7 @@ impl Decoder {
 
     /// Counts a message that becomes no event, as `prefix` and `name`.
     fn skip(&mut self, prefix: &[u8], name: &[u8]) -> Outcome {
-        let mut joined = [0; SKIPPED_NAME_BYTES_MAX];
-        let length = prefix.len() + name.len();
-        let name = match joined.get_mut(..length) {
-            Some(joined) => {
-                joined[..prefix.len()].copy_from_slice(prefix);
-                joined[prefix.len()..].copy_from_slice(name);
-                std::str::from_utf8(joined).unwrap_or("other")
-            }
-            None => "other",
-        };
-        match self.skipped.get_mut(name) {
-            Some(count) => *count += 1,
-            None => {
-                let name = if self.skipped.len() < SKIPPED_NAMES_MAX { name } else { "other" };
-                *self.skipped.entry(name.to_owned()).or_default() += 1;
-            }
-        }
+        self.skipped.count(prefix, name);
         Outcome::Done
     }
 
@@ -736,31 +635,17 @@ impl Decoder {
         };
         let (bid_px, bid) = side(Key::Bid, Key::BidSize)?;
         let (ask_px, ask) = side(Key::Ask, Key::AskSize)?;
-        let (bid_sz, ask_sz, scale) =
-            decimal::common(bid, ask).map_err(|error| Fault::Decimal(Key::AskSize.name(), error))?;
+        let sides = Sides::new(bid_px, bid, ask_px, ask).map_err(|error| Fault::Decimal(Key::AskSize.name(), error))?;
         let (update, ts_event) = (fields.integer(Key::Update)?, fields.ts_event()?);
         let symbol = fields.text(Key::Symbol)?;
-        let narrow = u32::try_from(bid_sz).ok().zip(u32::try_from(ask_sz).ok());
-        let slots = if narrow.is_some() { 1 } else { 2 };
-        if out.remaining() < slots {
-            return Ok(Outcome::NoRoom(slots));
+        if out.remaining() < sides.slots() {
+            return Ok(Outcome::NoRoom(sides.slots()));
         }
         let futures = fields.has(Key::Event);
         let mut head = self.head(Stream::BookTicker, futures, symbol, fields, catalog)?;
         (head.ts_recv, head.ts_event, head.seq) = (ts_recv, ts_event, update);
         head.flags = Flags::LAST;
-        match narrow {
-            Some((bid_sz, ask_sz)) => out.extend(&[head.slot(0, scale, Quote { bid_px, ask_px, bid_sz, ask_sz })]),
-            None => {
-                let quote = Quote { bid_px, ask_px, bid_sz: 0, ask_sz: 0 };
-                let mut event = EventBuf::new(&quote);
-                *event.head_mut() = head.slot(0, scale, quote);
-                event.flag(Flags::WIDE);
-                let wide = QuoteWide { bid_sz, ask_sz, price: PRICE_UNDEFINED, ..QuoteWide::default() };
-                event.push_value(&wide).expect("two slots are not too many");
-                out.extend(event.slots());
-            }
-        }
+        sides.append(&head, 0, out);
         self.saw(head.symbol, Some(update), (bid_px != PRICE_UNDEFINED).then_some(bid_px));
         self.messages[Stream::BookTicker as usize] += 1;
         Ok(Outcome::Done)
@@ -831,9 +716,7 @@ impl Decoder {
         }
         if let Verdict::Gap { from, to } = self.gaps.observe(watched(market), head.symbol, numbers) {
             let missing = if previous.is_some() { 0 } else { to - from + 1 };
-            let mut slot = head.slot(GAP_PART, 0, Gap { expected: from, received: to + 1, missing });
-            slot.seq = from;
-            slot.flags = Flags::UNSEQUENCED;
+            let mut slot = gap_slot(&head, from, to, missing);
             if slots == 0 {
                 slot.flags = slot.flags.with(Flags::LAST);
             }
@@ -1002,6 +885,14 @@ impl Decoder {
             }
         }
     }
+}
+
+/// The gap event before a message of this head: numbers `from` to `to` did not come.
+pub(super) fn gap_slot(head: &Head, from: u64, to: u64, missing: u64) -> Slot {
+    let mut slot = head.slot(GAP_PART, 0, Gap { expected: from, received: to + 1, missing });
+    slot.seq = from;
+    slot.flags = Flags::UNSEQUENCED;
+    slot
 }
 
 /// Name of a market's changes of books in the gap detector: none of the catalog, where a snapshot would have to define it.

@@ -13,7 +13,7 @@
 use super::{InputError, Position};
 use flate2::{Decompress, FlushDecompress};
 use sha2::{Digest, Sha256};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::sync::{Arc, OnceLock};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
@@ -98,6 +98,8 @@ pub struct ByteSource {
     /// Bytes decompressed.
     produced: u64,
     broken: Option<(ErrorKind, String)>,
+    /// A regular file: for formats that are not read from their start on.
+    file: Option<File>,
 }
 
 impl ByteSource {
@@ -116,7 +118,21 @@ impl ByteSource {
         if file.metadata().map_err(cannot_open)?.is_dir() {
             return Err(cannot_open(io::Error::new(ErrorKind::IsADirectory, "is a directory")));
         }
-        Self::new(Box::new(file), path, sha256)
+        let again = file.metadata().ok().filter(fs::Metadata::is_file).and_then(|_| file.try_clone().ok());
+        Ok(Self { file: again, ..Self::new(Box::new(file), path, sha256)? })
+    }
+
+    /// The file itself, to be read at any offset (not from its place, which is that of this source): where it is a regular one and not
+    /// compressed as a whole.
+    #[must_use]
+    pub fn file(&self) -> Option<io::Result<File>> {
+        self.file.as_ref().filter(|_| matches!(self.codec, Codec::Plain)).map(File::try_clone)
+    }
+
+    /// Whether the SHA-256 of the whole input is wanted.
+    #[must_use]
+    pub fn is_hashed(&self) -> bool {
+        self.raw.hash.is_some()
     }
 
     /// A source over any reader; `path` names it in errors.
@@ -138,7 +154,16 @@ impl ByteSource {
             Compression::Gzip => Codec::Gzip(GzipState::Between),
             Compression::Zstd => Codec::Zstd(Zstd::new().map_err(|error| damaged(path, &error, 0))?),
         };
-        Ok(Self { path: path.to_owned(), raw, codec, ahead: Vec::new(), ahead_from: 0, produced: 0, broken: None })
+        Ok(Self {
+            path: path.to_owned(),
+            raw,
+            codec,
+            ahead: Vec::new(),
+            ahead_from: 0,
+            produced: 0,
+            broken: None,
+            file: None,
+        })
     }
 
     /// The input's name in errors.
@@ -501,6 +526,8 @@ pub struct Line<'a> {
     pub text: Result<&'a [u8], LineTooLong>,
     /// The stream broke off inside this line; the error follows it.
     pub cut: bool,
+    /// Its `\n` was there: it is no line that the file ends in the middle of.
+    pub ended: bool,
 }
 
 /// A line longer than the limit. Holds its length in bytes.
@@ -535,6 +562,7 @@ struct Found {
     /// Bytes of the line that were dropped before `from`.
     dropped: u64,
     cut: bool,
+    ended: bool,
 }
 
 impl LineReader {
@@ -572,6 +600,7 @@ impl LineReader {
             offset: self.offset,
             text: found.text.map(|length| &self.buffer[self.from..self.from + length]),
             cut: found.cut,
+            ended: found.ended,
         }))
     }
 
@@ -622,6 +651,7 @@ impl LineReader {
                 text: if length > self.line_bytes_max as u64 { Err(LineTooLong(length)) } else { Ok(text) },
                 dropped,
                 cut: end.is_none() && self.broken.is_some(),
+                ended: end.is_some(),
             });
             return;
         }

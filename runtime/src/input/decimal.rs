@@ -93,6 +93,119 @@ pub fn size(text: &[u8]) -> Result<(u64, u8), DecimalError> {
     Ok((mantissa, parts.fraction_digits))
 }
 
+/// As [`price`], also with an exponent (`1.5e-7`), as programs write numbers that they hold as floats.
+///
+/// # Errors
+/// As [`price`], of the number written out.
+#[inline]
+pub fn number_price(text: &[u8]) -> Result<i64, DecimalError> {
+    match exponent_at(text) {
+        None => price(text),
+        Some(at) => price(written_out(text, at, &mut [0; WRITTEN_OUT_BYTES])?),
+    }
+}
+
+/// As [`size`], also with an exponent.
+///
+/// # Errors
+/// As [`size`], of the number written out.
+#[inline]
+pub fn number_size(text: &[u8]) -> Result<(u64, u8), DecimalError> {
+    match exponent_at(text) {
+        None => size(text),
+        Some(at) => size(written_out(text, at, &mut [0; WRITTEN_OUT_BYTES])?),
+    }
+}
+
+/// An unsigned decimal in units of 10^-`decimals`: `fixed(b"1.5", 3)` is 1,500.
+///
+/// # Errors
+/// When `text` is no decimal, is below zero, has more than `decimals` significant decimals, or is beyond 64 bits.
+///
+/// # Panics
+/// When `decimals` is above [`SCALE_MAX`].
+#[inline]
+pub fn fixed(text: &[u8], decimals: u8) -> Result<u64, DecimalError> {
+    let parts = parts(text, decimals)?;
+    let fraction = parts.fraction * POW10[(decimals - parts.fraction_digits) as usize];
+    let units = parts.integer.checked_mul(POW10[decimals as usize]).and_then(|units| units.checked_add(fraction));
+    if parts.negative && units != Some(0) {
+        return Err(DecimalError::Negative);
+    }
+    units.ok_or(DecimalError::OutOfRange)
+}
+
+/// Digits of a number with an exponent that are looked at: f64 have 17.
+const MANTISSA_BYTES_MAX: usize = 40;
+/// Largest exponent that is written out, either way: no number that fits has more digits.
+const EXPONENT_MAX: usize = 40;
+/// Bytes of the longest number that is written out: sign, zeros, point, digits.
+const WRITTEN_OUT_BYTES: usize = MANTISSA_BYTES_MAX + EXPONENT_MAX + 4;
+
+#[inline]
+fn exponent_at(text: &[u8]) -> Option<usize> {
+    text.iter().position(|byte| matches!(byte, b'e' | b'E'))
+}
+
+/// `-1.25e3` as `-1250`: the same number without its exponent, which begins at `at`.
+#[cold]
+fn written_out<'a>(text: &[u8], at: usize, out: &'a mut [u8; WRITTEN_OUT_BYTES]) -> Result<&'a [u8], DecimalError> {
+    let (mantissa, exponent) = (&text[..at], &text[at + 1..]);
+    let (is_down, digits) = match exponent.split_first() {
+        Some((b'-', digits)) => (true, digits),
+        Some((b'+', digits)) => (false, digits),
+        _ => (false, exponent),
+    };
+    let shift = integer(digits).map_err(|error| match error {
+        DecimalError::NotDigit(index) => DecimalError::NotDigit(text.len() - digits.len() + index),
+        other => other,
+    })?;
+    let body = mantissa.strip_prefix(b"-").unwrap_or(mantissa);
+    let (whole, fraction) = match body.iter().position(|byte| *byte == b'.') {
+        Some(point) => (&body[..point], &body[point + 1..]),
+        None => (body, &[][..]),
+    };
+    // What is malformed without its exponent is so with it.
+    let is_malformed = whole.is_empty()
+        || whole.len() + 1 == body.len()
+        || leading_digits(whole) < whole.len()
+        || leading_digits(fraction) < fraction.len();
+    if is_malformed {
+        return Err(malformed(mantissa));
+    }
+    if whole.iter().chain(fraction).all(|digit| *digit == b'0') {
+        return Ok(b"0");
+    }
+    let shift = usize::try_from(shift).unwrap_or(usize::MAX);
+    if body.len() > MANTISSA_BYTES_MAX || shift > EXPONENT_MAX {
+        return Err(if is_down { DecimalError::TooFine(SCALE_MAX) } else { DecimalError::OutOfRange });
+    }
+    // Digits before the point, counted from the first of them.
+    let point = if is_down { whole.len() as isize - shift as isize } else { (whole.len() + shift) as isize };
+    let digits = whole.len() + fraction.len();
+    let mut length = 0;
+    let mut push = |byte: u8| {
+        out[length] = byte;
+        length += 1;
+    };
+    if mantissa.len() > body.len() {
+        push(b'-');
+    }
+    if point <= 0 {
+        push(b'0');
+        push(b'.');
+        (point..0).for_each(|_| push(b'0'));
+    }
+    for (index, digit) in whole.iter().chain(fraction).enumerate() {
+        if index as isize == point && index > 0 {
+            push(b'.');
+        }
+        push(*digit);
+    }
+    (digits as isize..point).for_each(|_| push(b'0'));
+    Ok(&out[..length])
+}
+
 /// Two sizes under the larger of their scales: (mantissa of `a`, mantissa of `b`, scale).
 ///
 /// # Errors
@@ -323,6 +436,56 @@ mod tests {
             (scale <= 19).then_some(())?;
             Some((u64::try_from(mantissa).ok()?, scale))
         }
+    }
+
+    #[test]
+    fn exponents_are_written_out_exactly() {
+        for (text, same) in [
+            ("1e3", "1000"),
+            ("1.5e-7", "0.00000015"),
+            ("-1.25e3", "-1250"),
+            ("12.5E+1", "125.0"),
+            ("1.2345e2", "123.45"),
+            ("100e-2", "1.00"),
+            ("0e999", "0"),
+            ("-0.0e-9", "0"),
+            ("5e0", "5"),
+            ("0.001e3", "1"),
+            ("4.2e-9", "0.0000000042"),
+        ] {
+            assert_eq!(number_price(text.as_bytes()), price(same.as_bytes()), "{text}");
+            assert_eq!(number_size(text.as_bytes()), size(same.as_bytes()), "{text}");
+        }
+        assert_eq!(number_size(b"1.5e-8"), Ok((15, 9)));
+        assert_eq!(number_price(b"1e10"), Err(DecimalError::OutOfRange));
+        assert_eq!(number_price(b"1e9999999999999999999999"), Err(DecimalError::OutOfRange));
+        assert_eq!(number_price(b"1e-10"), Err(DecimalError::TooFine(9)));
+        for bad in ["e3", "1e", "1e+", "1e-", ".5e1", "5.e1", "1e1.5", "1e1e1", "--1e1", "1.2.3e1", "+1e1", "1e 1"] {
+            assert!(number_price(bad.as_bytes()).is_err() && number_size(bad.as_bytes()).is_err(), "{bad}");
+        }
+        // Every number of six digits at most, as its exponent moves the point.
+        let mut random = Random(7);
+        for round in 0..20_000 {
+            let (mantissa, shift) = (random.below(1_000_000), random.below(19) as usize);
+            let digits = format!("{mantissa:0>width$}", width = shift + 1);
+            let plain = format!("{}.{}0", &digits[..digits.len() - shift], &digits[digits.len() - shift..]);
+            let text = format!("{mantissa}e-{shift}");
+            assert_eq!(number_size(text.as_bytes()), size(plain.as_bytes()), "round {round}: {text}, {plain}");
+        }
+    }
+
+    #[test]
+    fn fixed_decimals() {
+        assert_eq!(fixed(b"1626993368.0018098", 9), Ok(1_626_993_368_001_809_800));
+        assert_eq!(fixed(b"1.5", 3), Ok(1_500));
+        assert_eq!(fixed(b"7", 0), Ok(7));
+        assert_eq!(fixed(b"7.0", 0), Ok(7));
+        assert_eq!(fixed(b"-0", 3), Ok(0));
+        assert_eq!(fixed(b"-1", 3), Err(DecimalError::Negative));
+        assert_eq!(fixed(b"7.5", 0), Err(DecimalError::TooFine(0)));
+        assert_eq!(fixed(b"18446744073709551615", 0), Ok(u64::MAX));
+        assert_eq!(fixed(b"18446744073709551.616", 3), Err(DecimalError::OutOfRange));
+        assert_eq!(fixed(b"", 3), Err(DecimalError::NoDigits));
     }
 
     /// splitmix64 (S. Vigna), so that a seed names a run.

@@ -3,12 +3,16 @@
 use super::binance::BinanceInput;
 use super::binaryfile::{BinaryFileInput, starts_with_itch};
 use super::bytes::{ByteSource, LINE_BYTES_DEFAULT, PEEK_BYTES_MAX, RawSha256, is_dbz};
+use super::cryptofeed::CryptofeedInput;
+use super::csv::{ColumnMap, CsvInput};
 use super::dbn::DbnInput;
 use super::itch::ItchConfig;
+use super::parquet::{self, ParquetConfig, ParquetInput};
 use super::pcap::PcapInput;
 use super::tape::TapeInput;
 use super::udp::{Feeds, all_feeds};
 use super::{Input, InputError};
+use std::sync::Arc;
 use tapeline_core::schema::Schemas;
 
 /// Bytes that tell most formats; more are asked for only when they do not, so that a slow pipe is opened at once.
@@ -29,8 +33,12 @@ pub enum Format {
     Pcap,
     /// Lines of a Binance websocket capture.
     Binance,
+    /// Lines of websockets as cryptofeed writes them.
+    Cryptofeed,
     /// A BinaryFILE of ITCH 5.0.
     Itch,
+    /// Columns of trades, quotes or bars.
+    Parquet,
 }
 
 /// How an input is to be opened.
@@ -45,6 +53,10 @@ pub struct OpenOptions {
     pub schemas: Schemas,
     /// How ITCH is read.
     pub itch: ItchConfig,
+    /// How Parquet is read.
+    pub parquet: ParquetConfig,
+    /// What the columns of a CSV are that does not say it itself.
+    pub csv: Option<Arc<ColumnMap>>,
 }
 
 impl Default for OpenOptions {
@@ -54,6 +66,8 @@ impl Default for OpenOptions {
             sha256: None,
             schemas: Schemas::builtin(),
             itch: ItchConfig::default(),
+            parquet: ParquetConfig::default(),
+            csv: None,
         }
     }
 }
@@ -79,6 +93,7 @@ pub fn open_source(mut source: ByteSource, options: &OpenOptions) -> Result<Box<
     let unrecognised = |source: &ByteSource, why| InputError::Unrecognised { path: source.path().to_owned(), why };
     match format {
         Some(Format::Binance) => Ok(Box::new(BinanceInput::new(source, options.line_bytes_max))),
+        Some(Format::Cryptofeed) => Ok(Box::new(CryptofeedInput::new(source, options.line_bytes_max))),
         Some(Format::Pcap) => Ok(Box::new(PcapInput::with_feeds(source, Feeds::new(all_feeds(&options.itch)))?)),
         Some(Format::Itch) => Ok(Box::new(BinaryFileInput::new(source, &options.itch))),
         Some(Format::Tape) => {
@@ -89,8 +104,13 @@ pub fn open_source(mut source: ByteSource, options: &OpenOptions) -> Result<Box<
             let path = source.path().to_owned();
             Ok(Box::new(DbnInput::new(Box::new(source), &path)?))
         }
+        Some(Format::Parquet) => Ok(Box::new(ParquetInput::new(source, &options.parquet)?)),
         None => {
-            let why = describe(source.peek(FIRST_BYTES));
+            let why = match CsvInput::recognise(source.peek(PEEK_BYTES_MAX), options.csv.as_deref()) {
+                Ok(Some(layout)) => return Ok(Box::new(CsvInput::new(source, layout, options.line_bytes_max))),
+                Ok(None) => describe(source.peek(FIRST_BYTES)),
+                Err(why) => why,
+            };
             Err(source.broken().unwrap_or_else(|| unrecognised(&source, why)))
         }
     }
@@ -105,19 +125,22 @@ pub fn format_of(start: &[u8]) -> Option<Format> {
         Some(Format::Dbn)
     } else if PcapInput::recognises(start) {
         Some(Format::Pcap)
+    } else if start.starts_with(parquet::MAGIC) {
+        Some(Format::Parquet)
     } else if is_dbz(start) {
         Some(Format::Dbz)
     } else if starts_with_itch(start) {
         Some(Format::Itch)
     } else {
-        BinanceInput::recognises(start).then_some(Format::Binance)
+        let cryptofeed = || CryptofeedInput::recognises(start).then_some(Format::Cryptofeed);
+        BinanceInput::recognises(start).then_some(Format::Binance).or_else(cryptofeed)
     }
 }
 
 /// What the first bytes of a file of no known format look like.
 fn describe(start: &[u8]) -> String {
     const KNOWN: [(&[u8], &str); 9] = [
-        (b"PAR1", "Parquet"),
+        (b"PARE", "Parquet that is encrypted"),
         (b"PK\x03\x04", "a zip archive: unpack it first"),
         (b"BZh", "bzip2: only gzip and zstd are unpacked"),
         (b"\xfd7zXZ\0", "xz: only gzip and zstd are unpacked"),
@@ -137,7 +160,9 @@ fn describe(start: &[u8]) -> String {
     let shown = &line[..line.len().min(40)];
     let is_text = |byte: &u8| matches!(byte, b'\t' | b'\r' | b' '..=b'~');
     if !shown.is_empty() && shown.iter().all(is_text) {
-        format!("no known format is text that begins with \"{}\"", shown.escape_ascii())
+        let hint =
+            if line.contains(&b',') { "; of a CSV, [csv] in the configuration says what its columns are" } else { "" };
+        format!("no known format is text that begins with \"{}\"{hint}", shown.escape_ascii())
     } else {
         let bytes: Vec<String> = start.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         format!("no known format begins with the bytes {}", bytes.join(" "))
@@ -176,7 +201,11 @@ mod tests {
             (b"1\t {", Some(Format::Binance)),
             (b"1{", None),
             (b"1723161254024619568", None),
-            (b"1618200000.123456: {\"a\":1}", None),
+            (b"1618200000.123456: {\"a\":1}", Some(Format::Cryptofeed)),
+            (b"1618200000: {", Some(Format::Cryptofeed)),
+            (b"1618200000.1:{", None),
+            (b"wss://ws-feed.pro.coinbase.com <-> 1618677816.8434298\n", Some(Format::Cryptofeed)),
+            (b"wss://ws-feed.pro.coinbase.com 1618677816.8434298\n", None),
             (b"{\"u\":1}", None),
             (&late, Some(Format::Binance)),
             (b"", None),
@@ -199,10 +228,11 @@ mod tests {
     fn what_is_not_recognised_is_described_and_exits_2() {
         for (bytes, why) in [
             (&b""[..], "f: format not recognised at offset 0: the file is empty"),
-            (b"PAR1", "f: format not recognised at offset 0: it looks like Parquet"),
+            (b"PARE", "f: format not recognised at offset 0: it looks like Parquet that is encrypted"),
             (
                 b"time,price\n1,2\n",
-                "f: format not recognised at offset 0: no known format is text that begins with \"time,price\"",
+                "f: format not recognised at offset 0: no known format is text that begins with \"time,price\"; \
+                 of a CSV, [csv] in the configuration says what its columns are",
             ),
             (b"\x00\x01\x02", "f: format not recognised at offset 0: no known format begins with the bytes 00 01 02"),
             (b"\n", "f: format not recognised at offset 0: no known format begins with the bytes 0a"),

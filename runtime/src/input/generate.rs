@@ -16,6 +16,8 @@
 //! assert_eq!(catalog.symbol_text(out.slots()[0].symbol)[..7], *b"GEN:SYM");
 //! ```
 
+pub use crate::market::carry::{Carried, binary_file, pcap};
+pub use crate::market::itch::{ITCH_SYMBOLS_MAX, ItchDay, ItchMessage};
 pub use crate::market::{Burst, Config, ConfigError, Mix};
 
 use super::{Input, InputError, Position, SlotBuf, Status, Tally};

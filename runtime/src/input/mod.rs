@@ -7,6 +7,8 @@
 pub mod binance;
 pub mod binaryfile;
 pub mod bytes;
+pub mod cryptofeed;
+pub mod csv;
 pub mod dbn;
 pub mod decimal;
 pub mod detect;
@@ -14,7 +16,9 @@ pub mod generate;
 pub mod iex;
 pub mod itch;
 pub mod json;
+mod lines;
 pub mod mold;
+pub mod parquet;
 pub mod pcap;
 pub mod tape;
 pub mod udp;
@@ -95,7 +99,7 @@ pub enum Status {
 
 /// A capture that is being decoded.
 pub trait Input: Send {
-    /// Name of the format, as `info` prints it: `tape`, `pcap`, `pcapng`, `binance`, `dbn`, `itch`, `generated`.
+    /// Name of the format, as `info` prints it: `tape`, `pcap`, `pcapng`, `binance`, `cryptofeed`, `tardis`, `csv`, `dbn`, `itch`, `generated`.
     fn format(&self) -> &'static str;
 
     /// Whether the capture says of itself that a model made it.
@@ -128,6 +132,8 @@ pub struct Tally {
     pub messages: BTreeMap<String, u64>,
     /// Messages that have no kind here, by name.
     pub skipped: BTreeMap<String, u64>,
+    /// Lines read, blank and bad ones included (line formats only; a CSV's header is none).
+    pub lines: u64,
     /// Lines that could not be read (line formats only).
     pub bad_lines: u64,
     /// The first bad lines: number from 1, and why.

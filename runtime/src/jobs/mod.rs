@@ -39,11 +39,12 @@
 //! - **A worker that panics is replaced** by a new one from its constructor, and the request ends with
 //!   [`ERROR_PANIC`](tapeline_core::dead::ERROR_PANIC). One that takes longer than `requests.job_deadline` of wall time is given up: its request ends
 //!   with [`FAILED_OVERRUN`], a thread with a new worker takes its place, and what it may still say is dropped. As the machine's speed has acted then,
-//!   the digest is said to be of `this_run` only. Both are told at once, and counted in the report.
+//!   the digest is said to be of `this_run` only. Both are told by a thread of their own, for which no shard waits, and counted in the report.
 //! - **Bounded.** [`REPLY_SLOTS_MAX`] a reply, `requests.jobs_max` replies on each shard. Threads that do not come back are left behind, up to
 //!   [`ABANDONED_MAX`]; beyond that nobody takes their place, and without any worker left jobs end with [`FAILED_NO_WORKER`].
 
 mod pool;
+mod teller;
 mod worker;
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
 //! The jobs thread: gives orders of shards to threads of workers, keeps replies in order, and watches deadlines.
 
+use super::teller::Teller;
 use super::worker::{Done, Failed, Task, Workers, work};
 use super::{ABANDONED_MAX, Settings};
 use crate::background::{Background, keep_to};
 use crate::ending::GIVE_UP_AFTER;
+use crate::rest::Rest;
 use crossbeam_queue::ArrayQueue;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -21,10 +23,13 @@ use tapeline_core::ring::{self, Consumer, Producer};
 use tapeline_core::shard::{Probe, Shard};
 use tapeline_core::units::SourceId;
 use tracing::Dispatch;
-use tracing::dispatcher;
 
-/// How long the thread waits for a reply before it looks at orders and deadlines again.
-const REST: Duration = Duration::from_micros(100);
+/// How long the system may refuse every thread before jobs fail for that.
+const STARVED_AFTER: Duration = Duration::from_secs(2);
+/// How long the last warnings of a run may take at least.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// Time between two looks at threads that are to end.
+const LOOK_EVERY: Duration = Duration::from_micros(100);
 /// Slots of the ring by which a shard gets replies.
 const RING_SLOTS: usize = 4_096;
 /// Reasons that a report names; more are counted only.
@@ -108,6 +113,8 @@ pub struct WorkersReport {
     pub left_behind: usize,
     /// Why jobs failed, the first ones.
     pub reasons: Vec<String>,
+    /// Warnings that found too many waiting before them to be told.
+    pub untold: u64,
 }
 
 impl WorkersReport {
@@ -165,6 +172,9 @@ struct Seat {
     busy: Option<(Instant, usize, u64, usize)>,
 }
 
+/// Starts a thread of that name.
+pub(super) type Spawn = Box<dyn FnMut(String, Box<dyn FnOnce() + Send>) -> std::io::Result<JoinHandle<()>> + Send>;
+
 /// Workers for the shards of an engine.
 pub struct Jobs {
     settings: Settings,
@@ -181,7 +191,13 @@ pub struct Jobs {
     abandoned: Vec<JoinHandle<()>>,
     pending: VecDeque<Task>,
     done: (Sender<Done>, Receiver<Done>),
+    /// Instances that were made, by kind.
+    made: Arc<[AtomicU64]>,
+    pub(super) spawn: Spawn,
+    /// Since when, and with what words, the system has refused a thread.
+    starved: Option<(Instant, String)>,
     dispatch: Dispatch,
+    teller: Teller,
     cores: Vec<usize>,
     report: WorkersReport,
 }
@@ -194,6 +210,7 @@ impl Jobs {
     #[must_use]
     pub fn new(settings: Settings, workers: Workers, sources: Vec<SourceId>, dispatch: Dispatch) -> Self {
         assert_eq!(workers.kinds.len(), sources.len(), "a source for each worker");
+        let made = workers.kinds.iter().map(|_| AtomicU64::new(0)).collect();
         let kinds = workers.kinds.iter();
         let kinds = kinds.map(|kind| KindReport { name: kind.name, job: kind.job.0, ..KindReport::default() });
         let report = WorkersReport { threads: settings.workers, kinds: kinds.collect(), ..WorkersReport::default() };
@@ -209,7 +226,11 @@ impl Jobs {
             abandoned: Vec::new(),
             pending: VecDeque::new(),
             done: mpsc::channel(),
+            made,
+            spawn: Box::new(|name, work| thread::Builder::new().name(name).spawn(work)),
+            starved: None,
             dispatch,
+            teller: Teller::default(),
             cores: Vec::new(),
             report,
         }
@@ -232,6 +253,7 @@ impl Jobs {
     /// # Errors
     /// When the system starts no thread.
     pub fn start(mut self, cores: Vec<usize>) -> std::io::Result<JobsThread> {
+        self.teller = Teller::start(self.dispatch.clone(), cores.clone())?;
         self.cores = cores;
         for seat in 0..self.settings.workers {
             let taken = self.seat(seat)?;
@@ -241,11 +263,18 @@ impl Jobs {
     }
 
     fn run(mut self, stop: &AtomicBool) -> WorkersReport {
+        let mut rest = Rest::new();
         while !stop.load(Ordering::Relaxed) {
-            let mut has_worked = self.take_orders() | self.give_out() | self.watch();
+            // What is done is taken before anybody is said to have taken too long.
+            let mut has_worked = false;
+            while let Ok(done) = self.done.1.try_recv() {
+                self.take(done);
+                has_worked = true;
+            }
+            has_worked |= self.watch() | self.take_orders() | self.give_out();
             has_worked |= self.desks.iter_mut().fold(false, |sent, desk| sent | desk.flush());
-            let rest = if has_worked { Duration::ZERO } else { REST };
-            match self.done.1.recv_timeout(rest) {
+            let is_open = self.desks.iter().any(|desk| !desk.places.is_empty());
+            match self.done.1.recv_timeout(rest.next(has_worked, is_open)) {
                 Ok(done) => self.take(done),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
@@ -258,10 +287,14 @@ impl Jobs {
         self.seated += 1;
         let ((tasks, inbox), turn) = (mpsc::channel(), self.seated);
         let (workers, done, cores) = (self.workers.clone(), self.done.0.clone(), self.cores.clone());
-        let thread = thread::Builder::new().name(format!("worker-{seat}")).spawn(move || {
-            keep_to(&cores);
-            work(&workers, (seat, turn), &inbox, &done);
-        })?;
+        let made = Arc::clone(&self.made);
+        let thread = (self.spawn)(
+            format!("worker-{seat}"),
+            Box::new(move || {
+                keep_to(&cores);
+                work(&workers, (seat, turn), &inbox, &done, &made);
+            }),
+        )?;
         Ok(Seat { tasks, thread, turn, busy: None })
     }
 
@@ -286,13 +319,24 @@ impl Jobs {
         self.pending.len() > before
     }
 
-    /// Gives jobs to threads that have none. Without any thread left, all jobs fail.
+    /// Why there will be no worker, where every seat is empty: as many threads as may be are stuck, or the system has refused every thread for too long. In
+    /// the meantime jobs wait.
+    fn hopeless(&self) -> Option<Failed> {
+        if self.abandoned.len() >= ABANDONED_MAX {
+            return Some(Failed::NoWorker);
+        }
+        let (since, why) = self.starved.as_ref()?;
+        (since.elapsed() > STARVED_AFTER).then(|| Failed::NoThread(why.clone()))
+    }
+
+    /// Gives jobs to threads that have none. Without any thread, and any hope of one, all jobs fail.
     fn give_out(&mut self) -> bool {
         let mut has_given = false;
         while !self.pending.is_empty() {
             if self.seats.iter().all(Option::is_none) {
+                let Some(failed) = self.hopeless() else { break };
                 let Some(task) = self.pending.pop_front() else { break };
-                self.settle(task.shard, task.order.number, Err(Failed::NoWorker));
+                self.settle(task.shard, task.order.number, Err(failed));
             } else {
                 let Some(seat) = self.seats.iter_mut().flatten().find(|seat| seat.busy.is_none()) else { break };
                 let Some(task) = self.pending.pop_front() else { break };
@@ -323,7 +367,12 @@ impl Jobs {
             }
             if self.seats[index].is_none() && self.abandoned.len() < ABANDONED_MAX {
                 // Where the system has no thread now, the next look asks again.
-                self.seats[index] = self.seat(index).ok();
+                match self.seat(index) {
+                    Ok(seat) => (self.seats[index], self.starved) = (Some(seat), None),
+                    Err(error) => {
+                        self.starved.get_or_insert_with(|| (Instant::now(), error.to_string()));
+                    }
+                }
                 if let Some(kind) = self.owed[index].take_if(|_| self.seats[index].is_some()) {
                     self.report.kinds[kind].replaced += 1;
                 }
@@ -334,7 +383,7 @@ impl Jobs {
 
     /// A thread has come to the end of a job.
     fn take(&mut self, done: Done) {
-        let Done { seat: (index, turn), shard, number, result, took, made } = done;
+        let Done { seat: (index, turn), shard, number, result, took } = done;
         let seat = self.seats[index].as_mut().filter(|seat| seat.turn == turn);
         let Some((_, _, _, kind)) = seat.and_then(|seat| seat.busy.take()) else {
             self.report.late += 1;
@@ -344,7 +393,6 @@ impl Jobs {
         let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         report.time_ns = report.time_ns.saturating_add(took_ns);
         report.longest_ns = report.longest_ns.max(took_ns);
-        report.made += made;
         report.replaced += u64::from(matches!(result, Err(Failed::Panic(_))));
         self.settle(shard, number, result);
     }
@@ -381,11 +429,15 @@ impl Jobs {
                         report.unserved += 1;
                         format!("is not there: {ABANDONED_MAX} threads are stuck in their jobs")
                     }
+                    Failed::NoThread(why) => {
+                        report.unserved += 1;
+                        format!("is not there: the system starts no thread: {why}")
+                    }
                 };
                 let why = format!("worker {name}, job {job}: {why}");
                 // A code is an answer; what happens to a worker is for who runs the engine.
                 if !matches!(failed, Failed::Code(_)) {
-                    dispatcher::with_default(&self.dispatch, || tracing::warn!(shard, number, "{why}"));
+                    self.teller.tell(Some((shard, number)), &why);
                 }
                 if self.report.reasons.len() < REASONS_MAX && !self.report.reasons.contains(&why) {
                     self.report.reasons.push(why);
@@ -402,22 +454,22 @@ impl Jobs {
 
     /// The run is over: threads without a job end, the others have a moment.
     fn end(mut self) -> WorkersReport {
+        let until = Instant::now() + GIVE_UP_AFTER;
         let mut threads = self.abandoned;
         // Their senders go with the seats: threads that wait for a task end.
         threads.extend(self.seats.into_iter().flatten().map(|seat| seat.thread));
-        let begun = Instant::now();
-        while threads.iter().any(|thread| !thread.is_finished()) && begun.elapsed() < GIVE_UP_AFTER {
-            thread::sleep(REST);
+        while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < until {
+            thread::sleep(LOOK_EVERY);
         }
         let (over, stuck): (Vec<_>, Vec<_>) = threads.into_iter().partition(JoinHandle::is_finished);
         over.into_iter().for_each(|thread| _ = thread.join());
         self.report.left_behind = stuck.len();
         if !stuck.is_empty() {
-            let stuck = stuck.len();
-            dispatcher::with_default(&self.dispatch, || {
-                tracing::warn!(stuck, "workers are still in their jobs: left behind")
-            });
+            self.teller.tell(None, &format!("{} workers are still in their jobs: left behind", stuck.len()));
         }
+        let made = self.report.kinds.iter_mut().zip(self.made.iter());
+        made.for_each(|(kind, made)| kind.made = made.load(Ordering::Relaxed));
+        self.report.untold = self.teller.end(until.max(Instant::now() + LAST_WORDS));
         self.report
     }
 }

@@ -231,6 +231,7 @@ fn req_3385_a_worker_that_takes_too_long_is_given_up_and_another_takes_its_place
     assert_eq!(next(&mut replies, &mut held)[0].seq, 5);
     let report = thread.finish().unwrap();
     assert_eq!((report.kinds[0].overran, report.kinds[0].replaced, report.kinds[0].done), (1, 1, 4));
+    assert_eq!(report.kinds[0].made, 2, "also the one that overran");
     assert_eq!((report.late, report.left_behind), (1, 0));
     assert!(
         report.has_overrun() && report.reasons[0].contains("took longer than requests.job_deadline = 400ms"),
@@ -272,6 +273,93 @@ fn without_any_worker_left_jobs_fail_with_a_word() {
         thread::sleep(Duration::from_millis(1));
     }
     assert_eq!(thread.finish().unwrap().left_behind, 0);
+}
+
+/// Hears a warning, and does not come back from it: stderr is a pipe that nobody reads.
+struct Deaf(Arc<Gate>, Arc<AtomicU64>);
+
+impl tracing::Subscriber for Deaf {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.wait();
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Whoever is told of a panic may wait for ever: jobs go on, none of them is given up for that, and the end comes.
+#[test]
+fn nobody_waits_for_who_is_told() {
+    let shared = Arc::new(Shared::default());
+    let (gate, heard) = (Arc::new(Gate::default()), Arc::new(AtomicU64::new(0)));
+    let mut workers = Workers::default();
+    let echo = Arc::clone(&shared);
+    workers.add(JOB, move || Echo::new(&echo));
+    let deadline_ns = Some(Duration::from_millis(600).as_nanos() as u64);
+    let dispatch = Dispatch::new(Deaf(Arc::clone(&gate), Arc::clone(&heard)));
+    let mut jobs = Jobs::new(Settings { workers: 2, deadline_ns }, workers, vec![SourceId(9)], dispatch);
+    let (port, mut replies) = jobs.add_shard(8);
+    let thread = jobs.start(cores()).unwrap();
+    let (mut held, panics) = (Vec::new(), 100);
+    for number in 1..=panics {
+        port.order(order(2 * number - 1, TOKEN_PANICS), b"V:ANY");
+        port.order(order(2 * number, 0), b"V:ANY");
+        for (number, code) in [(2 * number - 1, 1 + u64::from(ERROR_PANIC)), (2 * number, 0)] {
+            let end = next(&mut replies, &mut held);
+            assert_eq!((end[0].seq, end[0].payload_as::<Tick>().reserved[0]), (number, code));
+        }
+    }
+    let begun = Instant::now();
+    let report = thread.finish().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!((report.kinds[0].panicked, report.kinds[0].done, report.kinds[0].overran), (panics, panics, 0));
+    assert_eq!(heard.load(Ordering::Relaxed), 1, "it has not come back from the first");
+    assert!((1..panics).contains(&report.untold), "{report:?}");
+    gate.open();
+}
+
+/// The system has no thread for a while: jobs wait for it, and fail with its reason only where it stays so.
+#[test]
+fn jobs_outlast_a_moment_without_threads() {
+    let shared = Arc::new(Shared::default());
+    let refuses = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let deadline_ns = Some(Duration::from_millis(300).as_nanos() as u64);
+    let mut jobs = jobs(Settings { workers: 1, deadline_ns }, &shared);
+    let is_refused = Arc::clone(&refuses);
+    jobs.spawn = Box::new(move |name, work| {
+        if is_refused.load(Ordering::Relaxed) {
+            return Err(std::io::Error::from(std::io::ErrorKind::WouldBlock));
+        }
+        thread::Builder::new().name(name).spawn(work)
+    });
+    let (port, mut replies) = jobs.add_shard(8);
+    let thread = jobs.start(cores()).unwrap();
+    let mut held = Vec::new();
+    let mut code = |number| {
+        let end = next(&mut replies, &mut held);
+        assert_eq!(end[0].seq, number);
+        end[0].payload_as::<Tick>().reserved[0]
+    };
+    refuses.store(true, Ordering::Relaxed);
+    (1..=2).for_each(|number| port.order(order(number, if number == 1 { TOKEN_HANGS } else { 0 }), b"V:ANY"));
+    assert_eq!(code(1), 1 + u64::from(FAILED_OVERRUN));
+    thread::sleep(Duration::from_millis(100));
+    refuses.store(false, Ordering::Relaxed);
+    assert_eq!(code(2), 0, "it has waited for a thread");
+    refuses.store(true, Ordering::Relaxed);
+    (3..=4).for_each(|number| port.order(order(number, if number == 3 { TOKEN_HANGS } else { 0 }), b"V:ANY"));
+    assert_eq!((code(3), code(4)), (1 + u64::from(FAILED_OVERRUN), 1 + u64::from(FAILED_NO_WORKER)));
+    shared.gate.open();
+    let report = thread.finish().unwrap();
+    assert!(report.reasons.iter().any(|why| why.contains("the system starts no thread: ")), "{report:?}");
 }
 
 #[test]

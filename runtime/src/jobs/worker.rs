@@ -5,6 +5,7 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 use tapeline_core::dead::ERROR_PANIC;
@@ -232,8 +233,6 @@ pub(super) struct Done {
     pub(super) number: u64,
     pub(super) result: Result<(Vec<Slot>, u32), Failed>,
     pub(super) took: Duration,
-    /// Instances that were made for it: 0 or 1.
-    pub(super) made: u64,
 }
 
 /// Why a job failed.
@@ -245,8 +244,10 @@ pub(super) enum Failed {
     Panic(String),
     /// It took too long.
     Overrun,
-    /// There was no worker.
+    /// There was no worker: so many threads are stuck in their jobs.
     NoWorker,
+    /// There was no worker: the system starts no thread, for this reason.
+    NoThread(String),
 }
 
 impl Failed {
@@ -255,26 +256,31 @@ impl Failed {
             Self::Code(code) => *code,
             Self::Panic(_) => ERROR_PANIC,
             Self::Overrun => super::FAILED_OVERRUN,
-            Self::NoWorker => super::FAILED_NO_WORKER,
+            Self::NoWorker | Self::NoThread(_) => super::FAILED_NO_WORKER,
         }
     }
 }
 
-/// The loop of a thread of workers: does tasks until nobody gives any.
-pub(super) fn work(workers: &Workers, seat: (usize, u64), tasks: &Receiver<Task>, done: &Sender<Done>) {
+/// The loop of a thread of workers: does tasks until nobody gives any. Counts in `made` the instances of each kind as it makes them: of one that never comes
+/// back nobody would hear otherwise.
+pub(super) fn work(
+    workers: &Workers,
+    seat: (usize, u64),
+    tasks: &Receiver<Task>,
+    done: &Sender<Done>,
+    made: &[AtomicU64],
+) {
     let mut instances: Vec<Option<Box<dyn AnyWorker>>> = workers.kinds.iter().map(|_| None).collect();
     for task in tasks {
         let begun = Instant::now();
-        let is_new = instances[task.kind].is_none();
-        let result = one(&workers.kinds[task.kind], &mut instances[task.kind], &task);
-        let is_new = is_new && instances[task.kind].is_some();
+        let result = one(&workers.kinds[task.kind], &mut instances[task.kind], &task, &made[task.kind]);
         if matches!(result, Err(Failed::Panic(_))) {
             // What it had become nobody knows. Where it panics as it is dropped, too, it is gone all the same.
             let broken = instances[task.kind].take();
             let _ = catch_unwind(AssertUnwindSafe(move || drop(broken)));
         }
         let (shard, number) = (task.shard, task.order.number);
-        let told = Done { seat, shard, number, result, took: begun.elapsed(), made: u64::from(is_new) };
+        let told = Done { seat, shard, number, result, took: begun.elapsed() };
         if done.send(told).is_err() {
             break;
         }
@@ -285,12 +291,24 @@ pub(super) fn work(workers: &Workers, seat: (usize, u64), tasks: &Receiver<Task>
     }
 }
 
-fn one(kind: &WorkerKind, instance: &mut Option<Box<dyn AnyWorker>>, task: &Task) -> Result<(Vec<Slot>, u32), Failed> {
+fn one(
+    kind: &WorkerKind,
+    instance: &mut Option<Box<dyn AnyWorker>>,
+    task: &Task,
+    made: &AtomicU64,
+) -> Result<(Vec<Slot>, u32), Failed> {
     let JobOrder { job, request, groups, token, priority, ordered_at, due, .. } = task.order;
     let ask = JobAsk { symbol: &task.symbol, job, request, groups, token, priority, ordered_at, due };
     let mut reply = Reply::new(&task.order, task.source);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let worker = instance.get_or_insert_with(|| (kind.make)());
+        let worker = match instance {
+            Some(worker) => worker,
+            none => {
+                let worker = (kind.make)();
+                made.fetch_add(1, Ordering::Relaxed);
+                none.insert(worker)
+            }
+        };
         worker.run(&ask, &mut reply)
     }));
     match outcome {

@@ -179,7 +179,10 @@ impl Search {
             ladder.push(plan.from);
         }
         ladder.reverse();
-        let mut ladder: Vec<f64> = ladder.into_iter().map(round).collect();
+        // The ends are the caller's own; what is between them is round.
+        let is_end = |rate: f64| rate == plan.from || rate == plan.to;
+        let mut ladder: Vec<f64> =
+            ladder.into_iter().map(|rate| if is_end(rate) { rate } else { round(rate) }).collect();
         ladder.dedup();
         Self { plan, ladder, rates: Vec::new() }
     }
@@ -187,10 +190,15 @@ impl Search {
     /// The rate to run next; `None` when the search is done. O(runs).
     #[must_use]
     pub fn next_rate(&self) -> Option<f64> {
-        let runs: usize = self.rates.iter().map(|rate| rate.steps.len()).sum();
-        if runs >= RUNS_MAX {
-            return None;
-        }
+        if self.runs() >= RUNS_MAX { None } else { self.wanted() }
+    }
+
+    fn runs(&self) -> usize {
+        self.rates.iter().map(|rate| rate.steps.len()).sum()
+    }
+
+    /// The rate that the search would run next, however many runs there were.
+    fn wanted(&self) -> Option<f64> {
         self.unfinished().or_else(|| self.repair()).or_else(|| self.bisect()).or_else(|| self.confirm())
     }
 
@@ -305,7 +313,7 @@ impl Search {
             knee: knee(&points),
             max_events_per_second,
             points,
-            complete: self.next_rate().is_none(),
+            complete: self.wanted().is_none(),
         }
     }
 
@@ -349,6 +357,9 @@ impl Search {
                 "it holds although the machine disturbed the run: what that adds makes responses longer, never shorter",
             );
         }
+        if self.runs() >= RUNS_MAX && self.wanted().is_some() {
+            say(&mut why, &format!("the search was not done after {RUNS_MAX} runs, the most of one search"));
+        }
         Answer { rate: low.map(|low| self.rates[low].rate), why }
     }
 
@@ -387,8 +398,9 @@ pub(super) fn per_second(messages: f64) -> String {
     rate(messages).replace("events/s", "messages/s")
 }
 
-/// Four significant digits: rates that people can repeat.
-fn round(rate: f64) -> f64 {
+/// To four significant digits: rates that people can repeat.
+#[must_use]
+pub fn round(rate: f64) -> f64 {
     let scale = 10f64.powi(3 - rate.log10().floor() as i32);
     (rate * scale).round() / scale
 }
@@ -679,6 +691,41 @@ pub(crate) mod tests {
                 assert!(point.offered >= limit || point.holds != Holds::No, "seed {seed}: {found:?}");
                 assert!(point.offered != limit || point.holds == Holds::Yes, "seed {seed}: {found:?}");
             }
+        }
+    }
+
+    /// More runs are asked for than a search may have: it is not called complete, and says so.
+    #[test]
+    fn a_search_that_ran_out_of_runs_is_not_complete() {
+        let mut search = Search::new(Plan { repeats: 40, ..plan("p99<1s", 1e4, 64e4) });
+        let mut runs = 0;
+        while let Some(rate) = search.next_rate() {
+            search.record(rate, server(rate));
+            runs += 1;
+        }
+        let found = search.found(1e6, "0");
+        assert_eq!((runs, found.complete), (RUNS_MAX, false), "280 runs were needed");
+        assert!(
+            found.answer.why.ends_with("; the search was not done after 200 runs, the most of one search"),
+            "{found:?}"
+        );
+        // One that needs just as many as it may have is.
+        let mut search = Search::new(Plan { repeats: RUNS_MAX, ..plan("p99<1s", 1e4, 1e4) });
+        while let Some(rate) = search.next_rate() {
+            search.record(rate, server(rate));
+        }
+        let found = search.found(1e6, "0");
+        assert!(found.complete && !found.answer.why.contains("not done"), "{found:?}");
+    }
+
+    /// Nothing is run beyond what was asked for, whatever the digits of the ends.
+    #[test]
+    fn the_ends_are_run_as_they_were_given() {
+        for (from, to) in [(12_345.6, 99_996.0), (99_995.0, 1_234_567.0), (0.012_345, 1.0), (77_777.7, 77_777.7)] {
+            let (search, order) = run(plan("p99<1s", from, to), |rate| step(rate, 5.0, 5.0));
+            assert!(order.iter().all(|rate| (from..=to).contains(rate)), "{from} to {to}: {order:?}");
+            assert!(order.contains(&from) && order.contains(&to), "{from} to {to}: {order:?}");
+            assert_eq!(answer(&search).0, Some(to));
         }
     }
 

@@ -383,9 +383,12 @@ fn overall(metrics: &[Metric]) -> (Call, String) {
         .iter()
         .filter(|metric| metric.verdict == Call::Faster && (1.0 + change(metric)).recip() > 1.0 + metric.gate)
         .collect();
-    let slower = metrics.iter().any(|metric| metric.verdict == Call::Slower);
-    if !faster.is_empty() && !slower {
-        return (Call::Faster, list(&faster));
+    if !faster.is_empty() {
+        // What is slower all the same is so within its gate, or it were a regression. It is no secret.
+        let slower: Vec<&Metric> = metrics.iter().filter(|metric| metric.verdict == Call::Slower).collect();
+        let but =
+            if slower.is_empty() { String::new() } else { format!("; slower within its gate: {}", list(&slower)) };
+        return (Call::Faster, list(&faster) + &but);
     }
     (Call::Same, "no metric has changed by more than its gate".to_owned())
 }
@@ -517,6 +520,24 @@ pub(crate) mod tests {
         assert_eq!((metric.verdict, metric.regression), (Call::Slower, false), "{metric:?}");
         let metric = judge("p50", 0.03, &around(1_000.0, 10, 1), &around(1_060.0, 10, 2));
         assert_eq!((metric.verdict, metric.regression), (Call::Slower, true), "{metric:?}");
+    }
+
+    /// A median that has become much better is not made "the same" by a tail that is a little worse, within what is allowed.
+    #[test]
+    fn faster_with_a_slower_tail_within_its_gate_is_faster_and_says_so() {
+        let a = around(1_000.0, 12, 5);
+        let p50 = judge("p50", 0.03, &a, &around(700.0, 12, 6));
+        let p99 = judge("p99", 0.10, &a, &around(1_000.0, 12, 7));
+        let p999 = judge("p99.9", 0.10, &a, &around(1_060.0, 12, 8));
+        assert_eq!((p50.verdict, p99.verdict, p999.verdict), (Call::Faster, Call::Same, Call::Slower));
+        assert!(!p999.regression);
+        let (call, why) = overall(&[p50.clone(), p99.clone(), p999]);
+        assert!(
+            call == Call::Faster && why.contains("p50 by -") && why.contains("; slower within its gate: p99.9 by +"),
+            "{why}"
+        );
+        let (call, why) = overall(&[p50, p99]);
+        assert!(call == Call::Faster && !why.contains("slower"), "{why}");
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! well, and those that a version does not have yet are empty.
 
 use serde::{Deserialize, Deserializer};
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
+
+/// Bytes of one result at most: a thousand slow events and hundreds of handlers have less than a tenth of that.
+pub const RESULT_BYTES_MAX: u64 = 16 << 20;
 
 /// The result of one replay.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
@@ -238,7 +241,7 @@ pub fn read(path: &str, mut reader: impl BufRead) -> Result<(Vec<Outcome>, Optio
     let (mut outcomes, mut line, mut number, mut offset) = (Vec::new(), Vec::new(), 0, 0);
     loop {
         line.clear();
-        let length = match reader.read_until(b'\n', &mut line) {
+        let length = match (&mut reader).take(RESULT_BYTES_MAX + 1).read_until(b'\n', &mut line) {
             Ok(length) => length,
             Err(error) => return Err(ResultError::Io { path: path.to_owned(), error }),
         };
@@ -246,7 +249,11 @@ pub fn read(path: &str, mut reader: impl BufRead) -> Result<(Vec<Outcome>, Optio
             break;
         }
         number += 1;
-        let text = std::str::from_utf8(&line).map_err(|_| "no UTF-8".to_owned());
+        let text = if length as u64 > RESULT_BYTES_MAX {
+            Err(format!("a line of more than {} MiB", RESULT_BYTES_MAX >> 20))
+        } else {
+            std::str::from_utf8(&line).map_err(|_| "no UTF-8".to_owned())
+        };
         match text.and_then(|text| if text.trim().is_empty() { Ok(None) } else { outcome(text).map(Some) }) {
             Ok(found) => outcomes.extend(found),
             Err(why) if outcomes.is_empty() => {
@@ -291,6 +298,16 @@ pub(crate) mod tests {
         assert_eq!((response.p50, response.p99, response.p99_9), (Some(900.0), Some(4_000.0), None));
         assert_eq!(outcome.manifest.captures[0].sha256.as_deref(), Some("ab"));
         assert!(outcome.verdict.valid && outcome.pacer.unwrap().achieved_events_per_second == 1_000.0);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_waited_for() {
+        let error = read("zero", io::BufReader::new(io::repeat(0))).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("more than 16 MiB"), "{error}");
+        let whole = line(1.0, 2.0) + "\n";
+        let then = io::BufReader::new(whole.as_bytes().chain(io::repeat(b'x')));
+        let (outcomes, damage) = read("zero", then).unwrap();
+        assert_eq!((outcomes.len(), damage.unwrap().exit_code()), (1, 3));
     }
 
     #[test]

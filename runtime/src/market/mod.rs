@@ -19,7 +19,9 @@
 mod arrivals;
 mod bars;
 mod book;
+pub(crate) mod carry;
 mod config;
+pub(crate) mod itch;
 mod prng;
 mod text;
 mod zipf;

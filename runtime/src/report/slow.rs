@@ -16,10 +16,16 @@ pub struct TimelineReport {
 }
 
 impl TimelineReport {
-    /// `None` without samples.
+    /// `None` without samples. Percentiles above `1 - noise_share` (0 to 1) are `null`, as in the summaries of the run: the slowest samples may all be the
+    /// machine's. A `noise_share` that is not a number counts as 1.
     #[must_use]
-    pub fn of(timeline: &Timeline) -> Option<Self> {
-        let points = timeline.points();
+    pub fn of(timeline: &Timeline, noise_share: f64) -> Option<Self> {
+        let noise_share = if noise_share.is_nan() { 1.0 } else { noise_share };
+        let mut points = timeline.points();
+        for point in &mut points {
+            point.p50 = point.p50.filter(|_| noise_share <= 0.5);
+            point.p99 = point.p99.filter(|_| noise_share <= 0.01);
+        }
         (!points.is_empty()).then(|| Self { step_ns: timeline.step_ns(), points })
     }
 }
@@ -53,8 +59,8 @@ pub struct SlowEvent {
     pub batch: u64,
     /// Of its response time, the core was taken away for so long, as far as the loop saw it.
     pub gap_ns: u64,
-    /// Page faults of the shard's thread since it was looked at before; `null` where it was not looked at (once a millisecond at most), and where they
-    /// cannot be read.
+    /// Page faults of the shard's thread while the event was on its way, or in the millisecond before that; `null` where the thread was not looked at then
+    /// (it is once a millisecond at most, and at slow events only), and where they cannot be read.
     pub faults: Option<u64>,
     /// Time for which that thread could have run and did not, likewise.
     pub waited_ns: Option<u64>,

@@ -206,6 +206,7 @@ pub(crate) fn eventful() -> Report {
                 late: 1,
                 left_behind: 1,
                 reasons: vec!["worker pricer, job 16: panicked and is replaced: no \u{1b}[2Jprice".to_owned()],
+                untold: 2,
             }),
         },
         handlers: vec![
@@ -286,7 +287,7 @@ pub(crate) fn eventful() -> Report {
             structures: [("dedup", 11_141_120), ("history", 1_310_720)].into_iter().collect(),
         },
         log: LogCounts { written: 12, dropped: 3 },
-        timeline: TimelineReport::of(&timeline()),
+        timeline: TimelineReport::of(&timeline(), 0.000_5),
         slowest: vec![
             SlowEvent {
                 response_ns: 18_000_123,
@@ -329,9 +330,10 @@ pub(crate) fn eventful() -> Report {
 /// An event each 100 us for a tenth of a second, with a stall.
 pub(crate) fn timeline() -> Timeline {
     let mut timeline = Timeline::new();
-    for event in 0..1_000u64 {
-        let due = 40_000_000 + event * 100_000;
-        let response = if (300..500).contains(&event) { 92_000_000 - due } else { 3_000 + event % 700 };
+    // Some thousand in each step, so that each tells its p99, but for the last tenth, which is thin.
+    for event in (0..90_000u64).chain((90_000..100_000).step_by(100)) {
+        let due = 40_000_000 + event * 1_000;
+        let response = if (30_000..50_000).contains(&event) { 92_000_000 - due } else { 3_000 + event / 100 % 700 };
         timeline.due(due, response);
         timeline.done(due + response, 1);
     }

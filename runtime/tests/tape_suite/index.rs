@@ -110,8 +110,11 @@ fn a_cache_that_is_damaged_or_of_another_tape_is_built_anew() {
     }
     assert_eq!(fs::read(&cache).unwrap(), cached, "it is cached anew");
 
-    // Another tape of the same length and header: only the blocks can tell.
-    let other = tape(&catalog, &random_events(23, 2_000, &catalog), Codec::None, 50);
+    // Another tape of the same length and header: only the blocks can tell, and the seal that stands for them.
+    let mut shifted = random_events(23, 4_000, &catalog);
+    shifted.iter_mut().for_each(|event| event[0].ts_recv.0 += 86_400_000_000_000);
+    let other = tape(&catalog, &shifted, Codec::None, 50);
+    assert!(other.len() == bytes.len() && other[..4_096] == bytes[..4_096]);
     let lost = built.seek(Cursor::new(&other[..]), UnixNanos(u64::MAX)).unwrap();
     assert!(rest_of(lost) == read_all(&other).0, "an entry that does not count leads to the first block");
     fs::write(&path, &other).unwrap();

@@ -9,9 +9,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tapeline_runtime::lab::capacity::{Plan, Search, Step};
+use tapeline_runtime::lab::capacity::{Plan, Search, Step, round};
 use tapeline_runtime::lab::capacity_text::table;
 use tapeline_runtime::lab::slo::Slo;
+use tapeline_runtime::report::html;
 
 /// Messages of the first look: enough to be over the start, and done in a moment.
 const PROBE_MESSAGES: u64 = 200_000;
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &CapacityArgs) -> u8 {
     {
         return out::fail(format_args!("--from {from} is above --to {to}"), 2);
     }
-    let written: Vec<&Path> = args.csv.iter().map(PathBuf::as_path).collect();
+    let written: Vec<&Path> = args.csv.iter().chain(&args.html).map(PathBuf::as_path).collect();
     if let Err(why) = child::refuse_pipes(&args.captures).and_then(|()| files::spare(&args.captures, &written)) {
         return out::fail(why, 2);
     }
@@ -43,32 +44,39 @@ pub(crate) fn run(args: &CapacityArgs) -> u8 {
         Ok(csv) => csv,
         Err(why) => return out::fail(why, 2),
     };
+    let page = match Prepared::new(args.html.as_deref(), args.force) {
+        Ok(page) => page,
+        Err(why) => return discard([csv, None], Failure::Failed(why, 2)),
+    };
     let interrupt = Arc::new(AtomicBool::new(false));
     if let Err(error) = super::replay::on_interrupt(&interrupt) {
         out::note(format_args!("SIGINT will end this without a report: {error}"));
     }
     let runner = match child::this() {
         Ok(binary) => Runner { binary, args, interrupt: &interrupt },
-        Err(failure) => return discard(csv, failure),
+        Err(failure) => return discard([csv, page], failure),
     };
     let (search, max, code) = match searched(&runner, slo) {
         Ok(found) => found,
-        Err(failure) => return discard(csv, failure),
+        Err(failure) => return discard([csv, page], failure),
     };
     let found = search.found(max, env!("CARGO_PKG_VERSION"));
-    let is_csv_written = csv
-        .is_none_or(|file| file.fill(|file| file.write_all(found.csv().as_bytes()).map_err(|error| error.to_string())));
+    let fill = |file: Option<Prepared>, text: &dyn Fn() -> String| {
+        file.is_none_or(|file| file.fill(|file| file.write_all(text().as_bytes()).map_err(|error| error.to_string())))
+    };
+    // Both, whatever becomes of the first.
+    let are_written = fill(csv, &|| found.csv()) & fill(page, &|| html::capacity(&found, &args.captures));
     let written = match args.format {
         Format::Text => out::data(&table(&found)),
         Format::Json => out::data(&format!("{}\n", found.json())),
     };
-    let code = if code == 0 { found.exit_code() } else { code };
-    if code != 130 && !is_csv_written { 2 } else { out::code(written, code) }
+    let files = if are_written { 0 } else { 2 };
+    out::first_of(&[code, written, files, found.exit_code()])
 }
 
 /// There is nothing to write.
-fn discard(csv: Option<Prepared>, failure: Failure) -> u8 {
-    csv.into_iter().for_each(Prepared::discard);
+fn discard(files: [Option<Prepared>; 2], failure: Failure) -> u8 {
+    files.into_iter().flatten().for_each(Prepared::discard);
     match failure {
         Failure::Interrupted => 130,
         Failure::Failed(why, code) => out::fail(why, code),
@@ -116,10 +124,10 @@ fn searched(runner: &Runner<'_>, slo: Slo) -> Result<(Search, f64, u8), Failure>
     let max = runner.replay("--speed=max", messages(short / events_per_message), pass)?;
     let max = max.outcome.events_per_second;
     out::note(format_args!("without a schedule: {}", tapeline_runtime::report::text::rate(max)));
-    let to = args.to.unwrap_or_else(|| (max / events_per_message).max(args.from.unwrap_or(0.0)));
+    let to = args.to.unwrap_or_else(|| round(max / events_per_message).max(args.from.unwrap_or(0.0)));
     // A few more than are needed: a bound that is just not told would waste the lowest run.
     let enough = slo.samples_min() as f64 * 1.1 / time / events_per_message;
-    let from = args.from.unwrap_or_else(|| (to * FROM_SHARE).max(enough)).min(to);
+    let from = args.from.unwrap_or_else(|| round((to * FROM_SHARE).max(enough))).min(to);
     if !(from > 0.0 && to.is_finite()) {
         return Err(failed("nothing was replayed without a schedule: there is no highest rate"));
     }

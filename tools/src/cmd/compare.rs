@@ -33,16 +33,19 @@ pub(crate) fn run(args: &CompareArgs) -> u8 {
         Options { gates, takes_invalid: args.allow_invalid, version: env!("CARGO_PKG_VERSION").to_owned(), names };
     let comparison = match compare(&a, &b, &options) {
         Ok(comparison) => comparison,
-        Err(why) => return out::fail(why, if code == 0 { 2 } else { code }),
+        Err(why) => return out::first_of(&[code, out::fail(why, 2)]),
     };
     let written = match args.format {
         Format::Text => out::data(&table(&comparison)),
         Format::Json => out::data(&format!("{}\n", comparison.json())),
     };
     let found = comparison.exit_code(args.allow_different_outputs);
-    // An interrupt and damage are told before what was found; a ledger that does not balance before damage.
     let is_unbalanced = comparison.a.unbalanced + comparison.b.unbalanced > 0;
-    out::code(written, if code == 0 || code == 3 && is_unbalanced { found } else { code })
+    match out::first_of(&[code, written, found]) {
+        // A ledger that does not balance comes before damage.
+        3 if is_unbalanced => 1,
+        code => code,
+    }
 }
 
 /// What is to be compared, and the exit code of what happened on the way.

@@ -1,11 +1,12 @@
 //! `tapeline config`: the reference of all keys, and the check of a file. How every verb reads its configuration.
 
-use crate::cli::{CheckArgs, ConfigVerb, ReferenceArgs, ReferenceStyle};
+use crate::cli::{CaptureArgs, CheckArgs, ConfigVerb, MapArgs, ReferenceArgs, ReferenceStyle};
 use crate::out;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use tapeline_runtime::config::{FILE_BYTES_MAX, FILE_VARIABLE, Faults, Layers, Style, reference};
+use tapeline_runtime::config::{FILE_BYTES_MAX, FILE_VARIABLE, Faults, Layers, Origin, Style, reference};
+use tapeline_runtime::input::detect::OpenOptions;
 
 pub(crate) fn run(verb: &ConfigVerb) -> u8 {
     match verb {
@@ -49,6 +50,28 @@ pub(crate) fn read_layers(layers: &mut Layers, file: Option<&Path>) -> Result<()
         variables.map(|(name, text)| (name.to_string_lossy().into_owned(), text.to_string_lossy().into_owned())),
     );
     Ok(())
+}
+
+/// Puts the layer of the flags `--set`.
+pub(crate) fn set_layers(layers: &mut Layers, set: &[String]) {
+    for set in set {
+        match set.split_once('=') {
+            Some((path, text)) => layers.flag("--set", path.trim(), text.trim()),
+            None => layers.fault(Origin::Flag("--set".to_owned()), format!("{set}: no =, as in engine.shards=2")),
+        }
+    }
+}
+
+/// How a verb opens its captures, with the map of columns that the configuration has.
+///
+/// # Errors
+/// The exit code when something is wrong with the configuration, which has been told then.
+pub(crate) fn open_options(captures: &CaptureArgs, map: &MapArgs) -> Result<OpenOptions, u8> {
+    let mut layers = Layers::default();
+    read_layers(&mut layers, map.config.as_deref())?;
+    set_layers(&mut layers, &map.set);
+    let loaded = layers.finish().map_err(|faults| tell(&faults, 2))?;
+    Ok(captures.options(&loaded.config))
 }
 
 /// Tells everything that is wrong, a line each, and returns the exit code.

@@ -10,7 +10,7 @@ use tapeline_runtime::report::text::{count, utc};
 use tapeline_runtime::sink::create;
 use tapeline_runtime::tape::cut::{CutError, Found, Part, read};
 use tapeline_runtime::tape::format::is_tape;
-use tapeline_runtime::tape::{Codec, TapeOptions, TapeReader, TapeWriter};
+use tapeline_runtime::tape::{Codec, TapeError, TapeOptions, TapeReader, TapeWriteError, TapeWriter};
 
 type Writer = TapeWriter<BufWriter<File>>;
 
@@ -28,22 +28,34 @@ pub(crate) fn cut(args: &CutArgs) -> u8 {
             Err(why) => return out::fail(format_args!("{}: {why}", path.display()), 2),
         }
     }
-    let done = read(&args.tape, &part(&args.part), args.part.symbols_max, |catalog, _, slots| match &mut out {
-        Some(out) => Ok(out.write(catalog, slots)?),
-        None => Ok(()),
-    });
+    let mut found = Found::default();
+    let done =
+        read(&args.tape, &part(&args.part), args.part.symbols_max, &mut found, |catalog, _, slots| match &mut out {
+            Some(out) => Ok(out.write(catalog, slots)?),
+            None => Ok(()),
+        });
     // What came before a fault stands.
     let finished = out.map(Writer::finish).transpose();
-    match (done, finished) {
-        (_, Err(error)) => out::fail(error, 2),
-        (Err(error), _) => fail(&args.tape, &error),
-        (Ok(found), Ok(counts)) => {
-            let name =
-                args.output.as_ref().map_or_else(|| "would be written".to_owned(), |path| path.display().to_string());
-            out::note(format_args!("{name}: {}", told(&found, counts.map(|counts| counts.bytes))));
-            out::code(0, missing(&args.part, &found))
-        }
+    let name = args.output.as_ref().map_or_else(|| "would be written".to_owned(), |path| path.display().to_string());
+    let fault = done.map_or_else(|error| fault(&args.tape, &name, &error), |()| 0);
+    let bytes = match finished {
+        // Where a write failed before, that was told, and is why.
+        Err(_) if fault == 2 => return 2,
+        Err(error) => return out::fail(format_args!("{name}: {error}"), 2),
+        Ok(counts) => counts.map(|counts| counts.bytes),
+    };
+    if fault == 0 || found.kept > 0 {
+        out::note(format_args!("{name}: {}", told(&found, bytes)));
     }
+    // A whole tape of nothing would look like an answer.
+    if fault != 0
+        && found.kept == 0
+        && let Some(path) = args.output.as_deref().filter(|_| !args.dry_run)
+        && std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+    {
+        let _ = std::fs::remove_file(path);
+    }
+    out::code(fault, missing(&args.part, &found, fault))
 }
 
 /// `tapeline split`.
@@ -56,58 +68,76 @@ pub(crate) fn split(args: &SplitArgs) -> u8 {
         Ok(generated) => generated,
         Err(code) => return code,
     };
-    let mut piece: Option<(u64, PathBuf, u64, Option<Writer>)> = None;
-    let done = read(&args.tape, &part(&args.part), args.part.symbols_max, |catalog, time, slots| {
+    let mut piece: Option<Piece> = None;
+    // The file at which a write failed.
+    let mut at = PathBuf::new();
+    let mut found = Found::default();
+    let done = read(&args.tape, &part(&args.part), args.part.symbols_max, &mut found, |catalog, time, slots| {
         let number = time.0 / every_ns;
-        if piece.as_ref().is_none_or(|(at, ..)| *at != number) {
+        if piece.as_ref().is_none_or(|piece| piece.number != number) {
             if let Some(piece) = piece.take() {
-                end(piece).map_err(CutError::Write)?;
+                at.clone_from(&piece.path);
+                piece.end()?;
             }
-            let path = name(&args.output, number.saturating_mul(every_ns));
-            let io = |error| CutError::Write(tapeline_runtime::tape::TapeWriteError::Io { offset: 0, error });
+            let path = name(&args.output, number.saturating_mul(every_ns), every_ns);
+            at.clone_from(&path);
+            let io = |error| TapeWriteError::Io { offset: 0, error };
             if std::fs::canonicalize(&path).ok() == std::fs::canonicalize(&args.tape).ok() && path.exists() {
-                return Err(io(std::io::Error::other(format!("{}: it is what is read", path.display()))));
+                return Err(io(std::io::Error::other("it is what is read")).into());
             }
             let writer = if args.dry_run {
                 None
             } else {
-                let file = create(&path, args.force);
-                let file = file.map_err(|error| io(std::io::Error::other(format!("{}: {error}", path.display()))))?;
-                Some(writer(file, args.compress, generated)?)
+                Some(writer(create(&path, args.force).map_err(io)?, args.compress, generated)?)
             };
-            piece = Some((number, path, 0, writer));
+            piece = Some(Piece { number, path, kept: 0, writer });
         }
-        let Some((_, _, kept, writer)) = &mut piece else { return Ok(()) };
-        *kept += events(slots).count() as u64;
-        match writer {
+        let Some(piece) = &mut piece else { return Ok(()) };
+        piece.kept += events(slots).count() as u64;
+        match &mut piece.writer {
             Some(writer) => Ok(writer.write(catalog, slots)?),
             None => Ok(()),
         }
     });
-    let ended = piece.map_or(Ok(()), end);
-    match (done, ended) {
-        (_, Err(error)) => out::fail(error, 2),
-        (Err(error), _) => fail(&args.tape, &error),
-        (Ok(found), Ok(())) => {
-            out::note(told(&found, None));
-            out::code(0, missing(&args.part, &found))
+    let fault = done.map_or_else(|error| fault(&args.tape, &at.display().to_string(), &error), |()| 0);
+    if fault == 2 {
+        // A piece that could not be written has no end.
+        return 2;
+    }
+    if let Some(piece) = piece {
+        let path = piece.path.clone();
+        if let Err(error) = piece.end() {
+            return out::fail(format_args!("{}: {error}", path.display()), 2);
         }
+    }
+    out::note(told(&found, None));
+    out::code(fault, missing(&args.part, &found, fault))
+}
+
+/// A piece that is being written.
+struct Piece {
+    number: u64,
+    path: PathBuf,
+    kept: u64,
+    writer: Option<Writer>,
+}
+
+impl Piece {
+    /// Ends it, and says what is in it.
+    fn end(self) -> Result<(), TapeWriteError> {
+        let counts = self.writer.map(Writer::finish).transpose()?;
+        let bytes = counts.map_or_else(String::new, |counts| format!(" in {} bytes", count(counts.bytes)));
+        out::note(format_args!("{}: {} events{bytes}", self.path.display(), count(self.kept)));
+        Ok(())
     }
 }
 
-/// Ends a piece, and says what is in it.
-fn end(
-    (_, path, kept, writer): (u64, PathBuf, u64, Option<Writer>),
-) -> Result<(), tapeline_runtime::tape::TapeWriteError> {
-    let counts = writer.map(Writer::finish).transpose()?;
-    let bytes = counts.map_or_else(String::new, |counts| format!(" in {} bytes", count(counts.bytes)));
-    out::note(format_args!("{}: {} events{bytes}", path.display(), count(kept)));
-    Ok(())
-}
-
-/// The file of the piece that begins at `at` ns: its time without what file systems do not like.
-fn name(prefix: &Path, at: u64) -> PathBuf {
-    let time: String = utc(at).chars().filter(|c| !matches!(c, ':' | '-')).collect();
+/// The file of the piece that begins at `at` ns: its time without what file systems do not like, to the ns where pieces do not begin at whole ms.
+fn name(prefix: &Path, at: u64, every_ns: u64) -> PathBuf {
+    let mut time: String = utc(at).chars().filter(|c| !matches!(c, ':' | '-')).collect();
+    if !every_ns.is_multiple_of(1_000_000) {
+        time.push_str(&format!("{:06}", at % 1_000_000));
+    }
     let mut name = prefix.as_os_str().to_owned();
     name.push(format!("-{}.tape", time.replace(' ', "T")));
     PathBuf::from(name)
@@ -137,7 +167,7 @@ fn begin(tape: &Path, written: &[&Path]) -> Result<bool, u8> {
     let reader = File::open(tape).map_err(|error| out::fail(format_args!("{path}: {error}"), 2))?;
     match TapeReader::new(reader) {
         Ok(reader) => Ok(reader.header().generated),
-        Err(error) => Err(fail(tape, &CutError::Tape(error))),
+        Err(error) => Err(fault(tape, "", &CutError::Tape(error))),
     }
 }
 
@@ -146,7 +176,7 @@ fn open(path: &Path, force: bool, compress: bool, generated: bool) -> Result<Wri
     writer(file, compress, generated).map_err(|error| error.to_string())
 }
 
-fn writer(file: File, compress: bool, generated: bool) -> Result<Writer, tapeline_runtime::tape::TapeWriteError> {
+fn writer(file: File, compress: bool, generated: bool) -> Result<Writer, TapeWriteError> {
     let options = TapeOptions {
         generated,
         made_by: "tapeline cut".to_owned(),
@@ -166,25 +196,25 @@ fn told(found: &Found, bytes: Option<u64>) -> String {
     )
 }
 
-/// Symbols that are not on the tape are told: 1 where none of those that were asked for is.
-fn missing(args: &PartArgs, found: &Found) -> u8 {
+/// Symbols that are not on the tape are told: 1 where none of those that were asked for is. Of a tape that is damaged nobody knows.
+fn missing(args: &PartArgs, found: &Found, fault: u8) -> u8 {
     let asked = args.symbols.len() as u64;
     if found.symbols < asked {
-        out::note(format_args!("{} of {asked} symbols are on the tape", found.symbols));
+        let before = if fault == 0 { "" } else { " before the damage" };
+        out::note(format_args!("{} of {asked} symbols are on the tape{before}", found.symbols));
     }
     u8::from(asked > 0 && found.symbols == 0)
 }
 
-/// 3 where the tape is damaged, else 2.
-fn fail(tape: &Path, error: &CutError) -> u8 {
-    let code = match error {
-        CutError::Tape(
-            tapeline_runtime::tape::TapeError::Io { .. } | tapeline_runtime::tape::TapeError::Unrecognised(_),
-        ) => 2,
-        CutError::Tape(_) => 3,
-        _ => 2,
-    };
-    out::fail(format_args!("{}: {error}", tape.display()), code)
+/// Tells the fault, of the tape or of what is written: 3 where the tape is damaged, else 2.
+fn fault(tape: &Path, written: &str, error: &CutError) -> u8 {
+    match error {
+        CutError::Write(error) => out::fail(format_args!("{written}: {error}"), 2),
+        CutError::Message { .. } | CutError::Tape(TapeError::Header(_) | TapeError::Damaged { .. }) => {
+            out::fail(format_args!("{}: {error}", tape.display()), 3)
+        }
+        error => out::fail(format_args!("{}: {error}", tape.display()), 2),
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +224,9 @@ mod tests {
     #[test]
     fn pieces_are_named_by_their_beginning() {
         let at = 1_704_205_800_000_000_000;
-        assert_eq!(name(Path::new("a/day"), at), Path::new("a/day-20240102T143000.000.tape"));
+        let named = |at, every_ns| name(Path::new("a/day"), at, every_ns);
+        assert_eq!(named(at, 60_000_000_000), Path::new("a/day-20240102T143000.000.tape"));
+        assert_eq!(named(at + 250_001, 250_001), Path::new("a/day-20240102T143000.000250001.tape"));
+        assert_eq!(named(at + 5_000_000, 1_000_000), Path::new("a/day-20240102T143000.005.tape"));
     }
 }

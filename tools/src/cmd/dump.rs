@@ -10,7 +10,11 @@ use tapeline_runtime::input::{MESSAGE_SLOTS_MAX, SlotBuf, Status};
 use tapeline_runtime::ndjson;
 
 pub(crate) fn run(args: &DumpArgs) -> u8 {
-    let mut input = match open(&args.capture, &args.capture_args.options()) {
+    let options = match super::config::open_options(&args.capture_args, &args.map_args) {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
+    let mut input = match open(&args.capture, &options) {
         Ok(input) => input,
         Err(error) => return out::fail(&error, error.exit_code()),
     };

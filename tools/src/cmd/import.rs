@@ -20,7 +20,11 @@ pub(crate) fn run(args: &ImportArgs) -> u8 {
         return out::fail(why, 2);
     }
     // Opened before the tape is made: a name that cannot be read leaves nothing behind.
-    let (captures, generated) = match files::open_all(&args.captures, &args.capture_args.options()) {
+    let options = match super::config::open_options(&args.capture_args, &args.map_args) {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
+    let (captures, generated) = match files::open_all(&args.captures, &options) {
         Ok(opened) => opened,
         Err(error) => return out::fail(&error, error.exit_code()),
     };
@@ -46,9 +50,11 @@ fn stats(args: &ImportArgs, report: &IngestReport, counts: &TapeCounts, elapsed:
     let bytes_in: u64 = sizes.map(|file| file.len()).sum();
     let seconds = elapsed.as_secs_f64().max(1e-9);
     let mut text = format!("import in {seconds:.3} s\n");
-    for (name, number) in
-        [("messages", messages), ("events", counts.events), ("bytes in", bytes_in), ("bytes out", counts.bytes)]
-    {
+    let rows: u64 = report.captures.iter().map(|capture| capture.tally.lines).sum();
+    let rows = (rows > 0).then_some(("rows", rows));
+    let others =
+        [("messages", messages), ("events", counts.events), ("bytes in", bytes_in), ("bytes out", counts.bytes)];
+    for (name, number) in rows.into_iter().chain(others) {
         let rate = (number as f64 / seconds) as u64;
         let _ = writeln!(text, "  {name:<9} {:>16}  {:>14} /s", count(number), count(rate));
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tapeline_core::bus::{BusBuilder, End};
-use tapeline_runtime::config::{Layers, Loaded, Origin};
+use tapeline_runtime::config::{Layers, Loaded};
 use tapeline_runtime::engine::{self, EngineError};
 use tapeline_runtime::ingest::Capture;
 use tapeline_runtime::input::Input;
@@ -57,7 +57,7 @@ pub(crate) fn run<A: Assembly>(args: &ReplayArgs, pipeline: impl Fn(BusBuilder<E
         None => None,
     };
     // A capture that cannot be opened is told before anything starts.
-    let captures = match files::open_all(&args.captures, &args.capture_args.options()) {
+    let captures = match files::open_all(&args.captures, &args.capture_args.options(&loaded.config)) {
         Ok((captures, _)) if !captures.is_empty() => captures,
         Ok(_) => built_in(),
         Err(error) => return out::fail(&error, error.exit_code()),
@@ -206,12 +206,7 @@ fn configured(args: &ReplayArgs) -> Result<Loaded, u8> {
             layers.flag(flag, path, text);
         }
     }
-    for set in &args.set {
-        match set.split_once('=') {
-            Some((path, text)) => layers.flag("--set", path.trim(), text.trim()),
-            None => layers.fault(Origin::Flag("--set".to_owned()), format!("{set}: no =, as in engine.shards=2")),
-        }
-    }
+    super::config::set_layers(&mut layers, &args.set);
     layers.finish().map_err(|faults| super::config::tell(&faults, 2))
 }
 

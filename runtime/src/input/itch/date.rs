@@ -38,6 +38,13 @@ impl SessionDate {
         })
     }
 
+    /// The day in New York at an instant, ns since the UNIX epoch.
+    #[must_use]
+    pub fn at(ns: u64) -> Self {
+        let instant = Timestamp::from_nanosecond(i128::from(ns)).unwrap_or(Timestamp::UNIX_EPOCH);
+        Self(instant.to_zoned(new_york()).date())
+    }
+
     /// Midnight in New York at the day's start, ns since the UNIX epoch.
     ///
     /// # Panics

@@ -8,11 +8,11 @@ use crate::report::{Report, TimelineReport};
 use hdrhistogram::Histogram;
 use std::fmt::Write as _;
 
-const WIDTH: f64 = 1_000.0;
-const LEFT: f64 = 78.0;
+pub(super) const WIDTH: f64 = 1_000.0;
+pub(super) const LEFT: f64 = 78.0;
 
 /// A key of colours and names.
-fn key(names: &[&str]) -> String {
+pub(super) fn key(names: &[&str]) -> String {
     let mut out = String::from("<div class=\"key\">");
     for (class, name) in names.iter().enumerate() {
         let _ = write!(out, "<span><i class=\"k{class}\"></i>{name}</span>");
@@ -21,7 +21,7 @@ fn key(names: &[&str]) -> String {
     out
 }
 
-fn label(ns: f64) -> String {
+pub(super) fn label(ns: f64) -> String {
     duration(ns.round() as u64)
 }
 
@@ -131,7 +131,8 @@ pub(super) fn over_time(timeline: &TimelineReport) -> String {
     plot.label(LEFT + 6.0, 240.0, "start", "events due");
     plot.label(LEFT + 6.0, 328.0, "start", "backlog");
     format!(
-        "<div class=\"scroll\">{}</div>{}<p class=\"sub\">Steps of {}, by the time at which events were due. Backlog: due by the end of a step and not done.</p>",
+        "<div class=\"scroll\">{}</div>{}<p class=\"sub\">Steps of {}, by the time at which events were due. Where fewer than {BEYOND_MIN} of a step lie beyond a percentile, and where the \
+         machine's own noise reaches it, there is no line. Backlog: due by the end of a step and not done.</p>",
         plot.finish(),
         key(&["p50", "p99", "max (dotted)", "backlog"]),
         duration(timeline.step_ns)
@@ -139,7 +140,7 @@ pub(super) fn over_time(timeline: &TimelineReport) -> String {
 }
 
 /// A number in at most four characters or so.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     match value {
         v if v >= 1e6 => format!("{} M", trim(v / 1e6)),
         v if v >= 1e3 => format!("{} k", trim(v / 1e3)),
@@ -177,17 +178,7 @@ pub(super) fn stages(report: &Report) -> String {
         let y = 20.0 + 30.0 * index as f64;
         let class = if name == "response" || name == "service" { 0 } else { 1 };
         plot.label(112.0, y + 4.0, "end", name);
-        let from = x.at(summary.p50.or(summary.min).unwrap_or(1).max(1) as f64);
-        if let Some(p99) = summary.p99.or(summary.p90) {
-            plot.bar(class, from, x.at(p99 as f64), y);
-        }
-        plot.dot(class, from, y, 5.0);
-        if let Some(p999) = summary.p99_9 {
-            plot.dot(class, x.at(p999 as f64), y, 3.0);
-        }
-        if let Some(max) = summary.max {
-            plot.dot(2, x.at(max as f64), y, 2.5);
-        }
+        stage(&mut plot, &x, class, summary, y);
         let cell = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), duration);
         let cells = summary.percentiles().map(|(_, value)| format!("<td>{}</td>", cell(value))).concat();
         let _ = write!(
@@ -200,9 +191,25 @@ pub(super) fn stages(report: &Report) -> String {
     }
     table.push_str("</table></div>");
     format!(
-        "<p class=\"sub\">Median (dot) to p99 (bar), p99.9 and maximum (small dots). Stages within the engine are of one batch in 128.</p><div class=\"scroll\">{}</div>{table}",
+        "<p class=\"sub\">Median (dot) to p99 (bar), p99.9 and maximum (small dots); none where it cannot be told. Stages within the engine are of one batch in 128.</p><div class=\"scroll\">{}</div>{table}",
         plot.finish()
     )
+}
+
+/// The bar and the dots of one stage. What is not told is not drawn, by no other number either.
+fn stage(plot: &mut Plot, x: &Scale, class: usize, summary: &Summary, y: f64) {
+    if let Some(p50) = summary.p50.map(|p50| x.at(p50.max(1) as f64)) {
+        if let Some(p99) = summary.p99 {
+            plot.bar(class, p50, x.at(p99 as f64), y);
+        }
+        plot.dot(class, p50, y, 5.0);
+    }
+    if let Some(p999) = summary.p99_9 {
+        plot.dot(class, x.at(p999 as f64), y, 3.0);
+    }
+    if let Some(max) = summary.max {
+        plot.dot(2, x.at(max as f64), y, 2.5);
+    }
 }
 
 #[cfg(test)]
@@ -220,6 +227,29 @@ mod tests {
         assert!((900.0..=1_001.0).contains(&told), "ten of 10,000 lie beyond p99.9: {told}");
         assert_eq!(points.last().map(|point| (point.0, point.2)), Some((10_000.0, false)));
         assert!(curve(&histogram, 0.02).iter().filter(|point| point.2).all(|point| point.0 <= 50.001));
+    }
+
+    /// A stage of which neither median nor p99 is told has its maximum and nothing else.
+    #[test]
+    fn a_number_that_is_not_told_is_not_drawn_by_another() {
+        let told = Summary {
+            count: 5_000,
+            min: Some(10),
+            p50: Some(100),
+            p90: Some(200),
+            p99: Some(300),
+            max: Some(900),
+            ..Summary::default()
+        };
+        let few = Summary { count: 500, p99: None, ..told };
+        let none = Summary { count: 5, p50: None, p90: None, p99: None, ..told };
+        let drawn = |summary: &Summary| {
+            let mut plot = Plot::new(WIDTH, 100.0, 120.0, "a stage", "wide");
+            stage(&mut plot, &Scale::log(1.0, 1e4, 0.0, 1_000.0), 0, summary, 20.0);
+            let text = plot.finish();
+            (text.matches("<rect").count(), text.matches("<circle").count())
+        };
+        assert_eq!((drawn(&told), drawn(&few), drawn(&none)), ((1, 2), (0, 2), (0, 1)));
     }
 
     #[test]

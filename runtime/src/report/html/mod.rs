@@ -1,10 +1,13 @@
-//! The report as one page: a file that needs nothing beside it, without a script, in light and dark, on a desk and on a phone.
+//! The report as one page, and a capacity as another: a file that needs nothing beside it, without a script, in light and dark, on a desk and on a phone.
 //!
 //! Verdict first, then what the percentiles are, when they were what, where the time went, which events were slowest, and what was run on what. Nothing is on
 //! the page that the report does not hold; a part of a percentile curve that cannot be told is drawn faint.
 
 mod charts;
+mod load;
 mod plot;
+
+pub use load::capacity;
 
 use super::text::{count, duration, rate, utc};
 use super::{Report, Speed};
@@ -20,15 +23,8 @@ const STYLE: &str = include_str!("style.css");
 #[must_use]
 pub fn page(told: &Told) -> String {
     let report = &told.report;
-    let mut out = String::with_capacity(128 << 10);
     let names: Vec<&str> = report.manifest.captures.iter().map(|capture| file_name(&capture.path)).collect();
-    let _ = write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>{} - tapeline replay</title><style>{}</style></head>\n<body><main>",
-        escape(&names.join(", ")),
-        STYLE.replace('\n', "")
-    );
+    let mut out = begin(&format!("{} - tapeline replay", names.join(", ")));
     head(&mut out, report, &names);
     tiles(&mut out, report);
     section(&mut out, "Response by percentile", &charts::percentiles(told));
@@ -49,6 +45,19 @@ pub fn page(told: &Told) -> String {
         escape(&report.version),
         report.manifest.commit.as_ref().map_or_else(String::new, |commit| format!(" &middot; {}", escape(commit))),
         report.manifest.batch_limit
+    );
+    out
+}
+
+/// A page up to its first element.
+fn begin(title: &str) -> String {
+    let mut out = String::with_capacity(128 << 10);
+    let _ = write!(
+        out,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <title>{}</title><style>{}</style></head>\n<body><main>",
+        escape(title),
+        STYLE.replace('\n', "")
     );
     out
 }
@@ -146,9 +155,13 @@ fn tiles(out: &mut String, report: &Report) {
     tiles.push((count(report.events.offered), "events offered".to_owned()));
     out.push_str("<div class=\"tiles\">");
     for (value, label) in tiles {
-        let _ = write!(out, "<div class=\"tile\"><b>{}</b><span>{}</span></div>", escape(&value), escape(&label));
+        tile(out, &value, &label);
     }
     out.push_str("</div>\n");
+}
+
+fn tile(out: &mut String, value: &str, label: &str) {
+    let _ = write!(out, "<div class=\"tile\"><b>{}</b><span>{}</span></div>", escape(value), escape(label));
 }
 
 /// The slowest events, with a bar that divides the response of each.

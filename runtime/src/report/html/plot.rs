@@ -52,6 +52,14 @@ impl Scale {
     }
 }
 
+/// What a [`Plot::mark`] says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mark {
+    Yes,
+    No,
+    Unknown,
+}
+
 /// A picture under construction: an area for data with room for labels around it.
 pub(super) struct Plot {
     text: String,
@@ -147,6 +155,41 @@ impl Plot {
 
     pub(super) fn dot(&mut self, class: usize, x: f64, y: f64, radius: f64) {
         let _ = write!(self.text, "<circle class=\"f{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>");
+    }
+
+    /// A line of that class up and down.
+    pub(super) fn column(&mut self, class: &str, x: f64, top: f64, bottom: f64) {
+        let _ = write!(
+            self.text,
+            "<line class=\"{class}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{top:.1}\" y2=\"{bottom:.1}\"/>"
+        );
+    }
+
+    /// A line of that class across.
+    pub(super) fn row(&mut self, class: &str, y: f64) {
+        let (left, right) = (self.left, self.right);
+        let _ = write!(
+            self.text,
+            "<line class=\"{class}\" x1=\"{left:.1}\" x2=\"{right:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
+        );
+    }
+
+    /// Yes, no or unknown, told by form as well as by colour.
+    pub(super) fn mark(&mut self, mark: Mark, x: f64, y: f64) {
+        let _ = match mark {
+            Mark::Yes => write!(self.text, "<circle class=\"yes\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/>"),
+            Mark::No => write!(self.text, "<path class=\"no\" d=\"M{:.1} {:.1}l9 9m0 -9l-9 9\"/>", x - 4.5, y - 4.5),
+            Mark::Unknown => write!(self.text, "<circle class=\"unknown\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>"),
+        };
+    }
+
+    /// Words of that class.
+    pub(super) fn label_of(&mut self, class: &str, x: f64, y: f64, anchor: &str, text: &str) {
+        let _ = write!(
+            self.text,
+            "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
+            super::escape(text)
+        );
     }
 
     pub(super) fn label(&mut self, x: f64, y: f64, anchor: &str, text: &str) {

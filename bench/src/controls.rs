@@ -195,6 +195,21 @@ impl LineWriter {
 }
 
 impl LineReader {
+    /// The first word of the next line, and the sum of all of them; `None` when there is none.
+    #[inline]
+    pub fn take(&mut self) -> Option<(u64, u64)> {
+        if self.stream.tail.load(Ordering::Acquire) == self.head {
+            return None;
+        }
+        let index = (self.head % STREAM_LINES) as usize;
+        // SAFETY: the position is below `tail`; see `LineStream`.
+        let words = unsafe { &*self.stream.lines[index].0.get() };
+        let (first, sum) = (words[0], words.iter().fold(0u64, |sum, word| sum.wrapping_add(*word)));
+        self.head += 1;
+        self.stream.head.store(self.head, Ordering::Release);
+        Some((first, sum))
+    }
+
     /// Sums the lines that are there, at most `lines_max`: how many, and the wrapping sum of all their words.
     #[inline]
     pub fn sum(&mut self, lines_max: u64) -> (u64, u64) {

@@ -19,8 +19,10 @@ pub struct Slow {
     pub head: Slot,
     /// When it was due, when it left the source, and when its batch began and ended.
     pub due_ns: u64,
-    /// As told by its stamp.
+    /// As told by its stamp, to 0.025 % of the lag.
     pub sent_ns: u64,
+    /// From then to the start of its batch, ns; `None` where the error of that could be all of it.
+    pub ring_wait_ns: Option<u64>,
     /// Start of its batch.
     pub started_ns: u64,
     /// End of its batch.
@@ -130,12 +132,13 @@ impl Slowest {
             return;
         }
         let (started_ns, done_ns, samples) = batch;
-        let due_ns = stamp::due_ns(stamp);
+        let due_ns = stamp::due_ns(stamp, done_ns);
         let gap_ns = gaps.gaps().map(|(start, end)| end.min(done_ns).saturating_sub(start.max(due_ns))).sum();
         self.insert(Slow {
             head: *head,
             due_ns,
             sent_ns: due_ns + stamp::lag_ns(stamp),
+            ring_wait_ns: stamp::ring_wait_ns(stamp, started_ns),
             started_ns,
             done_ns,
             batch: samples,
@@ -218,6 +221,7 @@ mod tests {
             head: Slot::ZERO,
             due_ns,
             sent_ns: due_ns,
+            ring_wait_ns: Some(0),
             started_ns: due_ns,
             done_ns: due_ns + response_ns,
             batch: 1,
@@ -295,6 +299,7 @@ mod tests {
         slowest.keep(stamp::stamp(30_000, 0), &Slot::ZERO, (900_000, 1_102_999, 1), &gaps);
         slowest.end_batch(1_102_999);
         assert_eq!(slowest.events()[0].went_through, None, "a look too soon");
+        assert_eq!(slow.ring_wait_ns, Some(101_000 - 21_064));
         assert_eq!((slow.due_ns, slow.sent_ns, slow.started_ns, slow.done_ns), (21_000, 21_064, 101_000, 103_000));
         assert_eq!((slow.response_ns(), slow.batch, slow.gap_ns), (82_000, 7, 80_000));
     }

@@ -1,13 +1,11 @@
-//! The contenders: a shard, queues with a loop that calls the handler, and the least that a hop can be.
+//! The contenders: a shard, queues with a loop that calls the handler, and the least that two cores need.
 
 use super::{BATCH, CAPACITY, Engine, SYMBOLS, Told, Tx, Worker};
 use crate::clock::{Waiter, ticks};
 use crate::contender::{Contender, Event, Receiver, Sender};
-use crate::controls::{OneLine, OneLineEnd};
+use crate::controls::{LineReader, LineWriter, line_stream};
 use crate::whole::{Averages, Bare, TwoAverages};
 use std::marker::PhantomData;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tapeline_core::bus::BusBuilder;
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::Slot;
@@ -178,60 +176,54 @@ impl<R: Receiver<Event>> Worker for QueueWorker<R> {
     }
 }
 
-/// C1: one line, handed over with an answer, and no handler: what the two cores need at this rate.
+/// C2: lines filled in place, one Release each, summed in place, and no handler: what the two cores need at this rate.
 #[derive(Debug)]
-pub struct OneLineProbe;
+pub struct Lines;
 
-/// The sending end of [`OneLineProbe`].
-pub struct OneLineTx {
-    line: OneLineEnd,
-    sent: u64,
-    taken: Arc<crossbeam_utils::CachePadded<AtomicU64>>,
-}
-
-/// The receiving end of [`OneLineProbe`].
-pub struct OneLineWorker {
-    line: OneLineEnd,
+/// The reading end of [`Lines`].
+pub struct LinesWorker {
+    reader: LineReader,
     handled: u64,
-    taken: Arc<crossbeam_utils::CachePadded<AtomicU64>>,
 }
 
-impl Engine for OneLineProbe {
-    type Tx = OneLineTx;
-    type Worker = OneLineWorker;
+impl Engine for Lines {
+    type Tx = LineWriter;
+    type Worker = LinesWorker;
 
-    fn new() -> (OneLineTx, OneLineWorker) {
-        let (tx, rx) = OneLine::channel(1);
-        let taken = Arc::new(crossbeam_utils::CachePadded::new(AtomicU64::new(0)));
-        (OneLineTx { line: tx, sent: 0, taken: Arc::clone(&taken) }, OneLineWorker { line: rx, handled: 0, taken })
+    fn new() -> (LineWriter, LinesWorker) {
+        let (writer, reader) = line_stream();
+        (writer, LinesWorker { reader, handled: 0 })
     }
 }
 
-impl Tx for OneLineTx {
+impl Tx for LineWriter {
     #[inline]
-    fn send(&mut self, event: &Slot, due: u64) -> bool {
-        // The line is free once the other side has said so.
-        if self.taken.load(Ordering::Acquire) != self.sent {
-            return false;
-        }
-        self.sent += 1;
-        self.line.send(&stamped(event, due))
+    fn send(&mut self, _event: &Slot, due: u64) -> bool {
+        self.fill(due, 1)
     }
 }
 
-impl Worker for OneLineWorker {
+impl Worker for LinesWorker {
     fn run(&mut self, events: u64, told: &mut Told, waiter: &mut Waiter<'_>) {
         let until = self.handled + events;
-        let mut event = [Event::default()];
+        let mut dues = [0; BATCH];
         while self.handled < until {
-            if !self.line.receive(&mut event[0]) {
+            let mut count = 0;
+            while count < BATCH
+                && let Some((due, sum)) = self.reader.take()
+            {
+                // due + !due = u64::MAX, and 1 to 6.
+                assert!(sum == u64::MAX.wrapping_add(21), "the line's sum");
+                dues[count] = due;
+                count += 1;
+            }
+            if count == 0 {
                 told.idle();
                 waiter.failed();
                 continue;
             }
-            self.handled += 1;
-            self.taken.store(self.handled, Ordering::Release);
-            told.batch(dues(&event));
+            self.handled += count as u64;
+            told.batch(dues[..count].iter().copied());
         }
     }
 

@@ -15,7 +15,7 @@ mod report;
 
 #[cfg(feature = "peers")]
 pub use contenders::TokioMpsc;
-pub use contenders::{OneLineProbe, Queue, Tapeline};
+pub use contenders::{Lines, Queue, Tapeline};
 pub use report::Curves;
 
 use crate::clock::{Clock, Disturbance, Farewell, GapDetector, Waiter, Watch, pin, ticks};
@@ -274,7 +274,7 @@ pub struct Point {
 /// How long a piece is, and how many a load has.
 fn plan(mode: Mode) -> (f64, usize) {
     match mode {
-        Mode::Full => (0.010, 40),
+        Mode::Full => (0.005, 40),
         Mode::Quick => (0.003, 5),
         Mode::Check => (0.000_2, 1),
     }
@@ -364,7 +364,7 @@ pub fn run(options: &Options) -> Curves {
 /// Ours first, then the control, then the others.
 fn contestants<'a>() -> Vec<Contestant<'a>> {
     #[allow(unused_mut)]
-    let mut all = vec![contestant::<Tapeline>("tapeline", false), contestant::<OneLineProbe>("C1 one line", true)];
+    let mut all = vec![contestant::<Tapeline>("tapeline", false), contestant::<Lines>("C2 line stream", true)];
     #[cfg(feature = "peers")]
     {
         use crate::peers::{Crossbeam, Disruptor, Rtrb};
@@ -405,7 +405,7 @@ mod tests {
     #[test]
     fn every_contender_handles_every_event_and_waiting_is_part_of_its_response() {
         check::<Tapeline>("tapeline");
-        check::<OneLineProbe>("C1");
+        check::<Lines>("C2");
         #[cfg(feature = "peers")]
         {
             use crate::peers::{Crossbeam, Disruptor, Rtrb};

@@ -94,7 +94,7 @@ impl Curves {
             for (name, quantile, limit) in [("p50", 0.5, 2.0), ("p99", 0.99, 3.0), ("p99.9", 0.999, 1.2)] {
                 let ratio = told(&own.responses, quantile).zip(told(&raw.responses, quantile));
                 claims.push(Claim {
-                    what: format!("P15 {name} at {load} % against C1 at the same rate"),
+                    what: format!("P15 {name} at {load} % against C2 at the same rate"),
                     value: ratio.map(|(own, raw)| own as f64 / raw.max(1) as f64),
                     limit,
                     at_least: false,

@@ -49,10 +49,10 @@ pub struct SlowEvent {
     pub part: u16,
     /// Shard that handled it.
     pub shard: usize,
-    /// From due to leaving the source, told within 1.6 %.
+    /// From due to leaving the source, told within 0.025 %.
     pub lag_ns: u64,
-    /// From leaving the source to the start of its batch.
-    pub ring_wait_ns: u64,
+    /// From leaving the source to the start of its batch; `null` where the error of the lag could be all of it: it is in `lag_ns` then.
+    pub ring_wait_ns: Option<u64>,
     /// From the start of its batch to its end.
     pub service_ns: u64,
     /// Samples of its batch.
@@ -81,8 +81,9 @@ impl SlowEvent {
             seq: head.seq,
             part: head.part,
             shard,
-            lag_ns: slow.sent_ns.saturating_sub(slow.due_ns),
-            ring_wait_ns: slow.started_ns.saturating_sub(slow.sent_ns),
+            // Lag, wait and service are the response, whatever their errors.
+            lag_ns: slow.started_ns.saturating_sub(slow.due_ns + slow.ring_wait_ns.unwrap_or_default()),
+            ring_wait_ns: slow.ring_wait_ns,
             service_ns: slow.done_ns.saturating_sub(slow.started_ns),
             batch: slow.batch,
             gap_ns: slow.gap_ns,

@@ -519,7 +519,7 @@ fn slow_events(page: &mut Page, report: &Report) {
             duration(slow.at_ns),
             duration(slow.response_ns),
             duration(slow.lag_ns),
-            duration(slow.ring_wait_ns),
+            slow.ring_wait_ns.map_or_else(|| "-".to_owned(), duration),
             duration(slow.service_ns),
             slow.batch,
         );

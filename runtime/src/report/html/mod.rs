@@ -177,7 +177,8 @@ fn slowest(out: &mut String, report: &Report) {
         report.slowest.len()
     );
     for slow in report.slowest.iter().take(SHOWN) {
-        let all = (slow.lag_ns + slow.ring_wait_ns + slow.service_ns).max(1) as f64;
+        let ring_ns = slow.ring_wait_ns.unwrap_or_default();
+        let all = (slow.lag_ns + ring_ns + slow.service_ns).max(1) as f64;
         let part =
             |class: &str, ns: u64| format!("<i class=\"{class}\" style=\"width:{:.1}%\"></i>", ns as f64 / all * 100.0);
         let _ = write!(
@@ -188,10 +189,10 @@ fn slowest(out: &mut String, report: &Report) {
             duration(slow.at_ns),
             duration(slow.response_ns),
             part("k2", slow.lag_ns),
-            part("k3", slow.ring_wait_ns),
+            part("k3", ring_ns),
             part("k0", slow.service_ns),
             duration(slow.lag_ns),
-            duration(slow.ring_wait_ns),
+            slow.ring_wait_ns.map_or_else(|| "-".to_owned(), duration),
             duration(slow.service_ns),
             slow.batch,
             if slow.gap_ns == 0 { "-".to_owned() } else { duration(slow.gap_ns) },

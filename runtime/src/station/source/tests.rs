@@ -219,7 +219,7 @@ fn a_warm_up_is_paced_and_not_measured_and_a_stamp_tells_due_time_and_lag() {
     rig.advance(1_100);
     assert_eq!(rig.poll(), (1, 0), "warm");
     assert_eq!(rig.ring.pop_batch(&mut vec![Slot::ZERO; ROOM], Some(&mut dues)), 1);
-    assert_eq!((crate::stamp::due_ns(dues[0]), crate::stamp::lag_ns(dues[0])), (2_000, 100));
+    assert_eq!((crate::stamp::due_ns(dues[0], 2_100), crate::stamp::lag_ns(dues[0])), (2_000, 100));
     assert_eq!((rig.source.report.messages, rig.source.report.last_due_ns), (1, 2_000));
 }
 

@@ -1,7 +1,7 @@
 //! How long a cache line takes from one core to another: what every hop through a ring costs at least.
 //!
 //! Two threads, one on each core of a pair, hand a counter in one line to and fro; half of a round trip is told, as the median over batches of
-//! [`BATCH`] round trips. On a machine that does other things a batch in which a thread was taken away is longer, and the median passes it over.
+//! 64 round trips. On a machine that does other things a batch in which a thread was taken away is longer, and the median passes it over.
 
 use crate::placement::pin_here;
 use serde::Serialize;

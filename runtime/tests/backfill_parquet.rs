@@ -204,10 +204,7 @@ fn the_past_of_a_parquet_file_is_that_of_its_tape() {
         for shards in [1, 2] {
             let (report, other) = replay(&live, &past, shards);
             assert_eq!(other, log, "{shards} shards");
-            assert_eq!(
-                (report.digest, report.outputs.get("alert")),
-                (expected.digest.clone(), expected.outputs.get("alert"))
-            );
+            assert_eq!((report.digest, report.outputs.get("alert")), (expected.digest, expected.outputs.get("alert")));
             assert_eq!(report.backfill.unwrap().events, backfill.events);
             assert_eq!(report.manifest.backfill[0].events, Some(18_000));
         }

@@ -73,7 +73,7 @@ impl Generation {
     }
 }
 
-/// Two [`Generation`]s that turn with the window. It answers as ours does; what it lacks is a bound on the number, epochs, a search of
+/// Two generations that turn with the window. It answers as ours does; what it lacks is a bound on the number, epochs, a search of
 /// bounded length and counts, all of which ours pays for here.
 pub struct Fingerprints {
     current: Generation,

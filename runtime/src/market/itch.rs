@@ -86,7 +86,7 @@ impl Book {
     }
 }
 
-/// A generated day, one message at a time. See the [module](self).
+/// A generated day, one message at a time.
 #[derive(Clone, Debug)]
 pub struct ItchDay {
     midnight_ns: u64,

@@ -114,7 +114,10 @@ fn follow(line: &AtomicU32, core: u32) {
     loop {
         match line.load(Ordering::Acquire) {
             STOP => return,
-            turn if turn % 2 == 1 => line.store(turn + 1, Ordering::Release),
+            // Where the leader has lost its patience meanwhile, its word stands.
+            turn if turn % 2 == 1 => {
+                let _ = line.compare_exchange(turn, turn + 1, Ordering::Release, Ordering::Relaxed);
+            }
             _ => std::hint::spin_loop(),
         }
     }

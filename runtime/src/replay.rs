@@ -160,7 +160,9 @@ pub fn tell(run: Run, request: &Request) -> Told {
         interrupted: is_interrupted,
         unread: machine.unread(),
     };
-    let noise = evidence.noise_share();
+    // Spilled events come back without their stamps: the latest of all are not among the samples, and no percentile that they could have made is told.
+    let unstamped = if is_paced { sums.spill.returned } else { 0 };
+    let noise = evidence.noise_share().max(unstamped as f64 / (samples + unstamped).max(1) as f64);
     let held_up = source.backpressure.len() as f64 / (source.pacer_lag.len() + source.backpressure.len()).max(1) as f64;
     let events = events(&sums.ledger);
     // Measured by the stations' own stamps: from the first batch to the last.
@@ -171,6 +173,10 @@ pub fn tell(run: Run, request: &Request) -> Told {
     if source.end_marks > 0 {
         let text = "ticks of the captures said that nothing follows: taken as plain ticks";
         verdict.notes.push(format!("{} {text}", source.end_marks));
+    }
+    if unstamped > 0 {
+        let text = "were spilled and have no response times: those told are of the others, and higher percentiles are not told";
+        verdict.notes.push(format!("{} events {text}", count(unstamped)));
     }
     if run.log.is_dead {
         verdict.notes.push("the log's thread died: what it had to tell after that is missing".to_owned());

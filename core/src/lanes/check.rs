@@ -140,6 +140,8 @@ impl Lanes {
         require_counts(&[state.spilled])?;
         require(spilled == unspilled + state.spilled, "every spilled event is in the store or was read again", index)?;
         require(state.is_crowded <= 1, "a topic is crowded or not", index)?;
+        let has_lost = state.has_lost == 0 || state.has_lost == 1 && state.spilled > 0;
+        require(has_lost, "a topic that lost a spilled event has others in the store", index)?;
         require(state.crowded_since <= self.now.0, "a topic was crowded before now", index)?;
         match self.registry.topic(TopicId(index as u8)) {
             Some(topic) => {

@@ -101,7 +101,7 @@ pub enum Offered {
     Blocked,
     /// No room, and the topic refuses; also an event that is longer than its topic's capacity.
     Refused,
-    /// No room, and the topic drops the newest.
+    /// No room, and the topic drops the newest; or it spills, and behind a spill that failed there is something in the store still.
     DroppedNewest,
     /// It belongs into the store of spilled events: see [`Lanes::spill_failed`] and [`Lanes::unspill`].
     Spill,
@@ -172,7 +172,9 @@ struct State {
     /// Slots that wait.
     used: u32,
     /// 1 above the high watermark, until it is down at the low one.
-    is_crowded: u32,
+    is_crowded: u16,
+    /// 1 from a spill that failed until all that was spilled before it is back: what came in between would jump the hole.
+    has_lost: u16,
 }
 
 /// An event that waits, by its first slot.
@@ -389,7 +391,8 @@ impl Lanes {
             return Offered::Refused;
         }
         if state.spilled > 0 && open.policy == Policy::Spill {
-            return Offered::Spill;
+            // Behind a loss nothing is spilled: then all that is, is in front of it, and so is its gap event of all that follows.
+            return if state.has_lost == 1 { Offered::DroppedNewest } else { Offered::Spill };
         }
         if state.used + span <= open.capacity {
             return Offered::Queued;
@@ -464,7 +467,8 @@ impl Lanes {
         door
     }
 
-    /// The event that was to be spilled could not be: it counts as dropped.
+    /// The event that was to be spilled could not be: it counts as dropped, and so does all of its topic that follows until what was spilled before
+    /// it is back, so that no later event comes in front of the gap event.
     pub fn spill_failed(&mut self, head: &Slot) {
         let Some(topic) = self.registry.route(head.kind()) else { return };
         let state = &mut self.state[topic.index()];
@@ -472,6 +476,7 @@ impl Lanes {
         state.spilled -= 1;
         state.stats.spilled -= 1;
         state.stats.dropped_newest += 1;
+        state.has_lost = u16::from(state.spilled > 0);
         self.spilled -= 1;
         self.lose_new(head);
         self.end_close(topic);
@@ -498,6 +503,9 @@ impl Lanes {
         }
         state.spilled -= 1;
         state.stats.unspilled += 1;
+        if state.spilled == 0 {
+            state.has_lost = 0;
+        }
         self.spilled -= 1;
         let since = self.next_position;
         self.queue(event, topic, &open, DUE_NONE, (None, since), true);

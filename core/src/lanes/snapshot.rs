@@ -12,7 +12,7 @@ use bytemuck::Zeroable;
 
 const NAME: &str = "lanes";
 const LAYOUT: &str = "u64: symbols seed config position tick_position tick_time has_tick now deadline spilled closing since_gap, counts 5 u64, \
-    passed 4 u32, states of open topics (stats 15 u64, spilled crowded_since u64, used is_crowded u32); waiting: position due deadline since \
+    passed 4 u32, states of open topics (stats 15 u64, spilled crowded_since u64, used u32, is_crowded has_lost u16); waiting: position due deadline since \
     key 2 u64, topic lane span is_keyed u8, pad u32; arena: free used u32, next u32, slot 64; chains: lanes, topics; losses: chains by \
     symbol, before, owed: from to ts_recv u64, count u32, source u8; chain of those due";
 const NUMBERS: usize = 12;
@@ -21,7 +21,7 @@ const _: () = assert!(size_of::<State>() == 18 * 8 && size_of::<Waiting>() == 56
 
 fn shape(slots: usize) -> Shape {
     let element = size_of::<Waiting>() as u32;
-    Shape { name: NAME, version: 1, element, layout: LAYOUT, capacity: slots as u64 }
+    Shape { name: NAME, version: 2, element, layout: LAYOUT, capacity: slots as u64 }
 }
 
 fn invalid(broken: Broken) -> RestoreError {

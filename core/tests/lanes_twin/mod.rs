@@ -112,6 +112,8 @@ struct TwinTopic {
     topic: Topic,
     stats: TopicStats,
     spilled: u64,
+    /// A spill failed behind what is in the store.
+    has_lost: bool,
     crowded_since: Option<u64>,
 }
 
@@ -142,6 +144,7 @@ impl Twin {
             topic,
             stats: TopicStats::default(),
             spilled: 0,
+            has_lost: false,
             crowded_since: None,
         });
         Self {
@@ -316,6 +319,7 @@ impl Twin {
         let has_room = self.used(topic) + span <= capacity;
         let spills = policy == Policy::Spill && self.topics[topic].spilled > 0;
         let offered = match policy {
+            Policy::Spill if spills && self.topics[topic].has_lost => Offered::DroppedNewest,
             Policy::Spill if spills || !has_room => Offered::Spill,
             _ if has_room => Offered::Queued,
             Policy::Block => Offered::Blocked,
@@ -357,6 +361,7 @@ impl Twin {
         topic.spilled -= 1;
         topic.stats.spilled -= 1;
         topic.stats.dropped_newest += 1;
+        topic.has_lost = topic.spilled > 0;
         self.lose_new(head);
     }
 
@@ -366,6 +371,7 @@ impl Twin {
             return false;
         }
         self.topics[topic].spilled -= 1;
+        self.topics[topic].has_lost &= self.topics[topic].spilled > 0;
         self.topics[topic].stats.unspilled += 1;
         self.queue(slots, topic, DUE_NONE, (None, None), true);
         true

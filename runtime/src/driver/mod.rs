@@ -279,8 +279,10 @@ impl CoreLoop {
             Turn::Worked => {}
             Turn::Idle if self.idle == Idle::BusySpin => std::hint::spin_loop(),
             Turn::Idle => {
-                self.yields += 1;
+                // Most come back at once, and are no switch.
+                let before_ns = self.clock.now_ns();
                 thread::yield_now();
+                self.yields += u64::from(self.clock.now_ns().saturating_sub(before_ns) > YIELDED_NS);
             }
             Turn::Stop => return false,
         }
@@ -355,6 +357,8 @@ fn run_within(
     }
 }
 
+/// A call that gives the core away has done so if it took longer than this, ns: one that comes back at once takes some hundred.
+pub(crate) const YIELDED_NS: u64 = 2_000;
 /// Time between the two rounds that must agree on a drain.
 const ROUND: Duration = Duration::from_micros(100);
 /// How often the main thread looks for a loop that died without a word. Every look may take a hot core for some

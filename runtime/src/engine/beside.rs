@@ -71,22 +71,28 @@ impl Beside {
             Ok(cores) => cores,
             Err(error) => return Err(self.give_up(error)),
         };
+        // Each may wait for a medium or a worker that does not answer.
+        let until = || Instant::now() + 2 * GIVE_UP_AFTER;
         let log = self.log.finish();
-        let history =
-            self.history.map(|history| history.finish().ok_or_else(|| EngineError::Backfill("died".to_owned())));
+        let history = self
+            .history
+            .map(|history| history.finish_until(until()).ok_or_else(|| EngineError::Backfill(GONE.to_owned())));
         let history = history.transpose()?;
-        let workers = self.jobs.map(|jobs| {
-            jobs.finish_until(Instant::now() + 2 * GIVE_UP_AFTER).ok_or_else(|| EngineError::Jobs("died".to_owned()))
-        });
+        let workers =
+            self.jobs.map(|jobs| jobs.finish_until(until()).ok_or_else(|| EngineError::Jobs(GONE.to_owned())));
         let workers = workers.transpose()?;
-        let spill =
-            self.spill.map(|spill| spill.finish().ok_or_else(|| EngineError::Spill("its thread died".to_owned())));
+        let spill = self
+            .spill
+            .map(|spill| spill.finish_until(until()).ok_or_else(|| EngineError::Spill(format!("its thread {GONE}"))));
         let spill = spill.transpose()?;
         let outputs_written = self.sink.map(SinkHandle::finish);
         let ingest = ingested(self.reader, interrupt, progress)?;
         Ok((cores, LastWords { log, history, workers, spill, outputs_written, ingest }))
     }
 }
+
+/// Of a thread that has not said its last word.
+const GONE: &str = "died, or does not answer and was left behind";
 
 /// What the reader read.
 fn ingested(

@@ -21,6 +21,8 @@ const REST: Duration = Duration::from_micros(100);
 const TAKE_SLOTS: usize = 4 * SPAN_SLOTS_MAX;
 /// Events that a desk gives back before the next one has its turn.
 const TURN_EVENTS: usize = 1_024;
+/// Takes from the ring in one turn.
+const TURN_TAKES: usize = 8;
 
 /// What both ends of a store know.
 #[derive(Default)]
@@ -118,7 +120,8 @@ impl Desk {
     /// Does a bounded piece of work; whether there was any. `Err` = what is in the store cannot come back.
     fn poll(&mut self, tell: &mut dyn FnMut(usize, String)) -> Result<bool, String> {
         let mut has_worked = self.give()?;
-        loop {
+        // Not until the ring is empty: a shard that spills faster than its file takes it would keep the others waiting.
+        for _ in 0..TURN_TAKES {
             match self.store.make_room() {
                 Ok(true) => {}
                 Ok(false) => break,

@@ -7,6 +7,7 @@
 use super::lag::{LagAccount, Whose};
 use super::{Station, StationReport};
 use crate::clock::RunClock;
+use crate::driver::YIELDED_NS;
 use crate::ingest::{Block, BlockQueue};
 use crate::jitter::{GAP_NS, GapDetector};
 use crate::pacer::Pacer;
@@ -594,8 +595,9 @@ impl Station for SourceStation {
         }
         let Some(block) = self.block.take() else {
             // Starved: the reader may need this very core.
-            self.report.yields += 1;
+            let before_ns = self.clock.now_ns();
             std::thread::yield_now();
+            self.report.yields += u64::from(self.clock.now_ns().saturating_sub(before_ns) > YIELDED_NS);
             return 0;
         };
         let is_run = self.lanes.len() == 1

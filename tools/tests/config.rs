@@ -121,7 +121,7 @@ fn req_3454_topics_of_the_configuration_act_with_overload_live() {
     place
         .run("replay a.tape --set topics.quotes.policy=spill")
         .exits(2)
-        .says_once(&["topics.quotes.policy", "no store"]);
+        .says_once(&["topics.quotes.policy", "spill.folders"]);
 }
 
 #[test]

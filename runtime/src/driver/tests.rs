@@ -150,6 +150,5 @@ fn all_loops_begin_at_one_instant_after_they_have_looked() {
     for report in reports {
         assert!(report.probe.is_some_and(|probe| probe.watched_ns >= 3_000_000), "{report:?}");
         assert!(report.elapsed_ns > 0 && begun[0] + report.elapsed_ns <= end_ns, "{report:?}");
-        assert!(report.yields <= 100, "an idle turn gives the core away once, and may come back at once");
     }
 }

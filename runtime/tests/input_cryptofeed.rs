@@ -477,6 +477,30 @@ fn bad_lines_are_named() {
 }
 
 #[test]
+fn a_bad_line_changes_nothing_of_a_book_that_is_known_by_ids() {
+    let line = |action: &str, rows: &str| {
+        format!("1.5: {{\"table\":\"orderBookL2\",\"action\":\"{action}\",\"data\":[{rows}]}}\n")
+    };
+    let row = |symbol: &str, id: u64, rest: &str| {
+        format!(
+            "{{\"symbol\":\"{symbol}\",\"id\":{id},\"side\":\"Buy\",\"timestamp\":\"2021-04-17T16:00:00.000Z\"{rest}}}"
+        )
+    };
+    let (first, update) = (row("A", 1, ",\"size\":5,\"price\":10"), row("A", 1, ",\"size\":6"));
+    let begin = line("partial", &first);
+    for bad in [
+        line("delete", &format!("{},{}", row("A", 1, ""), row("", 2, ""))),
+        line("insert", &format!("{},{}", row("A", 1, ",\"size\":1,\"price\":99"), row("A", 2, ",\"size\":-1"))),
+        line("partial", &format!("{},{}", row("A", 2, ",\"size\":1,\"price\":9"), row("A", 3, ",\"size\":\"x\""))),
+        line("insert", &format!("{},{}", row("A", 2, ",\"size\":1,\"price\":0.00000000001"), row("A", 3, ""))),
+    ] {
+        let got = read((begin.clone() + &bad + &line("update", &update)).as_bytes(), &options());
+        assert_eq!((got.events.len(), got.tally.bad_lines), (3, 1), "{bad}{:?}", got.tally.first_bad_lines);
+        assert_eq!((&got.events[2]["price"], &got.events[2]["size"]), (&"10".into(), &"6".into()), "{bad}");
+    }
+}
+
+#[test]
 fn a_book_that_is_longer_than_a_message_is_several() {
     let levels = 2 * MESSAGE_SLOTS_MAX + 100;
     let mut line = "1.5: {\"type\":\"snapshot\",\"product_id\":\"A\",\"bids\":[".to_owned();

@@ -84,6 +84,15 @@ fn lines_written_by_hand_need_little() {
 }
 
 #[test]
+fn what_has_no_number_is_unsequenced_whatever_its_flags() {
+    let line = |rest: &str| format!("{{\"kind\":\"gap\",\"symbol\":\"X\",\"ts_recv\":7,\"flags\":[\"last\"]{rest}}}\n");
+    let text = line("") + &line(",\"seq\":null") + &line(",\"seq\":0");
+    let got = read(text.as_bytes(), &options());
+    let flags: Vec<bool> = got.events.iter().map(|event| has_flag(event, "unsequenced")).collect();
+    assert_eq!((flags, got.tally.bad_lines), (vec![true, true, false], 0));
+}
+
+#[test]
 fn other_kinds_are_counted_and_bad_lines_named() {
     let good = "{\"kind\":\"gap\",\"symbol\":\"X\",\"ts_recv\":7}";
     for (line, skipped) in [

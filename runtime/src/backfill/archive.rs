@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use tapeline_core::catalog::{Catalog, CatalogError, SeqRule, definition_text};
 use tapeline_core::event::payload::SourceDef;
 use tapeline_core::event::{EventRef, Kind};
-use tapeline_core::limits::SYMBOL_BYTES_MAX;
+use tapeline_core::limits::{SYMBOL_BYTES_MAX, TIME_NS_MAX};
 use tapeline_core::units::{SourceId, SymbolId, UnixNanos};
 
 /// Why history cannot be read.
@@ -302,13 +302,14 @@ fn open_parquet(path: &Path, catalog: &mut Catalog) -> Result<Option<Tape>, Faul
     }))
 }
 
-/// The time of the first event of a tape that has one; definitions have none.
+/// The time of the first event of a tape that has one that a clock shows; definitions have none.
 fn first_time(path: &Path) -> Result<Option<UnixNanos>, TapeError> {
     let file = File::open(path).map_err(|error| TapeError::Io { offset: 0, error })?;
     let mut reader = TapeReader::new(file)?;
     while let Some(block) = reader.next_block()? {
-        if let Some(event) = tapeline_core::event::events(block.slots).find(|event| event.head().ts_recv.0 > 0) {
-            return Ok(Some(event.head().ts_recv));
+        let mut times = tapeline_core::event::events(block.slots).map(|event| event.head().ts_recv);
+        if let Some(first) = times.find(|time| (1..=TIME_NS_MAX).contains(&time.0)) {
+            return Ok(Some(first));
         }
     }
     Ok(None)

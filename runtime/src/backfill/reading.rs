@@ -226,7 +226,9 @@ impl Feed {
             Places::Tape(index) => {
                 let file = File::open(&tape.path).map_err(missing)?;
                 let reader = index.seek(file, from).map_err(|error| Fault::of(&tape.path, error))?;
-                let time = reader.chain().map_or(0, |chain| chain.ts_recv_max);
+                // Not `ts_recv_max` of the chain: one time that no clock shows, early on the tape, would end every later order.
+                let entry = index.entries().binary_search_by_key(&reader.offset(), |entry| entry.offset);
+                let time = entry.map_or(0, |at| index.entries()[at].ts_before);
                 (Blocks::Tape(Box::new(reader)), time)
             }
             Places::Parquet(groups) => {

@@ -189,6 +189,32 @@ fn adjacent_ranges_have_each_event_once_also_where_times_go_back() {
     }
 }
 
+#[test]
+fn a_time_that_no_clock_shows_ends_no_order() {
+    let folder = Folder::new("beyond");
+    let mut catalog = Catalog::new(64);
+    let (symbol, source) = (catalog.symbol(b"X:A").unwrap(), catalog.source(b"feed", SeqRule::Increasing).unwrap());
+    let mut tape = TapeWriter::new(File::create(folder.0.join("a.tape")).unwrap(), TapeOptions::default()).unwrap();
+    for seq in 0..2_000 {
+        let mut event = EventBuf::new(&Trade { price: 7, size: seq, ..Trade::default() });
+        event.flag(Flags::LAST);
+        let head = event.head_mut();
+        head.ts_recv = UnixNanos(if matches!(seq, 0 | 30) { u64::MAX - 1 } else { T0 + seq });
+        (head.seq, head.symbol, head.source) = (seq, symbol, source);
+        tape.write(&catalog, event.slots()).unwrap();
+        if seq % 20 == 19 {
+            tape.end_group().unwrap();
+        }
+    }
+    tape.finish().unwrap();
+    let archive = Archive::open(std::slice::from_ref(&folder.0), &mut Catalog::new(64));
+    assert_eq!(archive.faults().len(), 0);
+    for (from, to, count) in [(0, 2_000, 1_998), (1, 2, 1), (1_500, 1_600, 100), (1_999, 5_000, 1)] {
+        let (events, fault, _) = read(&archive, order(&[Kind::TRADE], T0 + from, T0 + to), "X:A");
+        assert_eq!((events.len(), fault.is_none()), (count, true), "{from} to {to}");
+    }
+}
+
 /// The shard's end of a desk, without a shard.
 struct Client {
     port: HistoryPort,

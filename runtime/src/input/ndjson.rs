@@ -242,9 +242,9 @@ fn head(members: &Members<'_>, head: &mut Slot, catalog: &mut Catalog) -> Result
         })?;
     } else {
         flags = flags.with(Flags::LAST);
-        if !members.has_value("seq") {
-            flags = flags.with(Flags::UNSEQUENCED);
-        }
+    }
+    if !members.has_value("seq") {
+        flags = flags.with(Flags::UNSEQUENCED);
     }
     head.flags = flags;
     let (mut symbol, mut source) = ([0; SYMBOL_BYTES_MAX], [0; SOURCE_BYTES_MAX]);

@@ -312,6 +312,46 @@ fn numbers_that_do_not_fit_are_refused_and_counted() {
 }
 
 #[test]
+fn a_time_of_0_tells_no_unit() {
+    let second = 1_723_161_254;
+    let ints = [0, -5, second * 1_000, second * 1_000 + 1];
+    for times in [Values::ints(&ints), Values::doubles(&ints.map(|time| time as f64))] {
+        let declared = if matches!(times, Values::Int64(_)) { "required int64 time" } else { "required double time" };
+        let columns = [
+            column(declared, times),
+            column("required double price", Values::doubles(&[1.0; 4])),
+            column("required double size", Values::doubles(&[1.0; 4])),
+        ];
+        let decoded = decode(&file(&columns, &Form::default()), &ParquetConfig::default());
+        let times: Vec<u64> = decoded.events.iter().map(|event| event.head().ts_event.0).collect();
+        assert_eq!(times, [0, second as u64 * 1_000_000_000, second as u64 * 1_000_000_000 + 1_000_000], "{declared}");
+        assert_eq!(decoded.tally.bad_lines, 1, "{declared}");
+    }
+}
+
+#[test]
+fn a_symbol_that_is_no_name_is_a_bad_row() {
+    let long = "X".repeat(97);
+    let columns = [
+        column("required int64 time", Values::ints(&[1_723_161_254; 5])),
+        column("required double price", Values::doubles(&[1.0; 5])),
+        column("required double size", Values::doubles(&[1.0; 5])),
+        column("required binary symbol (STRING)", Values::texts(&["A", &long, " ", "A\u{1}B", "BRK B"])),
+    ];
+    let bytes = file(&columns, &Form::default());
+    let decoded = decode(&bytes, &ParquetConfig::default());
+    assert!(decoded.error.is_none(), "{:?}", decoded.error);
+    let symbols: Vec<&str> = decoded.events.iter().map(|event| event.symbol.as_str()).collect();
+    assert_eq!((symbols, decoded.tally.bad_lines), (vec!["A", "BRK B"], 3));
+    // What would stand before all of them, or be all of them.
+    for (columns, prefix) in [(&columns[..], long.as_str()), (&columns[..], "A\n"), (&columns[..3], "")] {
+        let config = ParquetConfig { prefix: Some(prefix.to_owned()), ..ParquetConfig::default() };
+        let error = decode(&file(columns, &Form::default()), &config).error.expect("no symbol").to_string();
+        assert!(error.contains("its symbol"), "{error}");
+    }
+}
+
+#[test]
 fn columns_in_columns_are_passed_over() {
     let columns = [
         column("required int64 time", Values::ints(&[1_723_161_254, 1_723_161_255])),

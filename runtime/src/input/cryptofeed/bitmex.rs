@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tapeline_core::catalog::{Catalog, SeqRule};
 use tapeline_core::event::Flags;
 use tapeline_core::event::payload::{Gap, Trade};
-use tapeline_core::units::{SymbolId, UnixNanos};
+use tapeline_core::units::{Side, SymbolId, UnixNanos};
 
 const PREFIX: &[u8] = b"BITMEX:";
 const BOOK: Stream = Stream { prefix: PREFIX, source: b"bitmex.orderBookL2", rule: SeqRule::None };
@@ -38,6 +38,43 @@ enum Action {
     Insert,
     Update,
     Delete,
+}
+
+/// What a row of a book says of its price.
+enum Price {
+    None,
+    Told(i64),
+    /// It is no multiple of 1e-9.
+    TooFine,
+}
+
+/// A row of a book, read.
+struct Row<'a> {
+    symbol: &'a [u8],
+    id: u64,
+    side: Side,
+    at: UnixNanos,
+    /// 0 where it is deleted.
+    size: (u64, u8),
+    price: Price,
+}
+
+impl<'a> Row<'a> {
+    fn read(row: &Members<'a>, action: Action) -> Result<Self, MemberError> {
+        let price = match row.has_value("price").then(|| row.price("price")) {
+            None => Price::None,
+            Some(Err(TOO_FINE)) => Price::TooFine,
+            Some(price) => Price::Told(price?),
+        };
+        Ok(Self {
+            symbol: row.text("symbol")?,
+            id: row.integer("id")?,
+            side: row.side("side")?,
+            at: row.instant("timestamp")?,
+            size: if action == Action::Delete { (0, 0) } else { row.size("size")? },
+            price,
+        })
+    }
 }
 
 impl Bitmex {
@@ -96,16 +133,19 @@ impl Bitmex {
         catalog: &mut Catalog,
         skipped: &mut Skipped,
     ) -> Result<(), Refusal> {
+        // All rows before any is used: a bad line changes nothing of what is known.
+        members.each("data", |scanner| {
+            let row = Row::read(&Members::read(scanner)?, action)?;
+            Ok::<(), Refusal>(BOOK.check(row.symbol)?)
+        })?;
         if action == Action::Partial {
             self.find_unfit(members, catalog, message)?;
         }
         let mut before = None;
         members.each("data", |scanner| {
-            let row = Members::read(scanner)?;
-            let (id, side, at) = (row.integer("id")?, row.side("side")?, row.instant("timestamp")?);
-            let size = if action == Action::Delete { (0, 0) } else { row.size("size")? };
-            let told = if row.has_value("price") { Some(row.price("price")) } else { None };
-            let mut head = message.head(BOOK, row.text("symbol")?, None, at, catalog)?;
+            let members = Members::read(scanner)?;
+            let Row { symbol, id, side, at, size, price: told } = Row::read(&members, action)?;
+            let mut head = message.head(BOOK, symbol, None, at, catalog)?;
             let is_first = before.replace(head.symbol) != Some(head.symbol);
             if is_first {
                 message.end();
@@ -113,15 +153,16 @@ impl Bitmex {
                     self.forget(head.symbol);
                 }
             }
-            let told = match told.transpose() {
-                Err(TOO_FINE) => {
+            let told = match told {
+                Price::TooFine => {
                     if self.unfit.insert(head.symbol) {
                         // What is known of it is not to be used any more.
                         message.push(&head, 0, Gap::default());
                     }
                     None
                 }
-                told => told?,
+                Price::Told(price) => Some(price),
+                Price::None => None,
             };
             if self.unfit.contains(&head.symbol) {
                 if is_first && action == Action::Partial {

@@ -20,6 +20,15 @@ pub(super) struct Stream {
     pub(super) rule: SeqRule,
 }
 
+impl Stream {
+    /// Refuses what no symbol of it can be.
+    pub(super) fn check(&self, symbol: &[u8]) -> Result<(), Fault> {
+        let is_printable = symbol.iter().all(|byte| *byte > b' ' && *byte != 0x7f);
+        let fits = self.prefix.len() + symbol.len() <= SYMBOL_BYTES_MAX;
+        if symbol.is_empty() || !fits || !is_printable { Err(Fault::Symbol) } else { Ok(()) }
+    }
+}
+
 /// One line's events: one message, or several (of several symbols, or of a book that is too long for one).
 #[derive(Default)]
 pub(super) struct Message {
@@ -62,12 +71,10 @@ impl Message {
         ts_event: UnixNanos,
         catalog: &mut Catalog,
     ) -> Result<Head, Refusal> {
+        stream.check(symbol)?;
         let mut text = [0; SYMBOL_BYTES_MAX];
         let (prefix, length) = (stream.prefix, stream.prefix.len() + symbol.len());
-        let text = text.get_mut(..length).ok_or(Fault::Symbol)?;
-        if symbol.is_empty() || symbol.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) {
-            return Err(Fault::Symbol.into());
-        }
+        let text = &mut text[..length];
         text[..prefix.len()].copy_from_slice(prefix);
         text[prefix.len()..].copy_from_slice(symbol);
         Ok(Head {

@@ -3,7 +3,7 @@
 use super::Damage;
 use super::bits::{Delta, Hybrid, Why};
 use super::footer::{Chunk, Column, Physical};
-use super::page::{Budget, Holds, Page, Pages};
+use super::page::{Budget, Holds, Page, Pages, kept};
 use super::source::Source;
 
 /// Days from Julian day 0 to 1970-01-01.
@@ -175,7 +175,7 @@ impl Reader {
     fn close(&mut self, budget: &mut Budget) {
         if let Some(open) = self.open.take() {
             budget.give(open.page.bytes.len());
-            self.spare = open.page.bytes;
+            self.spare = kept(open.page.bytes);
         }
     }
 

@@ -3,13 +3,14 @@
 use super::cells::{Reader, Values};
 use super::footer::{Column, Footer, Meaning, Unit};
 use super::numbers::{self, NumberError};
-use super::plan::Plan;
+use super::plan::{Plan, is_symbol};
 use super::{Damage, ParquetConfig, Role, Rows};
 use crate::input::{BAD_LINES_NAMED_MAX, SlotBuf, decimal};
 use std::io::Write;
 use tapeline_core::catalog::{Catalog, CatalogError, SeqRule};
 use tapeline_core::event::payload::{Bar, BarRest, Quote, QuoteWide, Trade};
 use tapeline_core::event::{EventBuf, Flags};
+use tapeline_core::limits::SYMBOL_BYTES_MAX;
 use tapeline_core::units::{PRICE_UNDEFINED, Side, SourceId, SymbolId, UnixNanos};
 
 /// Rows that can share a number and still have a part of their own.
@@ -37,6 +38,8 @@ pub(super) enum Fault {
     Side(usize),
     /// A symbol that is empty.
     NoSymbol(usize),
+    /// A symbol that is too long with what stands before it, or not printable.
+    Symbol(usize),
     /// No time at all.
     NoTime,
     /// A bar whose end is not after its start.
@@ -174,6 +177,12 @@ impl Mapper {
                 Fault::Number(place, error) => format!("{}: {error}", name(place)),
                 Fault::Side(place) => format!("{}: no side that is known", name(place)),
                 Fault::NoSymbol(place) => format!("{} is empty", name(place)),
+                Fault::Symbol(place) => {
+                    format!(
+                        "{}: longer than {SYMBOL_BYTES_MAX} bytes with what stands before it, or not printable",
+                        name(place)
+                    )
+                }
                 Fault::NoTime => "it has no time".to_owned(),
                 Fault::NoInterval => "a bar that does not end after its start".to_owned(),
             };
@@ -417,6 +426,9 @@ impl Mapper {
         }
         if let Some(symbol) = self.symbol.filter(|_| self.text == self.symbol_text) {
             return Ok(symbol);
+        }
+        if !is_symbol(&self.text) {
+            return Err(Fault::Symbol(place).into());
         }
         let symbol = catalog.symbol(&self.text).map_err(Refusal::Catalog)?;
         std::mem::swap(&mut self.text, &mut self.symbol_text);

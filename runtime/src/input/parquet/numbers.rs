@@ -253,6 +253,8 @@ pub(super) fn time(
                 (_, super::footer::Physical::Int96) => 1,
                 // What a missing time is for pandas, and for DBN.
                 _ if matches!(value, i64::MIN | -1) && column.meaning == Meaning::Unsigned => return Ok(None),
+                // No magnitude to go by: 0 is 0 in every unit, and what is below it is refused.
+                _ if value <= 0 => 1,
                 _ => unit.get_or_insert_with(|| unit_of(value as f64)).nanos(),
             };
             let value = u64::try_from(value).map_err(|_| NumberError::Before1970)?;
@@ -261,10 +263,16 @@ pub(super) fn time(
         Values::Double(values) if values[row].is_nan() => Ok(None),
         Values::Double(values) => {
             let value = values[row];
-            let unit = *unit.get_or_insert_with(|| unit_of(value));
             if value < 0.0 {
                 return Err(NumberError::Before1970);
             }
+            if value == 0.0 {
+                return Ok(Some(0));
+            }
+            if value.is_infinite() {
+                return Err(NumberError::NoTime);
+            }
+            let unit = *unit.get_or_insert_with(|| unit_of(value));
             // In units of 1e-9 seconds are ns.
             let time = match unit {
                 Unit::Seconds => price_of_double(value).ok().and_then(|time| u64::try_from(time).ok()),

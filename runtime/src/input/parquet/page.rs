@@ -17,6 +17,18 @@ const HEADER_BYTES_MAX: usize = 1 << 20;
 /// What is tried first.
 const HEADER_BYTES: usize = 256;
 
+/// Largest buffer that a column keeps between its pages: what it keeps is not counted as taken.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// A buffer that was used, to be used again, empty; a large one is given back to the system.
+pub(super) fn kept(mut buffer: Vec<u8>) -> Vec<u8> {
+    if buffer.capacity() > KEPT_BYTES_MAX {
+        return Vec::new();
+    }
+    buffer.clear();
+    buffer
+}
+
 /// Bytes that may still be taken for pages.
 #[derive(Debug)]
 pub(super) struct Budget(usize);
@@ -216,10 +228,8 @@ impl Pages {
         check(&self.compressed)?;
         let (levels, values) = bytes.split_at_mut(plain);
         levels.copy_from_slice(&self.compressed[..plain]);
-        if values.is_empty() {
-            return Ok(());
-        }
-        let done = decompress(self.codec, &self.compressed[plain..], values);
+        let done = if values.is_empty() { Ok(()) } else { decompress(self.codec, &self.compressed[plain..], values) };
+        self.compressed = kept(std::mem::take(&mut self.compressed));
         done.map_err(|why| Damage::new(from, why))
     }
 

@@ -2,6 +2,7 @@
 
 use super::footer::{Column, Meaning, Physical};
 use std::collections::BTreeMap;
+use tapeline_core::limits::SYMBOL_BYTES_MAX;
 
 /// What the rows of a file are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -226,10 +227,22 @@ impl Plan {
         }
         let has_symbol = found.contains_key(&Role::Symbol);
         let prefix = config.prefix.clone().or_else(|| (!has_symbol).then(|| name_of(path)));
+        if let Some(text) =
+            prefix.as_deref().filter(|text| !(is_symbol(text.as_bytes()) || has_symbol && text.is_empty()))
+        {
+            return Err(format!(
+                "its symbol cannot be, or begin with, {text:?}: 1 to {SYMBOL_BYTES_MAX} printable bytes are wanted; give another (prefix)"
+            ));
+        }
         let is_fixed = plains.iter().any(|name| matches!(name.as_str(), "publisherid" | "rtype"));
         let columns = found.into_iter().map(|(role, at)| (role, columns[at].clone())).collect();
         Ok(Self { rows, columns, is_fixed, prefix })
     }
+}
+
+/// Whether a symbol can have that text. Blanks within are usual (`BRK B`, options by OSI name).
+pub(super) fn is_symbol(text: &[u8]) -> bool {
+    !text.is_empty() && text.len() <= SYMBOL_BYTES_MAX && !text.iter().any(u8::is_ascii_control)
 }
 
 /// Whether a column of that type can be that.

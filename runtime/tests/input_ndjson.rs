@@ -132,6 +132,11 @@ fn a_message_is_whole_whatever_ends_it() {
     let lasts: Vec<usize> = (0..got.events.len()).filter(|at| has_flag(&got.events[*at], "last")).collect();
     assert_eq!((got.events.len(), got.tally.bad_lines), (MESSAGE_SLOTS_MAX + 10, 0));
     assert_eq!(lasts, [MESSAGE_SLOTS_MAX - 1, MESSAGE_SLOTS_MAX + 9]);
+    // One that is too long by its last event.
+    let got = read((line("").repeat(MESSAGE_SLOTS_MAX) + &line("\"last\"")).as_bytes(), &options());
+    let lasts: Vec<usize> = (0..got.events.len()).filter(|at| has_flag(&got.events[*at], "last")).collect();
+    assert_eq!((got.events.len(), got.tally.bad_lines), (MESSAGE_SLOTS_MAX + 1, 0));
+    assert_eq!(lasts, [MESSAGE_SLOTS_MAX - 1, MESSAGE_SLOTS_MAX]);
 }
 
 #[test]

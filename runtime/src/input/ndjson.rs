@@ -137,8 +137,15 @@ impl Decoder {
         // A message that is too long ends before this event.
         let (kept, is_over) = (self.message.len(), self.message.len() + slots.len() > MESSAGE_SLOTS_MAX);
         let needed = if is_over || is_last { kept + slots.len() } else { 0 };
-        if out.remaining() < needed && !(is_over && out.remaining() >= kept && !is_last) {
-            return Ok(Outcome::NoRoom(needed));
+        if out.remaining() < needed {
+            if !is_over || out.remaining() < kept {
+                return Ok(Outcome::NoRoom(if is_over { kept } else { needed }));
+            }
+            if is_last {
+                // Both do not fit at once: what was kept goes first.
+                self.end(out);
+                return Ok(Outcome::Again);
+            }
         }
         if is_over {
             self.end(out);

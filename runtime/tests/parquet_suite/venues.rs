@@ -195,6 +195,13 @@ fn bars_without_an_end_want_an_interval() {
     let decoded = decode(&bytes, &config);
     assert_eq!(decoded.events[0].event().get::<Bar>().unwrap().open, 100_000_000, "0.1 of 32 bits is 0.1");
     assert_eq!(decoded.events[0].head().ts_recv.0, 1_723_161_241_000_000_000);
+    // When it was received is its end only where no interval is given.
+    columns.push(column("? int64 ts_recv", Values::ints(&[1_723_161_243_000_000_000])));
+    let bytes = file(&columns, &Form::default());
+    for (config, second) in [(config, 241), (ParquetConfig::default(), 243)] {
+        let end = decode(&bytes, &config).events[0].head().ts_recv.0;
+        assert_eq!(end, 1_723_161_000_000_000_000 + second * 1_000_000_000);
+    }
 }
 
 #[test]

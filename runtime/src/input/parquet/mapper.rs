@@ -199,11 +199,11 @@ impl Mapper {
         out: &mut SlotBuf,
     ) -> Result<(), Refusal> {
         self.number += 1;
-        let (ts_event, mut ts_recv) = self.times(readers, row)?;
+        let (ts_event, ts_recv) = self.times(readers, row)?;
         let (mut event, scale) = match self.rows {
             Rows::Trades => self.trade(readers, row)?,
             Rows::Quotes => self.quote(readers, row)?,
-            Rows::Bars => self.bar(readers, row, ts_event, &mut ts_recv)?,
+            Rows::Bars => self.bar(readers, row, ts_event, ts_recv)?,
         };
         let symbol = self.symbol(readers, row, catalog)?;
         let sequence = match self.places.seq {
@@ -251,7 +251,7 @@ impl Mapper {
         numbers::time(column, cells, row, &mut self.units[unit]).map_err(|error| Fault::Number(place, error))
     }
 
-    /// `ts_event` and `ts_recv` of a row. A bar's `ts_recv` is the end that a column says, 0 where none does.
+    /// `ts_event` and `ts_recv` of a row. A bar's `ts_recv` is its end.
     fn times(&mut self, readers: &[Reader], row: usize) -> Result<(u64, u64), Fault> {
         let Places { ts_event, ts_recv, date, ts_end, .. } = self.places;
         let mut event = self.time(readers, row, ts_event, 0)?;
@@ -262,11 +262,12 @@ impl Mapper {
         let recv = self.time(readers, row, ts_recv, 1)?;
         if self.rows == Rows::Bars {
             let start = event.ok_or(Fault::NoTime)?;
-            let end = match self.time(readers, row, ts_end, 2)? {
+            let end = match self.time(readers, row, ts_end, 2)?.filter(|end| *end > 0) {
                 Some(end) => Some(whole_end(start, end, self.unit_ns(readers, ts_end))),
-                None => recv,
+                // When it was received tells its length only where nothing else does.
+                None => self.interval(readers, row).map(|interval| start.saturating_add(interval)).or(recv),
             };
-            return Ok((start, end.unwrap_or(0)));
+            return Ok((start, end.ok_or(Fault::NoInterval)?));
         }
         match (event, recv) {
             (None, None) => Err(Fault::NoTime),
@@ -275,6 +276,19 @@ impl Mapper {
                 Ok((event, recv.unwrap_or(event)))
             }
         }
+    }
+
+    /// Length of a bar in ns that the configuration tells, or else the type of its record.
+    fn interval(&self, readers: &[Reader], row: usize) -> Option<u64> {
+        let rtype = |place: usize| numbers::count(&readers[place].column, &readers[place].cells, row);
+        // As DBN numbers its bars: rtype 32 to 35 are those of a second, a minute, an hour and a day.
+        self.interval_ns.or_else(|| match self.places.rtype.and_then(rtype)? {
+            32 => Some(SECOND_NS),
+            33 => Some(60 * SECOND_NS),
+            34 => Some(3_600 * SECOND_NS),
+            35 | 36 => Some(86_400 * SECOND_NS),
+            _ => None,
+        })
     }
 
     /// Unit of a bar's end in ns.
@@ -354,8 +368,8 @@ impl Mapper {
         Ok((event, scale))
     }
 
-    /// A bar. `ts_recv` becomes its end.
-    fn bar(&self, readers: &[Reader], row: usize, start: u64, ts_recv: &mut u64) -> Result<(EventBuf, u8), Fault> {
+    /// A bar from `start` to `end`.
+    fn bar(&self, readers: &[Reader], row: usize, start: u64, end: u64) -> Result<(EventBuf, u8), Fault> {
         let mut prices = [0; 4];
         for (price, place) in prices.iter_mut().zip(self.places.prices) {
             *price = self.price(readers, row, place)?.ok_or(Fault::Missing(place))?;
@@ -365,19 +379,7 @@ impl Mapper {
         let count = |place: Option<usize>| {
             place.and_then(|place| numbers::count(&readers[place].column, &readers[place].cells, row))
         };
-        if *ts_recv == 0 {
-            // As DBN numbers its bars: rtype 32 to 35 are those of a second, a minute, an hour and a day.
-            let of_rtype = count(self.places.rtype).and_then(|rtype| match rtype {
-                32 => Some(SECOND_NS),
-                33 => Some(60 * SECOND_NS),
-                34 => Some(3_600 * SECOND_NS),
-                35 | 36 => Some(86_400 * SECOND_NS),
-                _ => None,
-            });
-            let interval = self.interval_ns.or(of_rtype).ok_or(Fault::NoInterval)?;
-            *ts_recv = start.saturating_add(interval);
-        }
-        let interval_ns = ts_recv.checked_sub(start).filter(|interval| *interval > 0).ok_or(Fault::NoInterval)?;
+        let interval_ns = end.checked_sub(start).filter(|interval| *interval > 0).ok_or(Fault::NoInterval)?;
         let vwap = match self.places.vwap {
             Some(place) => self.price(readers, row, place)?.unwrap_or(0),
             None => 0,

@@ -282,7 +282,7 @@ impl CoreLoop {
                 // Most come back at once, and are no switch.
                 let before_ns = self.clock.now_ns();
                 thread::yield_now();
-                self.yields += u64::from(self.clock.now_ns().saturating_sub(before_ns) > YIELDED_NS);
+                self.yields += yielded(before_ns, self.clock.now_ns());
             }
             Turn::Stop => return false,
         }
@@ -358,7 +358,14 @@ fn run_within(
 }
 
 /// A call that gives the core away has done so if it took longer than this, ns: one that comes back at once takes some hundred.
-pub(crate) const YIELDED_NS: u64 = 2_000;
+const YIELDED_NS: u64 = 2_000;
+
+/// How often a call that gives the core away, from and to these times on the run clock, has done so: 1 or 0.
+#[inline]
+pub(crate) const fn yielded(before_ns: u64, after_ns: u64) -> u64 {
+    (after_ns.saturating_sub(before_ns) > YIELDED_NS) as u64
+}
+
 /// Time between the two rounds that must agree on a drain.
 const ROUND: Duration = Duration::from_micros(100);
 /// How often the main thread looks for a loop that died without a word. Every look may take a hot core for some

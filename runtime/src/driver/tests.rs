@@ -1,6 +1,6 @@
 //! How loops stop: all at once, within a time, with every error told.
 
-use super::{CoreLoop, CoreReport, Driver, DriverError, Idle, Start, run_within};
+use super::{CoreLoop, CoreReport, Driver, DriverError, Idle, Start, run_within, yielded};
 use crate::clock::RunClock;
 use crate::jitter::{GAP_NS, GapDetector};
 use crate::placement::{CorePlan, Seat};
@@ -129,6 +129,13 @@ fn req_3465_3531_3384_a_stop_has_a_deadline_and_tells_every_error() {
     assert_eq!((stuck, died), (vec!["shard 0", "shard 3"], 1));
     let text = DriverError::Several(errors).to_string();
     assert!(text.contains("shard 0) did not stop within") && text.contains("wanted by a test"), "{text}");
+}
+
+/// A call that came back at once was no switch, and may not excuse one that the loop did not ask for.
+#[test]
+fn only_a_yield_that_took_its_time_counts() {
+    assert_eq!([300, 2_000, 2_001, 5_000_000].map(|took| yielded(7, 7 + took)), [0, 0, 1, 1]);
+    assert_eq!(yielded(9, 7), 0, "a clock that steps back has seen nothing");
 }
 
 /// What a start takes is nobody's gap: all stations begin at one instant, which is not before all threads run and have looked at their cores.

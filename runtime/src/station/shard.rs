@@ -229,7 +229,7 @@ pub struct StageTimes {
     /// From leaving another shard to being taken from the ring between the two, of events for a symbol of this one; paced runs only.
     pub hop: Histogram<u64>,
     /// From the due time of the root to the return of the last handler, of events for another symbol than their root's, on its shard or another
-    /// one: with the mesh delay, at the speed of the run, that they wait. Within 1.6 % of how long before they left the root was due. What timers
+    /// one: with the mesh delay, at the speed of the run, that they wait. Within 0.025 % of how long before they left the root was due. What timers
     /// and replies publish was due at no time.
     pub end_to_end: Histogram<u64>,
     /// From the due time to the end of the batch of its last event, of each message; paced runs only.

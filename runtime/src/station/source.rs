@@ -7,7 +7,7 @@
 use super::lag::{LagAccount, Whose};
 use super::{Station, StationReport};
 use crate::clock::RunClock;
-use crate::driver::YIELDED_NS;
+use crate::driver::yielded;
 use crate::ingest::{Block, BlockQueue};
 use crate::jitter::{GAP_NS, GapDetector};
 use crate::pacer::Pacer;
@@ -597,7 +597,7 @@ impl Station for SourceStation {
             // Starved: the reader may need this very core.
             let before_ns = self.clock.now_ns();
             std::thread::yield_now();
-            self.report.yields += u64::from(self.clock.now_ns().saturating_sub(before_ns) > YIELDED_NS);
+            self.report.yields += yielded(before_ns, self.clock.now_ns());
             return 0;
         };
         let is_run = self.lanes.len() == 1
